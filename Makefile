@@ -1,0 +1,117 @@
+# eqat. `make` prints the targets. One folder per configuration: build, build-dev, build-asan, ...
+SHELL = /bin/bash
+.DEFAULT_GOAL := help
+CC ?= gcc
+ifeq ($(origin CC),default)
+CC = gcc
+endif
+
+# ---- configuration: DEV=1, SAN=address|thread, CC=clang -----------------------------------------
+OPT = -O3
+B = build
+ifeq ($(DEV),1)
+OPT = -O1 -g -Werror
+B = build-dev
+endif
+ifeq ($(SAN),address)
+OPT = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+B = build-asan
+endif
+ifeq ($(SAN),thread)
+OPT = -O1 -g -fsanitize=thread
+B = build-tsan
+endif
+ifeq ($(findstring clang,$(CC)),clang)
+B := $(B)-clang
+endif
+
+WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno-unknown-pragmas
+# No -ffast-math anywhere. No contraction either: an a*b+c means the same in every build. errno and
+# trapping arithmetic are not looked at, which lets rintf and sqrtf become instructions.
+FP = -ffp-contract=off -fno-math-errno -fno-trapping-math
+CFLAGS = -std=c11 $(OPT) $(WARN) $(FP) -fopenmp-simd -MMD -MP
+CPPFLAGS = -Iinclude -Isrc -Icli -D_POSIX_C_SOURCE=200809L
+LDLIBS = -ldnnl -ljansson -lpcre2-8 -lutf8proc -lz -lzstd -lxxhash -lgomp -lpthread -lm
+LDFLAGS = $(filter -fsanitize=%,$(OPT))
+
+PACKAGES = gcc make pkg-config libdnnl-dev libjansson-dev libpcre2-dev libutf8proc-dev zlib1g-dev \
+           libzstd-dev libxxhash-dev libcmocka-dev
+HEADERS_NEEDED = dnnl.h jansson.h pcre2.h utf8proc.h zlib.h zstd.h xxhash.h cmocka.h
+
+# ---- sources --------------------------------------------------------------------------------------
+LIB_C := $(sort $(wildcard src/*/*.c src/*/*/*.c))
+CLI_C := $(sort $(wildcard cli/*.c))
+TEST_C := $(sort $(wildcard tests/test_*.c))
+TEST_HELP_C := $(filter-out $(TEST_C) $(wildcard tests/fuzz_*.c),$(sort $(wildcard tests/*.c)))
+FUZZ_C := $(sort $(wildcard tests/fuzz_*.c))
+TOOL_C := $(sort $(wildcard tools/*.c))
+BENCH_C := $(sort $(wildcard bench/*.c))
+obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
+TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_C))
+FUZZERS := $(patsubst tests/%.c,$(B)/tests/%,$(FUZZ_C))
+TOOLS := $(patsubst tools/%.c,$(B)/%,$(subst _,-,$(TOOL_C)))
+
+.PHONY: help all deps test check demo bench clean install tools
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  options: DEV=1 (warnings are errors)  SAN=address|thread  CC=clang  PREFIX=/usr/local"
+
+deps: ## install what is missing with apt, or name the line to run
+	@tools/deps.sh "$(HEADERS_NEEDED)" "$(PACKAGES)"
+
+all: deps ## build the program and the library
+	@$(MAKE) --no-print-directory $(B)/eqat
+
+tools: deps ## build the helper programs (make-model, ...)
+	@$(MAKE) --no-print-directory $(TOOLS)
+
+test: deps ## build and run every test (Debian packages only, no network)
+	@$(MAKE) --no-print-directory $(B)/eqat $(TOOLS) $(TESTS) $(FUZZERS)
+	@tests/run.sh $(B)
+
+check: deps ## test, then sanitizers, fuzz replay, faults, layers, headers, sizes
+	@tools/check.sh
+
+demo: deps ## quantize the bundled model to 2 bits and print the table
+	@$(MAKE) --no-print-directory $(B)/eqat
+	@$(B)/eqat demo --assets assets/demo
+
+bench: deps ## measure, as ratios to a roof or a peer in the same run
+	@$(MAKE) --no-print-directory $(B)/eqat
+	@$(B)/eqat bench
+
+install: all ## install the program, the library and the header below PREFIX
+	install -D $(B)/eqat $(DESTDIR)$(PREFIX)/bin/eqat
+	install -D -m644 $(B)/libeqat.a $(DESTDIR)$(PREFIX)/lib/libeqat.a
+	install -D -m644 include/eqat.h $(DESTDIR)$(PREFIX)/include/eqat.h
+
+clean: ## remove every build folder
+	rm -rf build build-dev* build-asan* build-tsan* build-clang
+
+PREFIX ?= /usr/local
+
+# ---- rules ------------------------------------------------------------------------------------------
+# A file's name says its instruction set: the dispatcher calls into it only where the CPU has it.
+$(B)/obj/%_avx2.o: ISA = -mavx2 -mfma -mf16c
+$(B)/obj/%_avx512.o: ISA = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512
+
+$(B)/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(ISA) $(CPPFLAGS) -c $< -o $@
+
+$(B)/libeqat.a: $(call obj,$(LIB_C))
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(B)/eqat: $(call obj,$(CLI_C)) $(B)/libeqat.a
+	$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+$(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(TEST_HELP_C)) $(B)/libeqat.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
+
+$(TOOLS): $(B)/%: $(B)/libeqat.a
+	$(CC) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS) tools/$(subst -,_,$*).c $(B)/libeqat.a $(LDLIBS) -o $@
+
+.SECONDARY:
+-include $(shell find $(B)/obj -name '*.d' 2>/dev/null)

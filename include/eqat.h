@@ -1,0 +1,179 @@
+/* eqat — EfficientQAT (Chen et al., arXiv 2407.11062) as a C library.
+ *
+ *     eq_quantize_opts o;
+ *     eq_quantize_opts_init(&o);                 // the paper's settings for 2 bits
+ *     o.model = "Llama-3.2-1B";  o.out = "Llama-3.2-1B-w2g64";  o.data = "corpus.jsonl.zst";
+ *     eq_err err = {0};
+ *     if (eq_quantize(&o, NULL, NULL, &err) != EQ_OK) fprintf(stderr, "%s\n", err.msg);
+ *
+ * The library never prints, never exits and reads no environment variable. Everything it has to
+ * say goes through an eq_observer; everything that can fail returns an eq_status and fills an
+ * eq_err with one line that names the file, tensor or line, what was expected and what was found.
+ */
+#ifndef EQAT_H
+#define EQAT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define EQ_VERSION "0.1.0"
+
+/* ---- status and errors ------------------------------------------------------------------- */
+
+typedef enum {
+    EQ_OK = 0,
+    EQ_EINPUT, /* a file, tensor, text or setting is not what it has to be */
+    EQ_EIO,    /* the operating system refused: open, read, write, rename, disk full */
+    EQ_ENOMEM, /* memory could not be had */
+    EQ_EINTR,  /* stopped by request; state is saved, --resume goes on */
+    EQ_EDEVICE /* the backend failed */
+} eq_status;
+
+typedef struct {
+    eq_status status;
+    char msg[1024]; /* one line, no newline at the end */
+} eq_err;
+
+/* ---- what a long job says while it runs --------------------------------------------------- */
+
+typedef struct {
+    const char *phase; /* "block-ap", "e2e-qp", "ppl", "stream", "read", "write" */
+    int64_t block, blocks;       /* current block and number of blocks; blocks == 0: not by block */
+    int64_t done, total;         /* units of work (tokens where `tokens` is true, else bytes) */
+    bool tokens;
+    double loss; /* newest loss, NaN when there is none */
+} eq_progress;
+
+typedef struct {
+    void *ctx;
+    void (*progress)(void *ctx, const eq_progress *p);  /* often; the observer limits the rate */
+    void (*note)(void *ctx, const char *line);          /* a sentence for people, no newline */
+    void (*event)(void *ctx, const char *json);         /* one JSON object for the run's log */
+    const volatile int *stop; /* becomes non-zero: save, then return EQ_EINTR. May be NULL */
+} eq_observer;
+
+/* ---- settings shared by every command that computes --------------------------------------- */
+
+typedef enum { EQ_PREC_BF16, EQ_PREC_F32 } eq_precision;
+
+typedef struct {
+    int threads;           /* 0: one per core this process may use */
+    const char *backend;   /* "cpu" (default) or "ref"; "trace:", "finite:", "fenced:" in front wrap it */
+    const char *cpu_mask;  /* highest instruction set: "sse2", "avx2", "avx512" or NULL for all */
+    eq_precision precision;
+    int64_t memory_limit;  /* bytes the job may use beside mapped files; 0: what the machine has */
+} eq_compute_opts;
+
+/* What to train: bits of a set (Table 5 and 6 of the paper). */
+enum { EQ_TRAIN_S = 1, EQ_TRAIN_Z = 2, EQ_TRAIN_W = 4, EQ_TRAIN_NORM = 8 };
+
+typedef enum { EQ_METHOD_BLOCK_AP, EQ_METHOD_RTN } eq_method;
+
+/* Settings of Block-AP (paper section 3.2, METHOD section 2). Rates < 0: the paper's for the bits. */
+typedef struct {
+    int64_t train_size, val_size; /* windows */
+    int64_t seqlen;               /* tokens a window; 0: 2048 or the model's context if shorter */
+    int64_t batch_size;           /* windows a step */
+    int epochs;
+    double quant_lr, weight_lr;   /* AdamW rates of s, z and of W, norms */
+    double min_lr_factor;         /* cosine ends at lr / this (20) */
+    unsigned train;               /* set of EQ_TRAIN_* */
+    bool keep_best;               /* keep the epoch with the lowest validation loss */
+    int early_stop;               /* stop after this many epochs without a better one; 0: never */
+} eq_block_ap_opts;
+
+/* Settings of E2E-QP (paper section 3.3, METHOD section 3). */
+typedef struct {
+    const char *data;        /* NULL: the data of Block-AP */
+    int64_t train_size;      /* windows */
+    int64_t seqlen;          /* 0: 4096 or the model's context if shorter */
+    int64_t batch_size;      /* windows an update */
+    int64_t micro_batch;     /* windows held at once; the rest by gradient accumulation */
+    int epochs;
+    double lr;               /* < 0: the paper's for the bits */
+    double warmup;           /* share of the steps */
+    double clip;             /* global gradient norm; 0: none */
+    unsigned train;          /* set of EQ_TRAIN_S, EQ_TRAIN_Z */
+    int64_t save_every;      /* steps between two saved states */
+} eq_e2e_opts;
+
+typedef struct {
+    const char *model, *out;       /* Hugging Face folder in, folder out (empty or absent) */
+    const char *data, *val_data;   /* .txt .jsonl (.gz .zst) .npy; val_data NULL: held out of data */
+    const char *work_dir;          /* state for --resume; NULL: OUT.work beside the output */
+    const char *cache_dir;         /* activation streams in mapped files here; NULL: chosen by memory */
+    bool resume, dry_run;
+    eq_method method;
+    int bits;                      /* 2, 3, 4 */
+    int64_t group_size;            /* 32, 64, 128, 256, or -1: a whole row */
+    uint64_t seed;
+    bool e2e;                      /* run the second phase */
+    eq_block_ap_opts ap;
+    eq_e2e_opts qp;
+    eq_compute_opts compute;
+} eq_quantize_opts;
+
+/* Fills the paper's settings (2 bits, groups of 64). */
+void eq_quantize_opts_init(eq_quantize_opts *o);
+
+typedef struct {
+    double seconds_block_ap, seconds_e2e, seconds_write;
+    double bits_per_weight;    /* of the quantized linears: N + (N + 16) / g */
+    int64_t bytes;             /* of the written model */
+} eq_quantize_result;
+
+/* Runs both phases and writes a GPTQ v2 checkpoint. `res` may be NULL. */
+eq_status eq_quantize(const eq_quantize_opts *o, const eq_observer *obs, eq_quantize_result *res,
+                      eq_err *err);
+
+/* E2E-QP alone, from a checkpoint of eqat (o->model). Bits and groups come from the checkpoint. */
+eq_status eq_tune(const eq_quantize_opts *o, const eq_observer *obs, eq_quantize_result *res,
+                  eq_err *err);
+
+/* ---- perplexity ---------------------------------------------------------------------------- */
+
+typedef enum { EQ_PPL_WINDOWS, EQ_PPL_WIKITEXT2, EQ_PPL_C4 } eq_ppl_protocol;
+
+typedef struct {
+    const char *model, *data;
+    eq_ppl_protocol protocol;
+    int64_t seqlen;   /* 0: 2048 or the model's context if shorter */
+    int64_t limit;    /* windows at most; 0: all */
+    int64_t batch;    /* windows at once */
+    eq_compute_opts compute;
+} eq_ppl_opts;
+
+typedef struct {
+    double ppl, nll;               /* nll: mean over windows of the window's mean, nats a token */
+    int64_t windows, seqlen, targets;
+    double seconds;
+} eq_ppl_result;
+
+void eq_ppl_opts_init(eq_ppl_opts *o);
+eq_status eq_ppl(const eq_ppl_opts *o, const eq_observer *obs, eq_ppl_result *res, eq_err *err);
+
+/* ---- generation (greedy or sampled; the whole context is recomputed for every token) -------- */
+
+typedef struct {
+    const char *model, *prompt;
+    int max_tokens;
+    double temperature; /* 0: greedy */
+    uint64_t seed;
+    eq_compute_opts compute;
+} eq_generate_opts;
+
+void eq_generate_opts_init(eq_generate_opts *o);
+/* *text: prompt and continuation, malloc'd, the caller frees. */
+eq_status eq_generate(const eq_generate_opts *o, char **text, eq_err *err);
+
+/* ---- looking at a model, planning a run ------------------------------------------------------ */
+
+/* *json: malloc'd description (architecture, tensors, bits per weight, sizes); the caller frees. */
+eq_status eq_inspect(const char *model, bool tensors, char **json, eq_err *err);
+
+/* *json: RAM, disk and time of a run, from the tables that allocate. The folder o->model needs
+ * only a config.json. Nothing is read beside it, nothing is written. */
+eq_status eq_plan(const eq_quantize_opts *o, char **json, eq_err *err);
+
+#endif

@@ -1,0 +1,167 @@
+/* The operation list. It is the specification: a backend is this table plus memory calls, `ref`
+ * says what each operation means, tests/ holds one case per operation (check, gradient, benchmark).
+ *
+ * Model and training code sees device memory only as eq_mut / eq_view and never looks into it; the
+ * "fenced:" wrapper makes that memory unreadable outside operations and so proves it.
+ *
+ * Letters: B sequences, T tokens of one, N = B*T rows, D hidden, F inner, V vocabulary, NH heads,
+ * NKV key/value heads, HD head size, O x I a linear's [out, in], G group size (always > 0 here: a
+ * whole row is G == I).  All arrays are dense and row-major. "any" = F32, BF16 (F16 for inputs of
+ * cast). Outputs come first. An eq_mut that an operation also reads is marked in/out. Sums are
+ * accumulated in fp32 or better, in an order that depends on shapes alone. */
+#ifndef EQ_BACKEND_H
+#define EQ_BACKEND_H
+#include "base/err.h"
+#include "base/num.h"
+
+typedef struct {
+    void *p;    /* backend memory */
+    int64_t n;  /* elements */
+    eq_dtype dt;
+} eq_mut;
+typedef struct {
+    const void *p;
+    int64_t n;
+    eq_dtype dt;
+} eq_view;
+static inline eq_view eq_ro(eq_mut m) { return (eq_view){m.p, m.n, m.dt}; }
+/* Elements [from, from + n); n == 0 marks "none" where an operation allows it. */
+eq_mut eq_mut_at(eq_mut m, int64_t from, int64_t n);
+eq_view eq_view_at(eq_view v, int64_t from, int64_t n);
+#define EQ_NONE_MUT ((eq_mut){0})
+#define EQ_NONE_VIEW ((eq_view){0})
+
+typedef struct {
+    int64_t B, T, NH, NKV, HD;
+    int64_t window; /* a query sees itself and the window - 1 tokens before it; 0: all before it */
+    float scale;    /* of q.k, usually 1 / sqrt(HD) */
+} eq_attn_shape;
+
+typedef struct {
+    float lr, beta1, beta2, eps, weight_decay;
+    float bias1, bias2;  /* 1 - beta^t */
+    float grad_scale;    /* the gradient is multiplied by this first (clipping) */
+} eq_adamw;
+
+typedef struct {
+    int64_t O, I, G;
+    int bits;
+} eq_qshape;             /* s and z are [O, I / G]; packed rows are u32 [O, I * bits / 32] */
+
+typedef struct eq_backend eq_backend;
+
+/* clang-format off */
+#define EQ_OPS(OP) \
+  /* y[i] = v */ \
+  OP(fill,      (eq_backend *be, eq_mut y, float v), (be, y, v)) \
+  /* y = x with conversion; any <- any or F16 */ \
+  OP(cast,      (eq_backend *be, eq_mut y, eq_view x), (be, y, x)) \
+  /* y = a + b; any types; y may be a or b */ \
+  OP(add,       (eq_backend *be, eq_mut y, eq_view a, eq_view b), (be, y, a, b)) \
+  /* y[N, K] += b[K] for every row; y any (in/out), b any */ \
+  OP(bias_add,  (eq_backend *be, eq_mut y, eq_view b, int64_t rows, int64_t cols), (be, y, b, rows, cols)) \
+  /* y[M, N] = a[M, K] b[N, K]^T, + y if acc. a and b of one type (F32 or BF16), y F32 or BF16; \
+     acc needs y F32 */ \
+  OP(matmul_nt, (eq_backend *be, eq_mut y, eq_view a, eq_view b, int64_t M, int64_t N, int64_t K, int acc), (be, y, a, b, M, N, K, acc)) \
+  /* y[M, N] = a[M, K] b[K, N], + y if acc */ \
+  OP(matmul_nn, (eq_backend *be, eq_mut y, eq_view a, eq_view b, int64_t M, int64_t N, int64_t K, int acc), (be, y, a, b, M, N, K, acc)) \
+  /* y[M, N] = a[K, M]^T b[K, N], + y if acc */ \
+  OP(matmul_tn, (eq_backend *be, eq_mut y, eq_view a, eq_view b, int64_t M, int64_t N, int64_t K, int acc), (be, y, a, b, M, N, K, acc)) \
+  /* y[N, D] = table[ids[N], D]; ids I32, all inside the table */ \
+  OP(embed,     (eq_backend *be, eq_mut y, eq_view table, eq_view ids, int64_t rows, int64_t D), (be, y, table, ids, rows, D)) \
+  /* rstd[r] = 1 / sqrt(mean(x[r]^2) + eps), y = x * rstd * w; w F32, rstd F32 */ \
+  OP(rmsnorm_fwd, (eq_backend *be, eq_mut y, eq_mut rstd, eq_view x, eq_view w, int64_t rows, int64_t D, float eps), (be, y, rstd, x, w, rows, D, eps)) \
+  /* dx (F32 or BF16; + dx if acc, then F32), dw F32 [D] (overwritten; n == 0: not wanted); dx n == 0: not wanted. \
+     dx may be dy when not acc */ \
+  OP(rmsnorm_bwd, (eq_backend *be, eq_mut dx, eq_mut dw, eq_view dy, eq_view x, eq_view w, eq_view rstd, int64_t rows, int64_t D, int acc), (be, dx, dw, dy, x, w, rstd, rows, D, acc)) \
+  /* in/out x[B*T, NH, HD] any: pairs (i, i + HD/2) turned by the angle whose cos, sin are \
+     F32 [T, HD/2]; sign -1 turns back (the backward pass) */ \
+  OP(rope,      (eq_backend *be, eq_mut x, eq_view cos, eq_view sin, int64_t B, int64_t T, int64_t NH, int64_t HD, int sign), (be, x, cos, sin, B, T, NH, HD, sign)) \
+  /* causal grouped-query attention: o[B*T, NH*HD], lse F32 [B, NH, T] (log-sum-exp of the scaled \
+     scores); q[B*T, NH*HD], k and v [B*T, NKV*HD]. One type. No T x T matrix is kept. */ \
+  OP(attn_fwd,  (eq_backend *be, eq_mut o, eq_mut lse, eq_view q, eq_view k, eq_view v, eq_attn_shape s), (be, o, lse, q, k, v, s)) \
+  OP(attn_bwd,  (eq_backend *be, eq_mut dq, eq_mut dk, eq_mut dv, eq_view do_, eq_view q, eq_view k, eq_view v, eq_view o, eq_view lse, eq_attn_shape s), (be, dq, dk, dv, do_, q, k, v, o, lse, s)) \
+  /* h = silu(g) * u, elementwise */ \
+  OP(swiglu_fwd, (eq_backend *be, eq_mut h, eq_view g, eq_view u), (be, h, g, u)) \
+  /* dg = dh * u * silu'(g), du = dh * silu(g); dg may be g, du may be u or dh */ \
+  OP(swiglu_bwd, (eq_backend *be, eq_mut dg, eq_mut du, eq_view dh, eq_view g, eq_view u), (be, dg, du, dh, g, u)) \
+  /* loss F32 [1] = mean((y - t)^2); dy (n == 0: not wanted) = 2 (y - t) / n; any types */ \
+  OP(mse,       (eq_backend *be, eq_mut loss, eq_mut dy, eq_view y, eq_view t), (be, loss, dy, y, t)) \
+  /* loss F32 [rows] = logsumexp(logits[r]) - logits[r, target[r]], 0 where target < 0; \
+     dlogits (n == 0: not wanted; F32 or BF16; may be logits) = (softmax - onehot) * scale, 0 where target < 0. \
+     logits F32 [rows, V], targets I32 [rows] */ \
+  OP(cross_entropy, (eq_backend *be, eq_mut loss, eq_mut dlogits, eq_view logits, eq_view targets, int64_t rows, int64_t V, float scale), (be, loss, dlogits, logits, targets, rows, V, scale)) \
+  /* the min-max start (METHOD section 1): s, z F32 from w F32; finite for constant groups */ \
+  OP(fq_init,   (eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_qshape q), (be, s, z, w, q)) \
+  /* equations (1) and (2): w_hat any, w s z F32 (s and z as trained, real numbers) */ \
+  OP(fq_fwd,    (eq_backend *be, eq_mut w_hat, eq_view w, eq_view s, eq_view z, eq_qshape q), (be, w_hat, w, s, z, q)) \
+  /* METHOD's table: dw (n == 0: not wanted; may be dw_hat), ds, dz (n == 0: not wanted), all F32, \
+     overwritten; dw_hat F32 [O, I] */ \
+  OP(fq_bwd,    (eq_backend *be, eq_mut dw, eq_mut ds, eq_mut dz, eq_view dw_hat, eq_view w, eq_view s, eq_view z, eq_qshape q), (be, dw, ds, dz, dw_hat, w, s, z, q)) \
+  /* finalise: s rounded to fp16 values (in/out, kept F32), z rounded and clamped (in/out F32), \
+     w_int packed: row o of q is the little-endian bit stream of w_int[o, 0 .. I) */ \
+  OP(fq_pack,   (eq_backend *be, eq_mut q, eq_mut s, eq_mut z, eq_view w, eq_qshape qs), (be, q, s, z, w, qs)) \
+  /* equation (2) from packed integers: w_hat = (w_int - z) * s; any type */ \
+  OP(dequant,   (eq_backend *be, eq_mut w_hat, eq_view q, eq_view s, eq_view z, eq_qshape qs), (be, w_hat, q, s, z, qs)) \
+  /* ds += sum (w_int - z) * dw_hat, dz += sum -s * dw_hat over each group; n == 0: not wanted */ \
+  OP(dequant_bwd, (eq_backend *be, eq_mut ds, eq_mut dz, eq_view dw_hat, eq_view q, eq_view s, eq_view z, eq_qshape qs), (be, ds, dz, dw_hat, q, s, z, qs)) \
+  /* in/out p, m, v F32: one AdamW step with gradient g F32 (decoupled decay) */ \
+  OP(adamw,     (eq_backend *be, eq_mut p, eq_mut m, eq_mut v, eq_view g, eq_adamw a), (be, p, m, v, g, a)) \
+  /* acc F64 [1] += sum of x^2 */ \
+  OP(sumsq,     (eq_backend *be, eq_mut acc, eq_view x), (be, acc, x)) \
+  /* acc F64 [1] += sum of x */ \
+  OP(sum,       (eq_backend *be, eq_mut acc, eq_view x), (be, acc, x))
+/* clang-format on */
+
+typedef struct {
+#define EQ_OP_FIELD(name, params, args) void(*name) params;
+    EQ_OPS(EQ_OP_FIELD)
+#undef EQ_OP_FIELD
+} eq_ops;
+
+struct eq_backend {
+    const char *name;
+    eq_ops op;
+    void *self;            /* the backend's own state */
+    const char *kernels;   /* for people: which instruction sets were chosen */
+    /* Memory. alloc returns NULL when it cannot; content undefined; 64-byte aligned. */
+    void *(*alloc)(eq_backend *be, int64_t bytes);
+    void (*free_)(eq_backend *be, void *p);
+    /* Host memory to backend and back, n elements, converting between float types. */
+    void (*upload)(eq_backend *be, eq_mut dst, const void *host, eq_dtype host_dt);
+    void (*download)(eq_backend *be, void *host, eq_dtype host_dt, eq_view src);
+    /* Waits for everything; the first error since the last sync. */
+    eq_status (*sync)(eq_backend *be, eq_err *err);
+    void (*close)(eq_backend *be); /* frees be */
+    int64_t bytes, peak;           /* memory allocated now, and at most */
+};
+
+/* be->op.name(be, ...) */
+#define EQ_DO(be, name, ...) ((be)->op.name((be), __VA_ARGS__))
+
+/* spec: "cpu", "ref", with any of "trace:", "finite:", "fenced:" in front. cpu_mask: NULL, "sse2",
+ * "avx2" or "avx512": the highest instruction set to use. */
+eq_status eq_backend_open(eq_backend **be, const char *spec, const char *cpu_mask, eq_err *err);
+/* The trace wrapper's table (operation, calls, seconds, elements), eq_free it; NULL: not traced. */
+char *eq_backend_trace(eq_backend *be);
+
+/* The makers behind the registry. A wrapper owns what it wraps. */
+eq_status eq_ref_open(eq_backend **be, eq_err *err);
+eq_status eq_cpu_open(eq_backend **be, const char *cpu_mask, eq_err *err);
+void eq_ref_ops(eq_ops *ops); /* fills the table with the scalar operations (host memory) */
+
+/* ---- arena: the same bind code measures, allocates and feeds `plan` ------------------------ */
+
+/* With base == NULL eq_take only counts. */
+typedef struct {
+    eq_backend *be;
+    char *base;
+    int64_t used, size;
+} eq_arena;
+/* n elements at the next 64-byte boundary; p == NULL while measuring. */
+eq_mut eq_take(eq_arena *a, eq_dtype dt, int64_t n);
+/* After measuring: allocates `used` bytes and rewinds, so that the bind code runs again. */
+eq_status eq_arena_alloc(eq_arena *a, eq_backend *be, const char *what, eq_err *err);
+void eq_arena_free(eq_arena *a);
+
+#endif

@@ -1,0 +1,110 @@
+/* See json.h. */
+#include "base/json.h"
+
+#include <string.h>
+
+#include "base/io.h"
+#include "base/mem.h"
+
+eq_status eq_json_parse(json_t **out, const char *bytes, int64_t n, const char *where, eq_err *err) {
+    json_error_t e;
+    *out = json_loadb(bytes, (size_t)n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
+    if (!*out)
+        return eq_fail(err, EQ_EINPUT, "%s: line %d, column %d: not JSON: %s", where, e.line,
+                       e.column, e.text);
+    return EQ_OK;
+}
+
+eq_status eq_json_load(json_t **out, const char *path, eq_err *err) {
+    eq_map m;
+    *out = NULL;
+    EQ_TRY(eq_map_open(&m, path, err));
+    eq_status st = eq_json_parse(out, (const char *)m.data, m.size, path, err);
+    eq_map_close(&m);
+    return st;
+}
+
+const json_t *eq_json_get(const json_t *o, const char *key) {
+    const json_t *v = json_object_get(o, key);
+    return json_is_null(v) ? NULL : v;
+}
+
+const char *eq_json_type(const json_t *v) {
+    if (!v) return "nothing";
+    switch (json_typeof(v)) {
+    case JSON_OBJECT: return "an object";
+    case JSON_ARRAY: return "an array";
+    case JSON_STRING: return "a string";
+    case JSON_INTEGER: return "an integer";
+    case JSON_REAL: return "a real number";
+    case JSON_TRUE:
+    case JSON_FALSE: return "a boolean";
+    default: return "null";
+    }
+}
+
+static eq_status wrong(const char *where, const char *key, const char *expected, const json_t *v,
+                       eq_err *err) {
+    return eq_fail(err, EQ_EINPUT, "%s: \"%s\": expected %s, found %s", where, key, expected,
+                   eq_json_type(v));
+}
+
+eq_status eq_json_int(const json_t *o, const char *key, int64_t missing, int64_t lo, int64_t hi,
+                      int64_t *out, const char *where, eq_err *err) {
+    const json_t *v = eq_json_get(o, key);
+    if (!v) {
+        *out = missing;
+        return EQ_OK;
+    }
+    if (!json_is_integer(v)) return wrong(where, key, "an integer", v, err);
+    *out = json_integer_value(v);
+    if (*out < lo || *out > hi)
+        return eq_fail(err, EQ_EINPUT, "%s: \"%s\": expected %lld to %lld, found %lld", where, key,
+                       (long long)lo, (long long)hi, (long long)*out);
+    return EQ_OK;
+}
+
+eq_status eq_json_need_int(const json_t *o, const char *key, int64_t lo, int64_t hi, int64_t *out,
+                           const char *where, eq_err *err) {
+    if (!eq_json_get(o, key)) return wrong(where, key, "an integer", NULL, err);
+    return eq_json_int(o, key, 0, lo, hi, out, where, err);
+}
+
+eq_status eq_json_num(const json_t *o, const char *key, double missing, double *out,
+                      const char *where, eq_err *err) {
+    const json_t *v = eq_json_get(o, key);
+    if (v && !json_is_number(v)) return wrong(where, key, "a number", v, err);
+    *out = v ? json_number_value(v) : missing;
+    return EQ_OK;
+}
+
+eq_status eq_json_bool(const json_t *o, const char *key, bool missing, bool *out, const char *where,
+                       eq_err *err) {
+    const json_t *v = eq_json_get(o, key);
+    if (v && !json_is_boolean(v)) return wrong(where, key, "a boolean", v, err);
+    *out = v ? json_is_true(v) : missing;
+    return EQ_OK;
+}
+
+eq_status eq_json_str(const json_t *o, const char *key, const char *missing, const char **out,
+                      const char *where, eq_err *err) {
+    const json_t *v = eq_json_get(o, key);
+    if (v && !json_is_string(v)) return wrong(where, key, "a string", v, err);
+    *out = v ? json_string_value(v) : missing;
+    return EQ_OK;
+}
+
+static int put(const char *bytes, size_t n, void *s) {
+    eq_str_put(s, bytes, (int64_t)n);
+    return ((eq_str *)s)->oom ? -1 : 0;
+}
+
+char *eq_json_text(const json_t *v, int indent) {
+    eq_str s = {0};
+    size_t flags = indent ? JSON_INDENT((size_t)indent) : JSON_COMPACT;
+    if (json_dump_callback(v, put, &s, flags | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17)) || s.oom) {
+        eq_str_free(&s);
+        return NULL;
+    }
+    return s.p;
+}

@@ -1,0 +1,38 @@
+/* Number types of tensors and their conversions. All roundings are to nearest, ties to even;
+ * NaN stays NaN, out of range becomes infinity, subnormals are kept. */
+#ifndef EQ_BASE_NUM_H
+#define EQ_BASE_NUM_H
+#include <stdint.h>
+#include <string.h>
+
+typedef enum { EQ_F32, EQ_BF16, EQ_F16, EQ_U8, EQ_I32, EQ_U32, EQ_I64, EQ_F64, EQ_DTYPES } eq_dtype;
+
+int64_t eq_dtype_size(eq_dtype t);
+const char *eq_dtype_name(eq_dtype t); /* as safetensors spells it: "F32", "BF16", ... */
+
+static inline uint32_t eq_f32_bits(float f) {
+    uint32_t u;
+    memcpy(&u, &f, 4);
+    return u;
+}
+static inline float eq_bits_f32(uint32_t u) {
+    float f;
+    memcpy(&f, &u, 4);
+    return f;
+}
+static inline float eq_bf16_to_f32(uint16_t h) { return eq_bits_f32((uint32_t)h << 16); }
+/* Branch-free so that loops over it vectorise. */
+static inline uint16_t eq_f32_to_bf16(float f) {
+    uint32_t u = eq_f32_bits(f);
+    uint32_t r = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+    return (uint16_t)((u & 0x7fffffffu) > 0x7f800000u ? (u >> 16) | 0x40u : r);
+}
+float eq_f16_to_f32(uint16_t h);
+uint16_t eq_f32_to_f16(float f);
+
+/* Element i of a host array of a float type, as fp32 (double for F64 is rounded). */
+float eq_load(const void *p, eq_dtype t, int64_t i);
+void eq_store(void *p, eq_dtype t, int64_t i, float v);
+/* n elements, any float type to any float type, host memory, same-type copies are memcpy. */
+void eq_convert(void *dst, eq_dtype dt, const void *src, eq_dtype st, int64_t n);
+#endif

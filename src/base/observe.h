@@ -1,0 +1,13 @@
+/* Speaking to the caller's eq_observer; every function takes NULL for "nobody listens". */
+#ifndef EQ_BASE_OBSERVE_H
+#define EQ_BASE_OBSERVE_H
+#include "base/err.h"
+
+void eq_note(const eq_observer *o, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* fmt makes one JSON object, for example "{\"event\":\"e2e_step\",\"step\":%lld}". */
+void eq_event(const eq_observer *o, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void eq_progress_say(const eq_observer *o, const eq_progress *p);
+bool eq_stopped(const eq_observer *o); /* the caller asked for an end */
+
+double eq_now(void); /* seconds of a monotonic clock */
+#endif

@@ -1,0 +1,18 @@
+/* Threads: one pool, one verb. The work is cut into `n` items by the caller, by shape alone, never
+ * by the number of threads; items are independent, so any thread count gives the same bits. */
+#ifndef EQ_BASE_PAR_H
+#define EQ_BASE_PAR_H
+#include <stdint.h>
+
+typedef void (*eq_par_fn)(void *ctx, int64_t item, int thread);
+
+/* Threads of the pool from now on; 0: one per core this process may use. Call from one thread,
+ * outside eq_par_for. Returns the number in force. */
+int eq_par_threads(int n);
+int eq_par_count(void);
+/* Calls fn(ctx, i, thread) for i in [0, n), thread in [0, eq_par_count()). Blocks until all are
+ * done. Not reentrant: inside an item it runs serially on that item's thread. */
+void eq_par_for(int64_t n, eq_par_fn fn, void *ctx);
+/* Ends the pool's threads (they start again by themselves). */
+void eq_par_shutdown(void);
+#endif

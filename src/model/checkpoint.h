@@ -1,0 +1,29 @@
+/* Writing the project's checkpoint: a Hugging Face folder with GPTQ v2 tensors, plus
+ * eqat.safetensors with fp32 steps and real zero points. Everything lands in a temporary folder
+ * beside the target, is read back and compared, then renamed. */
+#ifndef EQ_MODEL_CHECKPOINT_H
+#define EQ_MODEL_CHECKPOINT_H
+#include "model/qblock.h"
+
+/* Gives block i, valid until the next call (so that 70B models need not be in memory at once). */
+typedef eq_status (*eq_qblock_source)(void *ctx, int64_t i, const eq_qblock **b, eq_err *err);
+
+typedef struct {
+    const eq_weights *base;   /* where embeddings, head, biases and side files come from */
+    int bits;
+    int64_t group;            /* as configured, -1 allowed */
+    eq_qblock_source source;
+    void *ctx;
+    const char *recipe;       /* JSON text: settings, seed, fingerprints, version; kept in metadata */
+    int64_t shard_bytes;      /* start a new file beyond this; 0: 5 GB */
+} eq_checkpoint;
+
+/* out: an absent or empty folder. Tensors that are not quantized keep their bytes; norms that
+ * differ from the base's are written as F32. Every linear is re-read and compared bit for bit. */
+eq_status eq_checkpoint_write(const eq_checkpoint *c, const char *out, const eq_observer *obs,
+                              int64_t *bytes, eq_err *err);
+/* Names the first linear that GPTQ cannot hold at these bits; call before training. */
+eq_status eq_checkpoint_check(const eq_config *c, int bits, int64_t group, eq_err *err);
+/* out is absent or an empty folder, its parent is writable, and it is not `model`. */
+eq_status eq_output_check(const char *out, const char *model, eq_err *err);
+#endif

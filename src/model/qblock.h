@@ -1,0 +1,32 @@
+/* One quantized transformer block on the host: what RTN and Block-AP produce, what E2E-QP trains,
+ * what a checkpoint is written from and read into, and what a work folder keeps for --resume. */
+#ifndef EQ_MODEL_QBLOCK_H
+#define EQ_MODEL_QBLOCK_H
+#include "model/weights.h"
+
+typedef struct {
+    int bits;
+    int64_t O, I, G;   /* G > 0 */
+    uint32_t *rows;    /* [O, I * bits / 32], see quant/pack.h */
+    float *s;          /* [O, I / G]: fp16 values after Block-AP, any fp32 after E2E-QP */
+    float *z;          /* [O, I / G]: integers, or trained reals (rounded when written as GPTQ) */
+} eq_qlinear;
+
+typedef struct {
+    eq_qlinear lin[EQ_LINS];
+    float *norm[EQ_NORM_COUNT]; /* fp32, NULL where the model has none */
+} eq_qblock;
+
+eq_status eq_qblock_alloc(eq_qblock *b, const eq_config *c, int bits, int64_t group, eq_err *err);
+void eq_qblock_free(eq_qblock *b);
+int64_t eq_qblock_bytes(const eq_config *c, int bits, int64_t group); /* host memory of one */
+
+/* From a quantized model folder: fp32 s and z of eqat.safetensors where present, else scales and
+ * qzeros. Checks z <= Q, g_idx == i / G, finite s. */
+eq_status eq_qblock_read(eq_qblock *b, const eq_weights *w, int64_t block, eq_err *err);
+
+/* Work files: one safetensors file a block, written atomically. Loading checks shapes. */
+eq_status eq_qblock_save(const eq_qblock *b, const eq_config *c, const char *path, eq_err *err);
+eq_status eq_qblock_load(eq_qblock *b, const eq_config *c, int bits, int64_t group,
+                         const char *path, eq_err *err);
+#endif

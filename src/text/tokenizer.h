@@ -1,0 +1,29 @@
+/* Tokenizers from a Hugging Face tokenizer.json: BPE of the sentencepiece kind (byte fallback) and
+ * byte-level BPE. Ids equal those of Hugging Face `tokenizers` on every text, or opening fails and
+ * names the feature that is not known. */
+#ifndef EQ_TEXT_TOKENIZER_H
+#define EQ_TEXT_TOKENIZER_H
+#include "base/err.h"
+
+typedef struct eq_tokenizer eq_tokenizer;
+
+/* dir: a model folder (tokenizer.json, tokenizer_config.json when there), or a tokenizer.json. */
+eq_status eq_tokenizer_open(eq_tokenizer **t, const char *dir, eq_err *err);
+void eq_tokenizer_close(eq_tokenizer *t);
+
+typedef struct {
+    int32_t *p;
+    int64_t n, cap;
+} eq_ids;
+void eq_ids_free(eq_ids *ids);
+
+/* Appends the ids of n bytes of UTF-8 to *out. special: apply the template (BOS and so on), as the
+ * tokenizer's own call does. Bytes that are not UTF-8 are replaced as Python's
+ * bytes.decode("utf-8", "replace") does. Thread-safe on one tokenizer (no state is kept). */
+eq_status eq_encode(const eq_tokenizer *t, eq_ids *out, const char *text, int64_t n, bool special,
+                    eq_err *err);
+/* Text of ids (eq_free it), special tokens left out when skip_special. NULL: memory is out. */
+char *eq_decode(const eq_tokenizer *t, const int32_t *ids, int64_t n, bool skip_special);
+int32_t eq_token_id(const eq_tokenizer *t, const char *content); /* -1: absent */
+int64_t eq_tokenizer_size(const eq_tokenizer *t);                /* largest id + 1 */
+#endif
