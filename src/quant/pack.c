@@ -1,0 +1,132 @@
+/* Packed integers. Eight N-bit values make N bytes of the little-endian stream for every N, so one
+ * pair of fold and spread steps serves all widths, 3 bits included (FORMATS, "GPTQ").
+ * Invariant: a row's stream and GPTQ's column hold the same words, one is the other transposed. */
+#include "quant/pack.h"
+
+#include <string.h>
+
+#include "base/par.h"
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "words are moved as bytes");
+
+enum { LANES = 8, TILE = 64 };
+
+bool eq_bits_known(int bits) { return bits == 2 || bits == 3 || bits == 4 || bits == 8; }
+
+/* Every 64 / width-th part of the result holds `width` set bits at its low end. */
+static uint64_t low_bits(int part, int width) {
+    uint64_t one = width == 64 ? ~0ull : (1ull << width) - 1, all = 0;
+    for (int at = 0; at < 64; at += part) all |= one << at;
+    return all;
+}
+
+void eq_pack_row(uint32_t *words, const uint8_t *q, int64_t n, int bits) {
+    const uint64_t m16 = low_bits(16, 2 * bits), m32 = low_bits(32, 4 * bits);
+    char *out = (char *)words;
+    for (int64_t i = 0; i < n; i += LANES, out += bits) {
+        uint64_t v;
+        memcpy(&v, q + i, LANES);
+        v = (v | v >> (8 - bits)) & m16;
+        v = (v | v >> (16 - 2 * bits)) & m32;
+        v |= v >> (32 - 4 * bits);
+        memcpy(out, &v, (size_t)bits);
+    }
+}
+
+void eq_unpack_row(uint8_t *q, const uint32_t *words, int64_t n, int bits) {
+    const uint64_t m32 = low_bits(32, 4 * bits), m16 = low_bits(16, 2 * bits),
+                   m8 = low_bits(8, bits);
+    const char *in = (const char *)words;
+    for (int64_t i = 0; i < n; i += LANES, in += bits) {
+        uint64_t v = 0;
+        memcpy(&v, in, (size_t)bits);
+        v = (v | v << (32 - 4 * bits)) & m32;
+        v = (v | v << (16 - 2 * bits)) & m16;
+        v = (v | v << (8 - bits)) & m8;
+        memcpy(q + i, &v, LANES);
+    }
+}
+
+typedef struct {
+    uint32_t *to;
+    const uint32_t *from;
+    int64_t rows, cols; /* of `from` */
+} transpose_job;
+
+/* One item: TILE columns of `from`, so that no two items write the same row of `to`. */
+static void transpose_item(void *ctx, int64_t item, int thread) {
+    (void)thread;
+    const transpose_job *j = ctx;
+    int64_t c0 = item * TILE, c1 = c0 + TILE < j->cols ? c0 + TILE : j->cols;
+    for (int64_t r0 = 0; r0 < j->rows; r0 += TILE) {
+        int64_t r1 = r0 + TILE < j->rows ? r0 + TILE : j->rows;
+        for (int64_t c = c0; c < c1; c++)
+            for (int64_t r = r0; r < r1; r++) j->to[c * j->rows + r] = j->from[r * j->cols + c];
+    }
+}
+
+static void transpose(uint32_t *to, const uint32_t *from, int64_t rows, int64_t cols) {
+    transpose_job j = {to, from, rows, cols};
+    eq_par_for((cols + TILE - 1) / TILE, transpose_item, &j);
+}
+
+void eq_gptq_from_rows(int32_t *qweight, const uint32_t *rows, int64_t O, int64_t I, int bits) {
+    transpose((uint32_t *)qweight, rows, O, eq_pack_words(I, bits));
+}
+void eq_rows_from_gptq(uint32_t *rows, const int32_t *qweight, int64_t O, int64_t I, int bits) {
+    transpose(rows, (const uint32_t *)qweight, eq_pack_words(I, bits), O);
+}
+
+typedef struct {
+    int32_t *words;
+    uint8_t *z;
+    int64_t O, NG;
+    int bits;
+} zeros_job;
+
+/* Both directions walk 32 outputs at a time; the last piece may be shorter, in whole words. */
+static void pack_zeros_item(void *ctx, int64_t g, int thread) {
+    (void)thread;
+    const zeros_job *j = ctx;
+    int32_t *row = j->words + g * (j->O * j->bits / 32);
+    for (int64_t o = 0; o < j->O; o += 32) {
+        int64_t m = j->O - o < 32 ? j->O - o : 32;
+        uint8_t q[32] = {0};
+        uint32_t w[8];
+        for (int64_t k = 0; k < m; k++) q[k] = j->z[(o + k) * j->NG + g];
+        eq_pack_row(w, q, 32, j->bits);
+        memcpy(row + o * j->bits / 32, w, (size_t)(m * j->bits / 32 * 4));
+    }
+}
+
+static void unpack_zeros_item(void *ctx, int64_t g, int thread) {
+    (void)thread;
+    const zeros_job *j = ctx;
+    const int32_t *row = j->words + g * (j->O * j->bits / 32);
+    for (int64_t o = 0; o < j->O; o += 32) {
+        int64_t m = j->O - o < 32 ? j->O - o : 32;
+        uint8_t q[32];
+        uint32_t w[8] = {0};
+        memcpy(w, row + o * j->bits / 32, (size_t)(m * j->bits / 32 * 4));
+        eq_unpack_row(q, w, 32, j->bits);
+        for (int64_t k = 0; k < m; k++) j->z[(o + k) * j->NG + g] = q[k];
+    }
+}
+
+void eq_gptq_zeros(int32_t *qzeros, const uint8_t *z, int64_t O, int64_t NG, int bits) {
+    zeros_job j = {qzeros, (uint8_t *)(uintptr_t)z, O, NG, bits};
+    eq_par_for(NG, pack_zeros_item, &j);
+}
+void eq_zeros_from_gptq(uint8_t *z, const int32_t *qzeros, int64_t O, int64_t NG, int bits) {
+    zeros_job j = {(int32_t *)(uintptr_t)qzeros, z, O, NG, bits};
+    eq_par_for(NG, unpack_zeros_item, &j);
+}
+
+const char *eq_gptq_refuses(int64_t O, int64_t I, int64_t G, int bits) {
+    if (!eq_bits_known(bits)) return "GPTQ holds 2, 3, 4 or 8 bits";
+    if (G <= 0 || I % G) return "the group size does not divide the inputs";
+    if (I % 32) return "the inputs are not a multiple of 32";
+    if (bits == 3 && O % 32) return "the outputs are not a multiple of 32, as 3-bit zero points need";
+    if (bits != 3 && O % (32 / bits)) return "the outputs do not fill whole words of zero points";
+    return NULL;
+}
