@@ -1,0 +1,210 @@
+/* The block's arithmetic (Llama: pre-norm, rotary grouped-query attention, SwiGLU), forward and
+ * backward side by side. Invariant: a gradient has the type its forward value has, except along the
+ * residual, which stays F32. */
+#include "model/block.h"
+
+#include <math.h>
+
+#include "base/mem.h"
+
+int64_t eq_block_max_linear(const eq_config *c) {
+    int64_t most = 0;
+    for (eq_lin l = 0; l < EQ_LINS; l++) {
+        eq_lin_spec s = eq_lin_of(c, l);
+        if (s.O * s.I > most) most = s.O * s.I;
+    }
+    return most;
+}
+
+/* ---- buffers ----------------------------------------------------------------------------------- */
+
+void eq_block_w_bind(eq_block_w *w, eq_arena *a, const eq_config *c, eq_dtype ct) {
+    for (eq_lin l = 0; l < EQ_LINS; l++) {
+        eq_lin_spec s = eq_lin_of(c, l);
+        w->w[l] = eq_take(a, ct, s.O * s.I);
+        w->bias[l] = s.bias ? eq_take(a, EQ_F32, s.O) : EQ_NONE_MUT;
+    }
+    for (eq_norm n = 0; n < EQ_NORM_COUNT; n++) {
+        eq_norm_spec s = eq_norm_of(c, n);
+        w->norm[n] = s.exists ? eq_take(a, EQ_F32, s.n) : EQ_NONE_MUT;
+    }
+}
+
+void eq_block_acts_bind(eq_block_acts *acts, eq_arena *a, const eq_config *c, eq_dtype ct, int64_t B,
+                        int64_t T, bool backward) {
+    enum { FWD, BWD };
+    const eq_dtype CT = ct, F32 = EQ_F32;
+    int64_t N = B * T;
+    acts->B = B, acts->T = T;
+#define EQ_BIND(name, type, count, part)                                                           \
+    acts->name = (part) == FWD || backward ? eq_take(a, type, count) : EQ_NONE_MUT;
+    EQ_BLOCK_ACTS(EQ_BIND)
+#undef EQ_BIND
+}
+
+void eq_rope_bind(eq_rope *r, eq_arena *a, const eq_config *c, int64_t T) {
+    r->T = T;
+    r->cos = eq_take(a, EQ_F32, T * (c->HD / 2));
+    r->sin = eq_take(a, EQ_F32, T * (c->HD / 2));
+}
+
+eq_status eq_rope_fill(eq_rope *r, eq_backend *be, const eq_config *c, eq_err *err) {
+    float *host = eq_calloc(2 * r->cos.n, sizeof *host);
+    if (!host) return eq_nomem(err, "the rotary tables", 8 * r->cos.n);
+    eq_rope_tables(c, r->T, host, host + r->cos.n);
+    be->upload(be, r->cos, host, EQ_F32);
+    be->upload(be, r->sin, host + r->cos.n, EQ_F32);
+    eq_free(host);
+    return EQ_OK;
+}
+
+static void upload(eq_backend *be, eq_mut dst, const eq_tensor *t) {
+    if (dst.n && t) be->upload(be, dst, t->data, t->dt);
+}
+
+void eq_block_small_upload(eq_block_w *w, eq_backend *be, const eq_weights *src, int64_t i) {
+    const eq_block_tensors *b = &src->blocks[i];
+    for (eq_lin l = 0; l < EQ_LINS; l++) upload(be, w->bias[l], b->bias[l]);
+    for (eq_norm n = 0; n < EQ_NORM_COUNT; n++) upload(be, w->norm[n], b->norm[n]);
+}
+
+eq_status eq_block_w_upload(eq_block_w *w, eq_backend *be, const eq_weights *src, int64_t i,
+                            eq_err *err) {
+    const eq_block_tensors *b = &src->blocks[i];
+    for (eq_lin l = 0; l < EQ_LINS; l++) {
+        EQ_TRY(eq_tensor_check_finite(b->weight[l], err));
+        upload(be, w->w[l], b->weight[l]);
+    }
+    eq_block_small_upload(w, be, src, i);
+    return EQ_OK;
+}
+
+/* ---- one linear ----------------------------------------------------------------------------------- */
+
+/* y = x W^T + b, or y += x W^T + b (y then F32) */
+static void linear(eq_backend *be, const eq_config *c, const eq_block_w *w, eq_lin l, eq_mut y,
+                   eq_mut x, int64_t N, int acc) {
+    eq_lin_spec s = eq_lin_of(c, l);
+    EQ_DO(be, matmul_nt, y, eq_ro(x), eq_ro(w->w[l]), N, s.O, s.I, acc);
+    if (w->bias[l].n) EQ_DO(be, bias_add, y, eq_ro(w->bias[l]), N, s.O);
+}
+
+/* dx = dy W, or dx += dy W */
+static void linear_dx(eq_backend *be, const eq_config *c, const eq_block_w *w, eq_lin l, eq_mut dx,
+                      eq_mut dy, int64_t N, int acc) {
+    eq_lin_spec s = eq_lin_of(c, l);
+    EQ_DO(be, matmul_nn, dx, eq_ro(dy), eq_ro(w->w[l]), N, s.I, s.O, acc);
+}
+
+/* dW = dy^T x, handed to the sink */
+static void linear_dw(eq_backend *be, const eq_config *c, eq_lin l, eq_block_acts *a, eq_mut dy,
+                      eq_mut x, int64_t N, const eq_block_grads *g) {
+    if (!g->sink) return;
+    eq_lin_spec s = eq_lin_of(c, l);
+    eq_mut dw = eq_mut_at(a->dw, 0, s.O * s.I);
+    EQ_DO(be, matmul_tn, dw, eq_ro(dy), eq_ro(x), s.O, s.I, N, 0);
+    g->sink(g->ctx, l, dw);
+}
+
+/* ---- attention half -------------------------------------------------------------------------------- */
+
+static eq_attn_shape attn_shape(const eq_config *c, const eq_block_acts *a) {
+    return (eq_attn_shape){.B = a->B, .T = a->T, .NH = c->NH, .NKV = c->NKV, .HD = c->HD,
+                           .window = c->window, .scale = (float)(1.0 / sqrt((double)c->HD))};
+}
+
+static void turn(eq_backend *be, const eq_config *c, const eq_rope *r, const eq_block_acts *a,
+                 eq_mut q, eq_mut k, int sign) {
+    int64_t half = a->T * (c->HD / 2);
+    eq_view cos = eq_ro(eq_mut_at(r->cos, 0, half)), sin = eq_ro(eq_mut_at(r->sin, 0, half));
+    EQ_DO(be, rope, q, cos, sin, a->B, a->T, c->NH, c->HD, sign);
+    EQ_DO(be, rope, k, cos, sin, a->B, a->T, c->NKV, c->HD, sign);
+}
+
+static void attention_fwd(eq_backend *be, const eq_config *c, const eq_block_w *w, const eq_rope *rope,
+                          eq_block_acts *a, eq_view x) {
+    int64_t N = a->B * a->T;
+    float eps = (float)c->eps;
+    EQ_DO(be, rmsnorm_fwd, a->h1, a->rstd1, x, eq_ro(w->norm[EQ_NORM_IN]), N, c->D, eps);
+    linear(be, c, w, EQ_LIN_Q, c->qk_norm ? a->q_raw : a->q, a->h1, N, 0);
+    linear(be, c, w, EQ_LIN_K, c->qk_norm ? a->k_raw : a->k, a->h1, N, 0);
+    linear(be, c, w, EQ_LIN_V, a->v, a->h1, N, 0);
+    if (c->qk_norm) {
+        EQ_DO(be, rmsnorm_fwd, a->q, a->rstd_q, eq_ro(a->q_raw), eq_ro(w->norm[EQ_NORM_QH]),
+              N * c->NH, c->HD, eps);
+        EQ_DO(be, rmsnorm_fwd, a->k, a->rstd_k, eq_ro(a->k_raw), eq_ro(w->norm[EQ_NORM_KH]),
+              N * c->NKV, c->HD, eps);
+    }
+    turn(be, c, rope, a, a->q, a->k, 1);
+    EQ_DO(be, attn_fwd, a->att, a->lse, eq_ro(a->q), eq_ro(a->k), eq_ro(a->v), attn_shape(c, a));
+    EQ_DO(be, cast, a->x1, x);
+    linear(be, c, w, EQ_LIN_O, a->x1, a->att, N, 1);
+}
+
+static void attention_bwd(eq_backend *be, const eq_config *c, const eq_block_w *w, const eq_rope *rope,
+                          eq_block_acts *a, eq_view x, eq_mut dy, const eq_block_grads *g) {
+    int64_t N = a->B * a->T;
+    EQ_DO(be, cast, a->dyc, eq_ro(dy));
+    linear_dw(be, c, EQ_LIN_O, a, a->dyc, a->att, N, g);
+    linear_dx(be, c, w, EQ_LIN_O, a->datt, a->dyc, N, 0);
+    EQ_DO(be, attn_bwd, a->dq, a->dk, a->dv, eq_ro(a->datt), eq_ro(a->q), eq_ro(a->k), eq_ro(a->v),
+          eq_ro(a->att), eq_ro(a->lse), attn_shape(c, a));
+    turn(be, c, rope, a, a->dq, a->dk, -1);
+    if (c->qk_norm) {
+        eq_mut none = EQ_NONE_MUT;
+        EQ_DO(be, rmsnorm_bwd, a->dq, g->norms ? a->dnorm_qh : none, eq_ro(a->dq), eq_ro(a->q_raw),
+              eq_ro(w->norm[EQ_NORM_QH]), eq_ro(a->rstd_q), N * c->NH, c->HD, 0);
+        EQ_DO(be, rmsnorm_bwd, a->dk, g->norms ? a->dnorm_kh : none, eq_ro(a->dk), eq_ro(a->k_raw),
+              eq_ro(w->norm[EQ_NORM_KH]), eq_ro(a->rstd_k), N * c->NKV, c->HD, 0);
+    }
+    linear_dw(be, c, EQ_LIN_Q, a, a->dq, a->h1, N, g);
+    linear_dw(be, c, EQ_LIN_K, a, a->dk, a->h1, N, g);
+    linear_dw(be, c, EQ_LIN_V, a, a->dv, a->h1, N, g);
+    if (!g->norms && !g->dx) return;
+    linear_dx(be, c, w, EQ_LIN_Q, a->dh, a->dq, N, 0);
+    linear_dx(be, c, w, EQ_LIN_K, a->dh, a->dk, N, 1);
+    linear_dx(be, c, w, EQ_LIN_V, a->dh, a->dv, N, 1);
+    EQ_DO(be, rmsnorm_bwd, g->dx ? dy : EQ_NONE_MUT, g->norms ? a->dnorm_in : EQ_NONE_MUT,
+          eq_ro(a->dh), x, eq_ro(w->norm[EQ_NORM_IN]), eq_ro(a->rstd1), N, c->D, 1);
+}
+
+/* ---- feed-forward half ------------------------------------------------------------------------------- */
+
+static void mlp_fwd(eq_backend *be, const eq_config *c, const eq_block_w *w, eq_block_acts *a) {
+    int64_t N = a->B * a->T;
+    EQ_DO(be, rmsnorm_fwd, a->h2, a->rstd2, eq_ro(a->x1), eq_ro(w->norm[EQ_NORM_POST]), N, c->D,
+          (float)c->eps);
+    linear(be, c, w, EQ_LIN_GATE, a->g, a->h2, N, 0);
+    linear(be, c, w, EQ_LIN_UP, a->u, a->h2, N, 0);
+    EQ_DO(be, swiglu_fwd, a->a, eq_ro(a->g), eq_ro(a->u));
+    EQ_DO(be, cast, a->y, eq_ro(a->x1));
+    linear(be, c, w, EQ_LIN_DOWN, a->y, a->a, N, 1);
+}
+
+/* dy is the gradient of y and becomes that of x1 */
+static void mlp_bwd(eq_backend *be, const eq_config *c, const eq_block_w *w, eq_block_acts *a, eq_mut dy,
+                    const eq_block_grads *g) {
+    int64_t N = a->B * a->T;
+    EQ_DO(be, cast, a->dyc, eq_ro(dy));
+    linear_dw(be, c, EQ_LIN_DOWN, a, a->dyc, a->a, N, g);
+    linear_dx(be, c, w, EQ_LIN_DOWN, a->da, a->dyc, N, 0);
+    EQ_DO(be, swiglu_bwd, a->g, a->u, eq_ro(a->da), eq_ro(a->g), eq_ro(a->u));
+    linear_dw(be, c, EQ_LIN_GATE, a, a->g, a->h2, N, g);
+    linear_dw(be, c, EQ_LIN_UP, a, a->u, a->h2, N, g);
+    linear_dx(be, c, w, EQ_LIN_GATE, a->dh, a->g, N, 0);
+    linear_dx(be, c, w, EQ_LIN_UP, a->dh, a->u, N, 1);
+    EQ_DO(be, rmsnorm_bwd, dy, g->norms ? a->dnorm_post : EQ_NONE_MUT, eq_ro(a->dh), eq_ro(a->x1),
+          eq_ro(w->norm[EQ_NORM_POST]), eq_ro(a->rstd2), N, c->D, 1);
+}
+
+void eq_block_fwd(eq_backend *be, const eq_config *c, const eq_block_w *w, const eq_rope *rope,
+                  eq_block_acts *acts, eq_view x) {
+    attention_fwd(be, c, w, rope, acts, x);
+    mlp_fwd(be, c, w, acts);
+}
+
+void eq_block_bwd(eq_backend *be, const eq_config *c, const eq_block_w *w, const eq_rope *rope,
+                  eq_block_acts *acts, eq_view x, eq_mut dy, const eq_block_grads *g) {
+    mlp_bwd(be, c, w, acts, dy, g);
+    attention_bwd(be, c, w, rope, acts, x, dy, g);
+}

@@ -1,0 +1,99 @@
+/* One transformer block, forward and backward by hand, through the operation table. It sees compute
+ * weights only: full precision, fake-quantized and packed weights all arrive as the same matrices
+ * (`eq_block_w`), and the gradient of each leaves through a sink, so this file knows no quantizer.
+ *
+ * Letters as in backend.h; N = B * T rows. ct: the compute type (BF16 or F32). The block input has
+ * the stream type (st), everything that is summed into the residual is F32. */
+#ifndef EQ_MODEL_BLOCK_H
+#define EQ_MODEL_BLOCK_H
+#include "backend/backend.h"
+#include "model/weights.h"
+
+typedef struct {
+    eq_mut w[EQ_LINS];          /* ct [O, I] */
+    eq_mut bias[EQ_LINS];       /* F32 [O], n == 0: none */
+    eq_mut norm[EQ_NORM_COUNT]; /* F32, n == 0: none */
+} eq_block_w;
+
+/* THE list of a block's activations: X(field, type, elements, part). Types: CT, or F32. Parts: FWD is
+ * written by the forward pass and read by the backward, BWD exists for the backward pass only. */
+#define EQ_BLOCK_ACTS(X)                                                                           \
+    X(h1, CT, N *c->D, FWD)        /* normed input */                                              \
+    X(rstd1, F32, N, FWD)                                                                          \
+    X(q_raw, CT, c->qk_norm ? N * c->NH * c->HD : 0, FWD) /* before the per-head norm */           \
+    X(k_raw, CT, c->qk_norm ? N * c->NKV * c->HD : 0, FWD)                                         \
+    X(rstd_q, F32, c->qk_norm ? N * c->NH : 0, FWD)                                                \
+    X(rstd_k, F32, c->qk_norm ? N * c->NKV : 0, FWD)                                               \
+    X(q, CT, N *c->NH *c->HD, FWD) /* turned by RoPE */                                            \
+    X(k, CT, N *c->NKV *c->HD, FWD)                                                                \
+    X(v, CT, N *c->NKV *c->HD, FWD)                                                                \
+    X(att, CT, N *c->NH *c->HD, FWD)                                                               \
+    X(lse, F32, N *c->NH, FWD)                                                                     \
+    X(x1, F32, N *c->D, FWD)       /* input + attention */                                         \
+    X(h2, CT, N *c->D, FWD)                                                                        \
+    X(rstd2, F32, N, FWD)                                                                          \
+    X(g, CT, N *c->F, FWD)         /* gate; the backward pass puts its gradient here */            \
+    X(u, CT, N *c->F, FWD)         /* up; likewise */                                              \
+    X(a, CT, N *c->F, FWD)         /* silu(g) * u */                                               \
+    X(y, F32, N *c->D, FWD)        /* the block's output */                                        \
+    X(dyc, CT, N *c->D, BWD)       /* residual gradient in the compute type */                     \
+    X(dh, F32, N *c->D, BWD)                                                                       \
+    X(da, CT, N *c->F, BWD)                                                                        \
+    X(datt, CT, N *c->NH *c->HD, BWD)                                                              \
+    X(dq, CT, N *c->NH *c->HD, BWD)                                                                \
+    X(dk, CT, N *c->NKV *c->HD, BWD)                                                               \
+    X(dv, CT, N *c->NKV *c->HD, BWD)                                                               \
+    X(dw, F32, eq_block_max_linear(c), BWD) /* one linear's weight gradient at a time */           \
+    X(dnorm_in, F32, c->D, BWD)                                                                    \
+    X(dnorm_post, F32, c->D, BWD)                                                                  \
+    X(dnorm_qh, F32, c->qk_norm ? c->HD : 0, BWD)                                                  \
+    X(dnorm_kh, F32, c->qk_norm ? c->HD : 0, BWD)
+
+typedef struct {
+    int64_t B, T;
+#define EQ_FIELD(name, ...) eq_mut name;
+    EQ_BLOCK_ACTS(EQ_FIELD)
+#undef EQ_FIELD
+} eq_block_acts;
+
+/* Turning angles for positions 0 .. T-1 on the backend: F32 [T, HD/2]. */
+typedef struct {
+    eq_mut cos, sin;
+    int64_t T;
+} eq_rope;
+
+int64_t eq_block_max_linear(const eq_config *c); /* elements of the largest linear */
+
+void eq_block_w_bind(eq_block_w *w, eq_arena *a, const eq_config *c, eq_dtype ct);
+void eq_block_acts_bind(eq_block_acts *acts, eq_arena *a, const eq_config *c, eq_dtype ct, int64_t B,
+                        int64_t T, bool backward);
+void eq_rope_bind(eq_rope *r, eq_arena *a, const eq_config *c, int64_t T);
+eq_status eq_rope_fill(eq_rope *r, eq_backend *be, const eq_config *c, eq_err *err);
+
+/* Uploads block i of a full-precision model (weights to ct, biases and norms to F32) after a look
+ * for NaN and infinity. */
+eq_status eq_block_w_upload(eq_block_w *w, eq_backend *be, const eq_weights *src, int64_t i, eq_err *err);
+/* The biases and norms alone. */
+void eq_block_small_upload(eq_block_w *w, eq_backend *be, const eq_weights *src, int64_t i);
+
+/* x: st [N, D] with N = acts->B * acts->T. Result in acts->y. */
+void eq_block_fwd(eq_backend *be, const eq_config *c, const eq_block_w *w, const eq_rope *rope,
+                  eq_block_acts *acts, eq_view x);
+
+/* Called with linear l's gradient F32 [O, I], valid until it returns; it may overwrite dw. The sink
+ * must leave the compute weights alone: later products of the same pass read them. */
+typedef void (*eq_dw_sink)(void *ctx, eq_lin l, eq_mut dw);
+
+typedef struct {
+    eq_dw_sink sink;
+    void *ctx;
+    bool norms; /* leave the norms' gradients in acts->dnorm_* */
+    bool dx;    /* the gradient of x is wanted */
+} eq_block_grads;
+
+/* dy: F32 [N, D], the gradient of acts->y; when g->dx is set it becomes the gradient of x, else it
+ * is used up. Reads what eq_block_fwd left in acts. */
+void eq_block_bwd(eq_backend *be, const eq_config *c, const eq_block_w *w, const eq_rope *rope,
+                  eq_block_acts *acts, eq_view x, eq_mut dy, const eq_block_grads *g);
+
+#endif
