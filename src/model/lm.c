@@ -1,0 +1,337 @@
+/* See lm.h. Invariant: between blocks the residual is rounded to the stream type, in the forward pass
+ * and in the recomputation alike, so that both see the same numbers. */
+#include "model/lm.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/par.h"
+#include "quant/number.h"
+#include "quant/pack.h"
+
+enum { LOGITS_BYTES = 64 << 20, EMBED_ROWS = 256 };
+
+/* ---- memory: one bind function measures, allocates and plans -------------------------------------- */
+
+static void quant_layout(eq_lm_quant *q, const eq_config *c, int bits, int64_t group) {
+    *q = (eq_lm_quant){.bits = bits, .G = group};
+    for (eq_lin l = 0; l < EQ_LINS; l++) {
+        eq_lin_spec s = eq_lin_of(c, l);
+        q->group_at[l] = q->groups, q->word_at[l] = q->words;
+        q->groups += s.O * (s.I / eq_group(group, s.I));
+        q->words += s.O * eq_pack_words(s.I, bits);
+    }
+    for (eq_norm n = 0; n < EQ_NORM_COUNT; n++) {
+        eq_norm_spec s = eq_norm_of(c, n);
+        q->norm_at[n] = q->norms;
+        q->norms += s.exists ? s.n : 0;
+    }
+}
+
+static int64_t logit_rows(const eq_config *c, int64_t N) {
+    int64_t rows = LOGITS_BYTES / (4 * c->V) / 16 * 16;
+    if (rows < 16) rows = 16;
+    return rows < N ? rows : N;
+}
+
+static void bind_model(eq_lm *lm, eq_arena *a) {
+    const eq_config *c = lm->cfg;
+    eq_lm_quant *q = &lm->q;
+    if (q->bits) {
+        q->rows = eq_take(a, EQ_U32, c->L * q->words);
+        q->s = eq_take(a, EQ_F32, c->L * q->groups);
+        q->z = eq_take(a, EQ_F32, c->L * q->groups);
+        q->norm = eq_take(a, EQ_F32, c->L * q->norms);
+    }
+    lm->head = eq_take(a, lm->opts.ct, c->V * c->D);
+    lm->norm = eq_take(a, EQ_F32, c->D);
+    eq_rope_bind(&lm->rope, a, c, lm->opts.T);
+    eq_block_w_bind(&lm->w, a, c, lm->opts.ct);
+}
+
+static void bind_step(eq_lm *lm, eq_arena *a, int64_t B, int64_t T) {
+    const eq_config *c = lm->cfg;
+    const eq_lm_opts *o = &lm->opts;
+    int64_t N = B * T;
+    a->used = 0;
+    lm->chunk = logit_rows(c, N);
+    for (int64_t i = 0; i <= c->L; i++)
+        lm->x[i] = o->backward || i < 2 ? eq_take(a, lm->st, N * c->D) : lm->x[i % 2];
+    lm->hn = eq_take(a, o->ct, N * c->D);
+    lm->rstd = eq_take(a, EQ_F32, N);
+    lm->logits = eq_take(a, EQ_F32, lm->chunk * c->V);
+    lm->targets = eq_take(a, EQ_I32, N);
+    lm->losses = eq_take(a, EQ_F32, N);
+    if (o->backward) {
+        lm->dlogits = o->ct == EQ_F32 ? lm->logits : eq_take(a, o->ct, lm->chunk * c->V);
+        lm->dhn = eq_take(a, EQ_F32, lm->chunk * c->D);
+        lm->dy = eq_take(a, EQ_F32, N * c->D);
+    }
+    eq_block_acts_bind(&lm->acts, a, c, o->ct, B, T, o->backward);
+}
+
+static void lm_init(eq_lm *lm, const eq_config *c, const eq_lm_opts *o, int bits, int64_t group) {
+    lm->cfg = c, lm->opts = *o, lm->st = o->ct, lm->loaded = -1;
+    if (bits) quant_layout(&lm->q, c, bits, group);
+}
+
+int64_t eq_lm_bytes(const eq_config *c, const eq_lm_opts *o, int bits, int64_t group) {
+    eq_lm lm = {0};
+    eq_arena model = {0}, step = {0};
+    lm_init(&lm, c, o, bits, group);
+    if (!(lm.x = eq_calloc(c->L + 1, sizeof *lm.x))) return -1;
+    bind_model(&lm, &model);
+    bind_step(&lm, &step, o->B, o->T);
+    eq_free(lm.x);
+    return model.used + step.used;
+}
+
+/* ---- open -------------------------------------------------------------------------------------------- */
+
+eq_qshape eq_lm_qshape(const eq_lm *lm, eq_lin l) {
+    eq_lin_spec s = eq_lin_of(lm->cfg, l);
+    return (eq_qshape){.O = s.O, .I = s.I, .G = eq_group(lm->q.G, s.I), .bits = lm->q.bits};
+}
+eq_mut eq_lm_groups(const eq_lm *lm, eq_mut all, int64_t i, eq_lin l) {
+    if (!all.n) return EQ_NONE_MUT;
+    eq_qshape s = eq_lm_qshape(lm, l);
+    return eq_mut_at(all, i * lm->q.groups + lm->q.group_at[l], s.O * (s.I / s.G));
+}
+static eq_mut words(const eq_lm *lm, int64_t i, eq_lin l) {
+    eq_qshape s = eq_lm_qshape(lm, l);
+    return eq_mut_at(lm->q.rows, i * lm->q.words + lm->q.word_at[l], s.O * eq_pack_words(s.I, s.bits));
+}
+static eq_mut norm_of(const eq_lm *lm, int64_t i, eq_norm n) {
+    eq_norm_spec s = eq_norm_of(lm->cfg, n);
+    return eq_mut_at(lm->q.norm, i * lm->q.norms + lm->q.norm_at[n], s.n);
+}
+
+/* s and z on their way to the backend, rounded as the written file has them when asked for. */
+static void round_as_written(float *s, float *z, int64_t n, int bits) {
+    for (int64_t j = 0; j < n; j++) {
+        s[j] = eq_f16_to_f32(eq_f32_to_f16(s[j]));
+        z[j] = eq_z_used(z[j], bits);
+    }
+}
+
+static eq_status upload_qblock(eq_lm *lm, int64_t i, const eq_qblock *b, eq_err *err) {
+    eq_backend *be = lm->be;
+    for (eq_lin l = 0; l < EQ_LINS; l++) {
+        const eq_qlinear *q = &b->lin[l];
+        eq_mut s = eq_lm_groups(lm, lm->q.s, i, l), z = eq_lm_groups(lm, lm->q.z, i, l);
+        float *host = eq_calloc(2 * s.n, sizeof *host);
+        if (!host) return eq_nomem(err, "steps and zero points", 8 * s.n);
+        memcpy(host, q->s, (size_t)s.n * sizeof *host);
+        memcpy(host + s.n, q->z, (size_t)s.n * sizeof *host);
+        if (lm->opts.as_written) round_as_written(host, host + s.n, s.n, q->bits);
+        be->upload(be, words(lm, i, l), q->rows, EQ_U32);
+        be->upload(be, s, host, EQ_F32);
+        be->upload(be, z, host + s.n, EQ_F32);
+        eq_free(host);
+    }
+    for (eq_norm n = 0; n < EQ_NORM_COUNT; n++)
+        if (b->norm[n]) be->upload(be, norm_of(lm, i, n), b->norm[n], EQ_F32);
+    return EQ_OK;
+}
+
+static eq_status open_in(eq_lm *lm, eq_err *err) {
+    eq_backend *be = lm->be;
+    bind_model(lm, &lm->model);
+    EQ_TRY(eq_arena_alloc(&lm->model, be, "the model", err));
+    bind_model(lm, &lm->model);
+    bind_step(lm, &lm->step, lm->opts.B, lm->opts.T);
+    EQ_TRY(eq_arena_alloc(&lm->step, be, "the activations", err));
+    bind_step(lm, &lm->step, lm->opts.B, lm->opts.T);
+    EQ_TRY(eq_tensor_check_finite(lm->src->head, err));
+    EQ_TRY(eq_tensor_check_finite(lm->src->norm, err));
+    be->upload(be, lm->head, lm->src->head->data, lm->src->head->dt);
+    be->upload(be, lm->norm, lm->src->norm->data, lm->src->norm->dt);
+    EQ_TRY(eq_rope_fill(&lm->rope, be, lm->cfg, err));
+    for (int64_t i = 0; lm->q.bits && i < lm->cfg->L; i++) {
+        const eq_qblock *b;
+        EQ_TRY(lm->opts.source(lm->opts.ctx, i, &b, err));
+        EQ_TRY(upload_qblock(lm, i, b, err));
+    }
+    return be->sync(be, err);
+}
+
+eq_status eq_lm_open(eq_lm **out, eq_backend *be, const eq_weights *src, const eq_lm_opts *o,
+                     eq_err *err) {
+    *out = NULL;
+    const eq_config *c = &src->cfg;
+    int bits = 0;
+    int64_t group = 0;
+    if (o->source) { /* the source knows the format: its first linear says it */
+        const eq_qblock *b;
+        EQ_TRY(o->source(o->ctx, 0, &b, err));
+        bits = b->lin[0].bits;
+        group = b->lin[0].G;
+        /* Linears of several widths share a group size unless it is a whole row. */
+        for (eq_lin l = 0; l < EQ_LINS; l++)
+            if (b->lin[l].G != group) group = -1;
+        if (group == b->lin[0].I && b->lin[EQ_LIN_DOWN].G == b->lin[EQ_LIN_DOWN].I) group = -1;
+    }
+    eq_lm *lm = eq_calloc(1, sizeof *lm);
+    int64_t host;
+    if (!lm || !eq_mul(o->B * o->T, c->D * eq_dtype_size(o->ct), &host)) {
+        eq_free(lm);
+        return eq_nomem(err, "the model", sizeof *lm);
+    }
+    lm->be = be, lm->src = src;
+    lm_init(lm, c, o, bits, group);
+    lm->x = eq_calloc(c->L + 1, sizeof *lm->x);
+    lm->host = eq_calloc(host, 1);
+    eq_status st = lm->x && lm->host ? open_in(lm, err) : eq_nomem(err, "embedded rows", host);
+    if (st != EQ_OK) {
+        eq_lm_close(lm);
+        return st;
+    }
+    *out = lm;
+    return EQ_OK;
+}
+
+void eq_lm_close(eq_lm *lm) {
+    if (!lm) return;
+    eq_arena_free(&lm->model), eq_arena_free(&lm->step);
+    eq_free(lm->x), eq_free(lm->host), eq_free(lm);
+}
+
+/* ---- passes ------------------------------------------------------------------------------------------ */
+
+static eq_status load_block(eq_lm *lm, int64_t i, eq_err *err) {
+    if (lm->loaded == i) return EQ_OK;
+    lm->loaded = -1;
+    eq_backend *be = lm->be;
+    if (!lm->q.bits) {
+        EQ_TRY(eq_block_w_upload(&lm->w, be, lm->src, i, err));
+    } else {
+        eq_block_small_upload(&lm->w, be, lm->src, i);
+        for (eq_lin l = 0; l < EQ_LINS; l++)
+            EQ_DO(be, dequant, lm->w.w[l], eq_ro(words(lm, i, l)), eq_ro(eq_lm_groups(lm, lm->q.s, i, l)),
+                  eq_ro(eq_lm_groups(lm, lm->q.z, i, l)), eq_lm_qshape(lm, l));
+        for (eq_norm n = 0; n < EQ_NORM_COUNT; n++)
+            if (lm->w.norm[n].n) EQ_DO(be, cast, lm->w.norm[n], eq_ro(norm_of(lm, i, n)));
+    }
+    lm->loaded = i;
+    return EQ_OK;
+}
+
+typedef struct {
+    const eq_lm *lm;
+    const int32_t *ids;
+    int64_t N;
+} embed_job;
+static void embed_rows(void *ctx, int64_t item, int thread) {
+    (void)thread;
+    const embed_job *j = ctx;
+    const eq_tensor *t = j->lm->src->embed;
+    int64_t D = j->lm->cfg->D, in = eq_dtype_size(t->dt), out = eq_dtype_size(j->lm->st);
+    int64_t from = item * EMBED_ROWS, to = from + EMBED_ROWS < j->N ? from + EMBED_ROWS : j->N;
+    for (int64_t r = from; r < to; r++)
+        eq_convert((char *)j->lm->host + r * D * out, j->lm->st,
+                   (const char *)t->data + j->ids[r] * D * in, t->dt, D);
+}
+
+eq_status eq_lm_forward(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, eq_err *err) {
+    eq_backend *be = lm->be;
+    embed_job job = {lm, ids, B * T};
+    bind_step(lm, &lm->step, B, T);
+    eq_par_for((job.N + EMBED_ROWS - 1) / EMBED_ROWS, embed_rows, &job);
+    be->upload(be, lm->x[0], lm->host, lm->st);
+    for (int64_t i = 0; i < lm->cfg->L; i++) {
+        EQ_TRY(load_block(lm, i, err));
+        eq_block_fwd(be, lm->cfg, &lm->w, &lm->rope, &lm->acts, eq_ro(lm->x[i]));
+        EQ_DO(be, cast, lm->x[i + 1], eq_ro(lm->acts.y));
+    }
+    return EQ_OK;
+}
+
+/* Row r of window b predicts the token behind it; the last row of a window predicts nothing. */
+static void next_tokens(int32_t *targets, const int32_t *ids, int64_t B, int64_t T) {
+    for (int64_t b = 0; b < B; b++)
+        for (int64_t t = 0; t < T; t++) targets[b * T + t] = t + 1 < T ? ids[b * T + t + 1] : -1;
+}
+
+/* Rows [r, r + n) through the head: losses, and the gradient of the normed rows added to lm->dy. */
+static void head_chunk(eq_lm *lm, int64_t r, int64_t n, float scale) {
+    eq_backend *be = lm->be;
+    int64_t D = lm->cfg->D, V = lm->cfg->V;
+    eq_view hn = eq_ro(eq_mut_at(lm->hn, r * D, n * D));
+    eq_mut logits = eq_mut_at(lm->logits, 0, n * V);
+    eq_mut dlogits = scale > 0 ? eq_mut_at(lm->dlogits, 0, n * V) : EQ_NONE_MUT;
+    EQ_DO(be, matmul_nt, logits, hn, eq_ro(lm->head), n, V, D, 0);
+    EQ_DO(be, cross_entropy, eq_mut_at(lm->losses, r, n), dlogits, eq_ro(logits),
+          eq_ro(eq_mut_at(lm->targets, r, n)), n, V, scale);
+    if (scale <= 0) return;
+    eq_mut dhn = eq_mut_at(lm->dhn, 0, n * D);
+    EQ_DO(be, matmul_nn, dhn, eq_ro(dlogits), eq_ro(lm->head), n, D, V, 0);
+    EQ_DO(be, rmsnorm_bwd, eq_mut_at(lm->dy, r * D, n * D), EQ_NONE_MUT, eq_ro(dhn),
+          eq_ro(eq_mut_at(lm->x[lm->cfg->L], r * D, n * D)), eq_ro(lm->norm),
+          eq_ro(eq_mut_at(lm->rstd, r, n)), n, D, 0);
+}
+
+static void final_norm(eq_lm *lm, int64_t N) {
+    EQ_DO(lm->be, rmsnorm_fwd, lm->hn, lm->rstd, eq_ro(lm->x[lm->cfg->L]), eq_ro(lm->norm), N,
+          lm->cfg->D, (float)lm->cfg->eps);
+}
+
+eq_status eq_lm_loss(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, float scale, double *nll,
+                     eq_err *err) {
+    eq_backend *be = lm->be;
+    int64_t N = B * T;
+    float *host = eq_calloc(N, sizeof *host);
+    if (!host) return eq_nomem(err, "losses", 4 * N);
+    next_tokens((int32_t *)host, ids, B, T);
+    be->upload(be, lm->targets, host, EQ_I32);
+    final_norm(lm, N);
+    for (int64_t r = 0; r < N; r += lm->chunk)
+        head_chunk(lm, r, N - r < lm->chunk ? N - r : lm->chunk, scale);
+    be->download(be, host, EQ_F32, eq_ro(lm->losses));
+    eq_status st = be->sync(be, err);
+    for (int64_t b = 0; b < B; b++) {
+        double sum = 0;
+        for (int64_t t = 0; t + 1 < T; t++) sum += host[b * T + t];
+        nll[b] = sum / (double)(T - 1);
+    }
+    eq_free(host);
+    return st;
+}
+
+typedef struct {
+    eq_lm *lm;
+    int64_t block;
+    eq_mut ds, dz;
+} grads_job;
+static void to_steps(void *ctx, eq_lin l, eq_mut dw) {
+    const grads_job *j = ctx;
+    eq_lm *lm = j->lm;
+    EQ_DO(lm->be, dequant_bwd, eq_lm_groups(lm, j->ds, j->block, l),
+          eq_lm_groups(lm, j->dz, j->block, l), eq_ro(dw), eq_ro(words(lm, j->block, l)),
+          eq_ro(eq_lm_groups(lm, lm->q.s, j->block, l)), eq_ro(eq_lm_groups(lm, lm->q.z, j->block, l)),
+          eq_lm_qshape(lm, l));
+}
+
+eq_status eq_lm_backward(eq_lm *lm, eq_mut ds, eq_mut dz, eq_err *err) {
+    eq_backend *be = lm->be;
+    grads_job job = {.lm = lm, .ds = ds, .dz = dz};
+    for (int64_t i = lm->cfg->L - 1; i >= 0; i--) {
+        EQ_TRY(load_block(lm, i, err));
+        /* The last block's activations are still those of the forward pass. */
+        if (i < lm->cfg->L - 1)
+            eq_block_fwd(be, lm->cfg, &lm->w, &lm->rope, &lm->acts, eq_ro(lm->x[i]));
+        job.block = i;
+        eq_block_grads g = {.sink = to_steps, .ctx = &job, .dx = i > 0};
+        eq_block_bwd(be, lm->cfg, &lm->w, &lm->rope, &lm->acts, eq_ro(lm->x[i]), lm->dy, &g);
+    }
+    return be->sync(be, err);
+}
+
+eq_status eq_lm_last_logits(eq_lm *lm, int64_t T, float *logits, eq_err *err) {
+    eq_backend *be = lm->be;
+    int64_t D = lm->cfg->D, V = lm->cfg->V;
+    final_norm(lm, T);
+    EQ_DO(be, matmul_nt, eq_mut_at(lm->logits, 0, V), eq_ro(eq_mut_at(lm->hn, (T - 1) * D, D)),
+          eq_ro(lm->head), 1, V, D, 0);
+    be->download(be, logits, EQ_F32, eq_ro(eq_mut_at(lm->logits, 0, V)));
+    return be->sync(be, err);
+}

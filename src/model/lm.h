@@ -1,0 +1,73 @@
+/* The whole language model over token windows: embedding, blocks, head, loss, and its backward pass
+ * with block inputs kept and everything else recomputed (METHOD section 3).
+ *
+ * Block weights lie in one slot in the compute type. Full precision fills it from the mapped files;
+ * a quantized model keeps integers, s and z of all blocks in backend memory and dequantizes into it. */
+#ifndef EQ_MODEL_LM_H
+#define EQ_MODEL_LM_H
+#include "model/block.h"
+#include "model/checkpoint.h"
+
+typedef struct {
+    int64_t B, T;             /* the largest batch */
+    eq_dtype ct;              /* BF16 or F32 */
+    bool backward;            /* keep block inputs, make room for gradients */
+    /* Quantized blocks; NULL: full precision, from the weights. */
+    eq_qblock_source source;
+    void *ctx;
+    bool as_written;          /* s rounded to fp16 and z to integers, as runtimes will read them */
+} eq_lm_opts;
+
+/* All blocks' quantization parameters, contiguous: block i's linear l at i * per_block + at[l]. */
+typedef struct {
+    int bits;
+    int64_t G;                /* as configured */
+    int64_t groups, words, norms; /* per block */
+    int64_t group_at[EQ_LINS], word_at[EQ_LINS], norm_at[EQ_NORM_COUNT];
+    eq_mut rows;              /* U32 [L, words] */
+    eq_mut s, z;              /* F32 [L, groups] */
+    eq_mut norm;              /* F32 [L, norms] */
+} eq_lm_quant;
+
+typedef struct {
+    eq_backend *be;
+    const eq_weights *src;
+    const eq_config *cfg;
+    eq_lm_opts opts;
+    eq_dtype st;              /* stream type: what flows from block to block */
+    eq_arena model, step;
+    eq_lm_quant q;            /* bits == 0: full precision */
+    eq_mut head, norm;        /* ct [V, D], F32 [D] */
+    eq_rope rope;
+    eq_block_w w;
+    int64_t loaded;           /* block in w, -1: none */
+    eq_block_acts acts;
+    eq_mut *x;                /* [L + 1] block inputs st [N, D]; without backward two that alternate */
+    eq_mut hn, rstd, logits, dlogits, dhn, dy, targets, losses;
+    int64_t chunk;            /* rows of logits at once */
+    void *host;               /* embedded rows on their way to the backend */
+} eq_lm;
+
+eq_status eq_lm_open(eq_lm **lm, eq_backend *be, const eq_weights *src, const eq_lm_opts *o,
+                     eq_err *err);
+void eq_lm_close(eq_lm *lm);
+/* Backend memory that eq_lm_open takes, from the same code. bits == 0: full precision. */
+int64_t eq_lm_bytes(const eq_config *c, const eq_lm_opts *o, int bits, int64_t group);
+
+/* The quantized linear l of block i as seen by operations. */
+eq_qshape eq_lm_qshape(const eq_lm *lm, eq_lin l);
+eq_mut eq_lm_groups(const eq_lm *lm, eq_mut all, int64_t i, eq_lin l);  /* of s, z, or gradients */
+
+/* Windows ids[B, T] through all blocks. */
+eq_status eq_lm_forward(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, eq_err *err);
+/* After a forward pass: losses of the T - 1 next-token predictions, nll[B] = mean of each window.
+ * With backward room and scale > 0: leaves the gradient of scale * sum(losses) in lm->dy. */
+eq_status eq_lm_loss(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, float scale, double *nll,
+                     eq_err *err);
+/* After eq_lm_loss with a scale: the backward pass. ds, dz: F32 [L, groups], accumulated into;
+ * n == 0: not wanted. */
+eq_status eq_lm_backward(eq_lm *lm, eq_mut ds, eq_mut dz, eq_err *err);
+/* Logits of the last position of the first window, F32 [V] to the host. */
+eq_status eq_lm_last_logits(eq_lm *lm, int64_t T, float *logits, eq_err *err);
+
+#endif
