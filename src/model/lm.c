@@ -70,15 +70,15 @@ static void bind_step(eq_lm *lm, eq_arena *a, int64_t B, int64_t T) {
     eq_block_acts_bind(&lm->acts, a, c, o->ct, B, T, o->backward);
 }
 
-static void lm_init(eq_lm *lm, const eq_config *c, const eq_lm_opts *o, int bits, int64_t group) {
+static void lm_init(eq_lm *lm, const eq_config *c, const eq_lm_opts *o) {
     lm->cfg = c, lm->opts = *o, lm->st = o->ct, lm->loaded = -1;
-    if (bits) quant_layout(&lm->q, c, bits, group);
+    if (o->bits) quant_layout(&lm->q, c, o->bits, o->group);
 }
 
-int64_t eq_lm_bytes(const eq_config *c, const eq_lm_opts *o, int bits, int64_t group) {
+int64_t eq_lm_bytes(const eq_config *c, const eq_lm_opts *o) {
     eq_lm lm = {0};
     eq_arena model = {0}, step = {0};
-    lm_init(&lm, c, o, bits, group);
+    lm_init(&lm, c, o);
     if (!(lm.x = eq_calloc(c->L + 1, sizeof *lm.x))) return -1;
     bind_model(&lm, &model);
     bind_step(&lm, &step, o->B, o->T);
@@ -159,18 +159,6 @@ eq_status eq_lm_open(eq_lm **out, eq_backend *be, const eq_weights *src, const e
                      eq_err *err) {
     *out = NULL;
     const eq_config *c = &src->cfg;
-    int bits = 0;
-    int64_t group = 0;
-    if (o->source) { /* the source knows the format: its first linear says it */
-        const eq_qblock *b;
-        EQ_TRY(o->source(o->ctx, 0, &b, err));
-        bits = b->lin[0].bits;
-        group = b->lin[0].G;
-        /* Linears of several widths share a group size unless it is a whole row. */
-        for (eq_lin l = 0; l < EQ_LINS; l++)
-            if (b->lin[l].G != group) group = -1;
-        if (group == b->lin[0].I && b->lin[EQ_LIN_DOWN].G == b->lin[EQ_LIN_DOWN].I) group = -1;
-    }
     eq_lm *lm = eq_calloc(1, sizeof *lm);
     int64_t host;
     if (!lm || !eq_mul(o->B * o->T, c->D * eq_dtype_size(o->ct), &host)) {
@@ -178,7 +166,7 @@ eq_status eq_lm_open(eq_lm **out, eq_backend *be, const eq_weights *src, const e
         return eq_nomem(err, "the model", sizeof *lm);
     }
     lm->be = be, lm->src = src;
-    lm_init(lm, c, o, bits, group);
+    lm_init(lm, c, o);
     lm->x = eq_calloc(c->L + 1, sizeof *lm->x);
     lm->host = eq_calloc(host, 1);
     eq_status st = lm->x && lm->host ? open_in(lm, err) : eq_nomem(err, "embedded rows", host);

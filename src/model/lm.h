@@ -12,8 +12,9 @@ typedef struct {
     int64_t B, T;             /* the largest batch */
     eq_dtype ct;              /* BF16 or F32 */
     bool backward;            /* keep block inputs, make room for gradients */
-    /* Quantized blocks; NULL: full precision, from the weights. */
-    eq_qblock_source source;
+    int bits;                 /* of the quantized blocks; 0: full precision, from the weights */
+    int64_t group;            /* as configured, -1: a whole row */
+    eq_qblock_source source;  /* gives the quantized blocks */
     void *ctx;
     bool as_written;          /* s rounded to fp16 and z to integers, as runtimes will read them */
 } eq_lm_opts;
@@ -51,8 +52,8 @@ typedef struct {
 eq_status eq_lm_open(eq_lm **lm, eq_backend *be, const eq_weights *src, const eq_lm_opts *o,
                      eq_err *err);
 void eq_lm_close(eq_lm *lm);
-/* Backend memory that eq_lm_open takes, from the same code. bits == 0: full precision. */
-int64_t eq_lm_bytes(const eq_config *c, const eq_lm_opts *o, int bits, int64_t group);
+/* Backend memory that eq_lm_open takes, from the same code; -1: memory is out. */
+int64_t eq_lm_bytes(const eq_config *c, const eq_lm_opts *o);
 
 /* The quantized linear l of block i as seen by operations. */
 eq_qshape eq_lm_qshape(const eq_lm *lm, eq_lin l);

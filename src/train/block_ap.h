@@ -1,0 +1,39 @@
+/* Block-AP (paper section 3.2, METHOD section 2): each transformer block in turn is trained, all of
+ * W, s, z and the norms, to reproduce the full-precision block's output. */
+#ifndef EQ_TRAIN_BLOCK_AP_H
+#define EQ_TRAIN_BLOCK_AP_H
+#include "data/windows.h"
+#include "model/block.h"
+#include "model/qblock.h"
+
+typedef struct eq_block_ap eq_block_ap;
+
+typedef struct {
+    int bits;
+    int64_t group;
+    eq_precision precision;
+    eq_block_ap_opts ap;       /* rates resolved (>= 0) */
+    const char *cache_dir;     /* activation streams in files there; NULL: in memory */
+} eq_block_ap_setup;
+
+/* Takes backend memory for one block and the two streams, and embeds all windows.
+ * train->T == val->T; val->n may be 0. */
+eq_status eq_block_ap_open(eq_block_ap **job, eq_backend *be, const eq_weights *src,
+                           const eq_block_ap_setup *s, const eq_windows *train,
+                           const eq_windows *val, eq_err *err);
+void eq_block_ap_close(eq_block_ap *job);
+/* Backend memory of a job, and bytes of its two streams; from the code that allocates. */
+int64_t eq_block_ap_bytes(const eq_config *c, const eq_block_ap_setup *s, int64_t T);
+
+/* Trains block i (blocks must come in order) into *out; both streams are then those of block i + 1.
+ * EQ_EINTR when the observer asks to stop: the block is not done. */
+eq_status eq_block_ap_train(eq_block_ap *job, int64_t i, eq_qblock *out, const eq_observer *obs,
+                            eq_err *err);
+/* Instead of training: block i is already done, bring the streams behind it. */
+eq_status eq_block_ap_pass(eq_block_ap *job, int64_t i, const eq_qblock *done, const eq_observer *obs,
+                           eq_err *err);
+
+/* Round-to-nearest: the min-max start of block i, finalised. Needs no data. */
+eq_status eq_rtn_block(eq_backend *be, const eq_weights *src, int64_t i, int bits, int64_t group,
+                       eq_qblock *out, eq_err *err);
+#endif

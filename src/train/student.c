@@ -1,0 +1,158 @@
+/* See student.h. */
+#include "train/student.h"
+
+#include <math.h>
+
+#include "quant/pack.h"
+
+static eq_qshape shape(const eq_student *st, eq_lin l) {
+    eq_lin_spec s = eq_lin_of(st->cfg, l);
+    return (eq_qshape){.O = s.O, .I = s.I, .G = eq_group(st->group, s.I), .bits = st->bits};
+}
+static int64_t groups(eq_qshape q) { return q.O * (q.I / q.G); }
+static int64_t words(eq_qshape q) { return q.O * eq_pack_words(q.I, q.bits); }
+
+static eq_param take(eq_arena *a, int64_t n, bool trained) {
+    return (eq_param){.p = eq_take(a, EQ_F32, n),
+                      .m = trained ? eq_take(a, EQ_F32, n) : EQ_NONE_MUT,
+                      .v = trained ? eq_take(a, EQ_F32, n) : EQ_NONE_MUT};
+}
+
+void eq_student_bind(eq_student *st, eq_arena *a, const eq_config *c, int bits, int64_t group,
+                     unsigned train) {
+    int64_t most_groups = 0, most_words = 0;
+    st->cfg = c, st->bits = bits, st->group = group, st->train = train;
+    for (eq_lin l = 0; l < EQ_LINS; l++) {
+        eq_qshape q = shape(st, l);
+        st->W[l] = take(a, q.O * q.I, train & EQ_TRAIN_W);
+        st->s[l] = take(a, groups(q), train & EQ_TRAIN_S);
+        st->z[l] = take(a, groups(q), train & EQ_TRAIN_Z);
+        if (groups(q) > most_groups) most_groups = groups(q);
+        if (words(q) > most_words) most_words = words(q);
+    }
+    for (eq_norm n = 0; n < EQ_NORM_COUNT; n++) {
+        eq_norm_spec s = eq_norm_of(c, n);
+        st->norm[n] = s.exists ? take(a, s.n, train & EQ_TRAIN_NORM) : (eq_param){0};
+    }
+    st->ds = eq_take(a, EQ_F32, most_groups);
+    st->dz = eq_take(a, EQ_F32, most_groups);
+    st->rows = eq_take(a, EQ_U32, most_words);
+    st->total = eq_take(a, EQ_F64, 1);
+}
+
+static void forget(eq_backend *be, eq_param *p) {
+    if (p->m.n) EQ_DO(be, fill, p->m, 0.0f);
+    if (p->v.n) EQ_DO(be, fill, p->v, 0.0f);
+}
+
+eq_status eq_student_start(eq_student *st, const eq_weights *src, int64_t i, eq_err *err) {
+    eq_backend *be = st->be;
+    const eq_block_tensors *b = &src->blocks[i];
+    for (eq_lin l = 0; l < EQ_LINS; l++) {
+        EQ_TRY(eq_tensor_check_finite(b->weight[l], err));
+        be->upload(be, st->W[l].p, b->weight[l]->data, b->weight[l]->dt);
+        EQ_DO(be, fq_init, st->s[l].p, st->z[l].p, eq_ro(st->W[l].p), shape(st, l));
+        forget(be, &st->W[l]), forget(be, &st->s[l]), forget(be, &st->z[l]);
+    }
+    for (eq_norm n = 0; n < EQ_NORM_COUNT; n++) {
+        if (!st->norm[n].p.n) continue;
+        be->upload(be, st->norm[n].p, b->norm[n]->data, b->norm[n]->dt);
+        forget(be, &st->norm[n]);
+    }
+    st->step = 0;
+    return be->sync(be, err);
+}
+
+void eq_student_weights(const eq_student *st, eq_block_w *w) {
+    eq_backend *be = st->be;
+    for (eq_lin l = 0; l < EQ_LINS; l++)
+        EQ_DO(be, fq_fwd, w->w[l], eq_ro(st->W[l].p), eq_ro(st->s[l].p), eq_ro(st->z[l].p), shape(st, l));
+    for (eq_norm n = 0; n < EQ_NORM_COUNT; n++)
+        if (st->norm[n].p.n) EQ_DO(be, cast, w->norm[n], eq_ro(st->norm[n].p));
+}
+
+/* ---- one update --------------------------------------------------------------------------------------- */
+
+void eq_student_step(eq_student *st, double quant_lr, double weight_lr) {
+    st->step++;
+    st->quant_lr = quant_lr, st->weight_lr = weight_lr;
+}
+
+static void update(eq_student *st, eq_param *p, eq_mut grad, double lr) {
+    const double b1 = 0.9, b2 = 0.999;
+    if (!p->m.n) return;
+    eq_adamw a = {.lr = (float)lr, .beta1 = (float)b1, .beta2 = (float)b2, .eps = 1e-8f,
+                  .bias1 = (float)(1 - pow(b1, (double)st->step)),
+                  .bias2 = (float)(1 - pow(b2, (double)st->step)), .grad_scale = 1.0f};
+    EQ_DO(st->be, adamw, p->p, p->m, p->v, eq_ro(grad), a);
+}
+
+void eq_student_sink(void *student, eq_lin l, eq_mut dw) {
+    eq_student *st = student;
+    eq_qshape q = shape(st, l);
+    int64_t n = groups(q);
+    bool W = st->train & EQ_TRAIN_W, s = st->train & EQ_TRAIN_S, z = st->train & EQ_TRAIN_Z;
+    eq_mut ds = s ? eq_mut_at(st->ds, 0, n) : EQ_NONE_MUT, dz = z ? eq_mut_at(st->dz, 0, n) : EQ_NONE_MUT;
+    EQ_DO(st->be, fq_bwd, W ? dw : EQ_NONE_MUT, ds, dz, eq_ro(dw), eq_ro(st->W[l].p), eq_ro(st->s[l].p),
+          eq_ro(st->z[l].p), q);
+    update(st, &st->W[l], dw, st->weight_lr);
+    update(st, &st->s[l], ds, st->quant_lr);
+    update(st, &st->z[l], dz, st->quant_lr);
+}
+
+void eq_student_norms(eq_student *st, const eq_block_acts *acts) {
+    const eq_mut grad[EQ_NORM_COUNT] = {[EQ_NORM_IN] = acts->dnorm_in, [EQ_NORM_POST] = acts->dnorm_post,
+                                        [EQ_NORM_QH] = acts->dnorm_qh, [EQ_NORM_KH] = acts->dnorm_kh};
+    for (eq_norm n = 0; n < EQ_NORM_COUNT; n++) update(st, &st->norm[n], grad[n], st->weight_lr);
+}
+
+/* ---- the end of a block ------------------------------------------------------------------------------- */
+
+static void add_squares(eq_student *st, const eq_param *p) {
+    if (p->p.n) EQ_DO(st->be, sumsq, st->total, eq_ro(p->p));
+}
+
+eq_status eq_student_finite(eq_student *st, bool *finite, eq_err *err) {
+    eq_backend *be = st->be;
+    double total = 0;
+    be->upload(be, st->total, &total, EQ_F64);
+    for (eq_lin l = 0; l < EQ_LINS; l++)
+        add_squares(st, &st->W[l]), add_squares(st, &st->s[l]), add_squares(st, &st->z[l]);
+    for (eq_norm n = 0; n < EQ_NORM_COUNT; n++) add_squares(st, &st->norm[n]);
+    be->download(be, &total, EQ_F64, eq_ro(st->total));
+    *finite = isfinite(total);
+    return be->sync(be, err);
+}
+
+eq_status eq_student_finalise(eq_student *st, eq_qblock *out, eq_err *err) {
+    eq_backend *be = st->be;
+    for (eq_lin l = 0; l < EQ_LINS; l++) {
+        eq_qshape q = shape(st, l);
+        eq_mut s = eq_mut_at(st->ds, 0, groups(q)), z = eq_mut_at(st->dz, 0, groups(q));
+        eq_mut rows = eq_mut_at(st->rows, 0, words(q));
+        EQ_DO(be, cast, s, eq_ro(st->s[l].p));
+        EQ_DO(be, cast, z, eq_ro(st->z[l].p));
+        EQ_DO(be, fq_pack, rows, s, z, eq_ro(st->W[l].p), q);
+        be->download(be, out->lin[l].rows, EQ_U32, eq_ro(rows));
+        be->download(be, out->lin[l].s, EQ_F32, eq_ro(s));
+        be->download(be, out->lin[l].z, EQ_F32, eq_ro(z));
+    }
+    for (eq_norm n = 0; n < EQ_NORM_COUNT; n++)
+        if (st->norm[n].p.n) be->download(be, out->norm[n], EQ_F32, eq_ro(st->norm[n].p));
+    return be->sync(be, err);
+}
+
+void eq_student_load(eq_student *st, const eq_qblock *b, eq_block_w *w) {
+    eq_backend *be = st->be;
+    for (eq_lin l = 0; l < EQ_LINS; l++) {
+        eq_qshape q = shape(st, l);
+        eq_mut s = eq_mut_at(st->ds, 0, groups(q)), z = eq_mut_at(st->dz, 0, groups(q));
+        eq_mut rows = eq_mut_at(st->rows, 0, words(q));
+        be->upload(be, rows, b->lin[l].rows, EQ_U32);
+        be->upload(be, s, b->lin[l].s, EQ_F32);
+        be->upload(be, z, b->lin[l].z, EQ_F32);
+        EQ_DO(be, dequant, w->w[l], eq_ro(rows), eq_ro(s), eq_ro(z), q);
+    }
+    for (eq_norm n = 0; n < EQ_NORM_COUNT; n++)
+        if (b->norm[n]) be->upload(be, w->norm[n], b->norm[n], EQ_F32);
+}

@@ -1,0 +1,44 @@
+/* The trainable copy of one block: fp32 masters of W, s, z and the norms with their AdamW moments
+ * (METHOD section 2). Each linear is updated the moment its gradient exists, so one gradient matrix is
+ * enough; the products of the same step go on with the fake-quantized copy made before. */
+#ifndef EQ_TRAIN_STUDENT_H
+#define EQ_TRAIN_STUDENT_H
+#include "model/block.h"
+#include "model/qblock.h"
+
+typedef struct {
+    eq_mut p, m, v; /* F32; moments n == 0: not trained */
+} eq_param;
+
+typedef struct {
+    eq_backend *be;
+    const eq_config *cfg;
+    int bits;
+    int64_t group;
+    unsigned train; /* set of EQ_TRAIN_* */
+    eq_param W[EQ_LINS], s[EQ_LINS], z[EQ_LINS], norm[EQ_NORM_COUNT];
+    eq_mut ds, dz;  /* of the largest linear; also scratch when finalising */
+    eq_mut rows;    /* packed integers of one linear */
+    eq_mut total;   /* F64 [1] */
+    int64_t step;   /* updates done */
+    double quant_lr, weight_lr; /* of the update under way */
+} eq_student;
+
+void eq_student_bind(eq_student *st, eq_arena *a, const eq_config *c, int bits, int64_t group,
+                     unsigned train);
+/* Block i from its full-precision weights: min-max start, moments zero. */
+eq_status eq_student_start(eq_student *st, const eq_weights *src, int64_t i, eq_err *err);
+/* Fake-quantized weights (equations 1, 2) and norms into w. */
+void eq_student_weights(const eq_student *st, eq_block_w *w);
+/* Begins an update with these rates; then eq_student_sink takes each dW (an eq_dw_sink with the
+ * student as context) and eq_student_norms the norms' gradients. */
+void eq_student_step(eq_student *st, double quant_lr, double weight_lr);
+void eq_student_sink(void *student, eq_lin l, eq_mut dw);
+void eq_student_norms(eq_student *st, const eq_block_acts *acts);
+/* True when every master is finite. */
+eq_status eq_student_finite(eq_student *st, bool *finite, eq_err *err);
+/* Step 4 of METHOD section 2: s to fp16, z to integers, codes from fp32 W; the student stays as it is. */
+eq_status eq_student_finalise(eq_student *st, eq_qblock *out, eq_err *err);
+/* A finished block's weights into w, as runtimes will compute with them. */
+void eq_student_load(eq_student *st, const eq_qblock *b, eq_block_w *w);
+#endif
