@@ -37,10 +37,11 @@ typedef struct {
     float scale;    /* of q.k, usually 1 / sqrt(HD) */
 } eq_attn_shape;
 
+/* In double: 1 - beta2 from a rounded 0.999f would be off by 1e-5. */
 typedef struct {
-    float lr, beta1, beta2, eps, weight_decay;
-    float bias1, bias2;  /* 1 - beta^t */
-    float grad_scale;    /* the gradient is multiplied by this first (clipping) */
+    double lr, beta1, beta2, eps, weight_decay;
+    double bias1, bias2; /* 1 - beta^t */
+    double grad_scale;   /* the gradient is multiplied by this first (clipping) */
 } eq_adamw;
 
 typedef struct {

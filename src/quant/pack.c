@@ -126,7 +126,8 @@ const char *eq_gptq_refuses(int64_t O, int64_t I, int64_t G, int bits) {
     if (!eq_bits_known(bits)) return "GPTQ holds 2, 3, 4 or 8 bits";
     if (G <= 0 || I % G) return "the group size does not divide the inputs";
     if (I % 32) return "the inputs are not a multiple of 32";
-    if (bits == 3 && O % 32) return "the outputs are not a multiple of 32, as 3-bit zero points need";
+    if (bits == 3 && O % 32)
+        return "the outputs are not a multiple of 32, as 3-bit zero points need";
     if (bits != 3 && O % (32 / bits)) return "the outputs do not fill whole words of zero points";
     return NULL;
 }

@@ -1,0 +1,60 @@
+/* Reference: the two losses with their derivatives, and the sums that clipping and means need.
+ * Invariant: a derivative that is not wanted (n == 0) is never touched. */
+#include <math.h>
+
+#include "backend/ref/ref.h"
+
+static void mse(eq_backend *be, eq_mut loss, eq_mut dy, eq_view y, eq_view t) {
+    (void)be;
+    double sum = 0.0;
+    for (int64_t i = 0; i < y.n; i++) {
+        double e = eq_get(y, i) - eq_get(t, i);
+        sum += e * e;
+        if (dy.n) eq_put(dy, i, 2.0 * e / (double)y.n);
+    }
+    eq_put(loss, 0, sum / (double)y.n);
+}
+
+static double logsumexp(eq_view x, int64_t from, int64_t n) {
+    double top = -INFINITY, sum = 0.0;
+    for (int64_t i = from; i < from + n; i++) top = fmax(top, eq_get(x, i));
+    for (int64_t i = from; i < from + n; i++) sum += exp(eq_get(x, i) - top);
+    return top + log(sum);
+}
+
+static void cross_entropy(eq_backend *be, eq_mut loss, eq_mut dlogits, eq_view logits,
+                          eq_view targets, int64_t rows, int64_t V, float scale) {
+    (void)be;
+    const int32_t *target = targets.p;
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t from = r * V, t = target[r];
+        double lse = logsumexp(logits, from, V);
+        eq_put(loss, r, t < 0 ? 0.0 : lse - eq_get(logits, from + t));
+        if (!dlogits.n) continue;
+        for (int64_t i = 0; i < V; i++) {
+            double p = exp(eq_get(logits, from + i) - lse) - (i == t ? 1.0 : 0.0);
+            eq_put(dlogits, from + i, t < 0 ? 0.0 : p * (double)scale);
+        }
+    }
+}
+
+static void sumsq(eq_backend *be, eq_mut acc, eq_view x) {
+    (void)be;
+    double s = 0.0;
+    for (int64_t i = 0; i < x.n; i++) s += eq_get(x, i) * eq_get(x, i);
+    *(double *)acc.p += s;
+}
+
+static void sum(eq_backend *be, eq_mut acc, eq_view x) {
+    (void)be;
+    double s = 0.0;
+    for (int64_t i = 0; i < x.n; i++) s += eq_get(x, i);
+    *(double *)acc.p += s;
+}
+
+void eq_ref_loss(eq_ops *ops) {
+    ops->mse = mse;
+    ops->cross_entropy = cross_entropy;
+    ops->sumsq = sumsq;
+    ops->sum = sum;
+}

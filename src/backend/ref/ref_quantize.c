@@ -1,0 +1,123 @@
+/* Reference: the number format of the paper (METHOD section 1) in training, at the end of Block-AP
+ * and in E2E-QP. The scalar rules are quant/number.h's, the bits quant/pack.h's.
+ * Invariant: weight i of row o belongs to group o * (I / G) + i / G of s and z. */
+#include "backend/ref/ref.h"
+#include "quant/number.h"
+#include "quant/pack.h"
+
+enum { CHUNK = 32 }; /* values between two word boundaries of a packed row, at every width */
+
+static int64_t groups(const eq_qshape *q) { return q->O * (q->I / q->G); }
+
+static void fq_init(eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_qshape q) {
+    (void)be;
+    const float *wp = w.p;
+    for (int64_t g = 0; g < groups(&q); g++) {
+        float lo = wp[g * q.G], hi = lo;
+        for (int64_t i = g * q.G; i < (g + 1) * q.G; i++) {
+            if (wp[i] < lo) lo = wp[i];
+            if (wp[i] > hi) hi = wp[i];
+        }
+        eq_minmax_start(lo, hi, q.bits, (float *)s.p + g, (float *)z.p + g);
+    }
+}
+
+static void fq_fwd(eq_backend *be, eq_mut w_hat, eq_view w, eq_view s, eq_view z, eq_qshape q) {
+    (void)be;
+    for (int64_t g = 0; g < groups(&q); g++) {
+        float su = eq_s_used(((const float *)s.p)[g]);
+        float zu = eq_z_used(((const float *)z.p)[g], q.bits);
+        for (int64_t i = g * q.G; i < (g + 1) * q.G; i++) {
+            float t = eq_code(((const float *)w.p)[i], su, zu);
+            eq_store(w_hat.p, w_hat.dt, i, (eq_clampf(t, 0.0f, eq_q_max(q.bits)) - zu) * su);
+        }
+    }
+}
+
+/* One group of METHOD's table. dw may lie on dw_hat: each element is read before it is written. */
+static void fq_bwd_group(float *dw, double *ds, double *dz, const float *dw_hat, const float *w,
+                         float su, float zu, const eq_qshape *q) {
+    float top = eq_q_max(q->bits);
+    *ds = *dz = 0.0;
+    for (int64_t i = 0; i < q->G; i++) {
+        float d = dw_hat[i], x = w[i] / su, t = eq_code(w[i], su, zu);
+        bool inside = t >= 0.0f && t <= top;
+        *ds += (double)d * (inside ? (double)rintf(x) - x : t < 0.0f ? -zu : top - zu);
+        *dz += inside ? 0.0 : -(double)su * d;
+        if (dw) dw[i] = inside ? d : 0.0f;
+    }
+}
+
+static void fq_bwd(eq_backend *be, eq_mut dw, eq_mut ds, eq_mut dz, eq_view dw_hat, eq_view w,
+                   eq_view s, eq_view z, eq_qshape q) {
+    (void)be;
+    for (int64_t g = 0; g < groups(&q); g++) {
+        double gs, gz;
+        fq_bwd_group(dw.n ? (float *)dw.p + g * q.G : NULL, &gs, &gz,
+                     (const float *)dw_hat.p + g * q.G, (const float *)w.p + g * q.G,
+                     eq_s_used(((const float *)s.p)[g]), eq_z_used(((const float *)z.p)[g], q.bits),
+                     &q);
+        if (ds.n) eq_put(ds, g, gs);
+        if (dz.n) eq_put(dz, g, gz);
+    }
+}
+
+/* The codes come from the step as it will be read back, so s goes to fp16 first. */
+static void fq_pack(eq_backend *be, eq_mut q, eq_mut s, eq_mut z, eq_view w, eq_qshape qs) {
+    (void)be;
+    float *sp = s.p, *zp = z.p;
+    for (int64_t g = 0; g < groups(&qs); g++) {
+        sp[g] = eq_f16_to_f32(eq_f32_to_f16(eq_s_used(sp[g])));
+        zp[g] = eq_z_used(zp[g], qs.bits);
+    }
+    uint32_t *words = q.p;
+    for (int64_t c = 0; c < qs.O * qs.I; c += CHUNK) {
+        uint8_t code[CHUNK];
+        for (int64_t i = 0; i < CHUNK; i++) {
+            int64_t g = (c + i) / qs.G;
+            float t = eq_code(((const float *)w.p)[c + i], sp[g], zp[g]);
+            code[i] = (uint8_t)eq_clampf(t, 0.0f, eq_q_max(qs.bits));
+        }
+        eq_pack_row(words + eq_pack_words(c, qs.bits), code, CHUNK, qs.bits);
+    }
+}
+
+static void dequant(eq_backend *be, eq_mut w_hat, eq_view q, eq_view s, eq_view z, eq_qshape qs) {
+    (void)be;
+    const uint32_t *words = q.p;
+    for (int64_t c = 0; c < qs.O * qs.I; c += CHUNK) {
+        uint8_t code[CHUNK];
+        eq_unpack_row(code, words + eq_pack_words(c, qs.bits), CHUNK, qs.bits);
+        for (int64_t i = 0; i < CHUNK; i++) {
+            int64_t g = (c + i) / qs.G;
+            float su = ((const float *)s.p)[g], zu = ((const float *)z.p)[g];
+            eq_store(w_hat.p, w_hat.dt, c + i, ((float)code[i] - zu) * su);
+        }
+    }
+}
+
+static void dequant_bwd(eq_backend *be, eq_mut ds, eq_mut dz, eq_view dw_hat, eq_view q, eq_view s,
+                        eq_view z, eq_qshape qs) {
+    (void)be;
+    const uint32_t *words = q.p;
+    for (int64_t g = 0; g < groups(&qs); g++) {
+        double gs = 0.0, gz = 0.0, su = eq_get(s, g), zu = eq_get(z, g);
+        for (int64_t i = g * qs.G; i < (g + 1) * qs.G; i++) {
+            uint8_t code[CHUNK];
+            eq_unpack_row(code, words + eq_pack_words(i / CHUNK * CHUNK, qs.bits), CHUNK, qs.bits);
+            gs += ((double)code[i % CHUNK] - zu) * eq_get(dw_hat, i);
+            gz -= su * eq_get(dw_hat, i);
+        }
+        if (ds.n) eq_put(ds, g, eq_get(eq_ro(ds), g) + gs);
+        if (dz.n) eq_put(dz, g, eq_get(eq_ro(dz), g) + gz);
+    }
+}
+
+void eq_ref_quantize(eq_ops *ops) {
+    ops->fq_init = fq_init;
+    ops->fq_fwd = fq_fwd;
+    ops->fq_bwd = fq_bwd;
+    ops->fq_pack = fq_pack;
+    ops->dequant = dequant;
+    ops->dequant_bwd = dequant_bwd;
+}

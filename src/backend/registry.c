@@ -1,0 +1,59 @@
+/* From a name to a backend: "fenced:finite:cpu" is the CPU in two wrappers, the inner one first.
+ * Invariant: after an error nothing is left open. */
+#include <string.h>
+
+#include "backend/wrap.h"
+
+static eq_status open_cpu(eq_backend **be, const char *cpu_mask, eq_err *err) {
+    static const char *const masks[] = {"sse2", "avx2", "avx512"};
+    for (size_t i = 0; cpu_mask && i < sizeof masks / sizeof *masks; i++)
+        if (!strcmp(cpu_mask, masks[i])) return eq_cpu_open(be, cpu_mask, err);
+    if (!cpu_mask) return eq_cpu_open(be, NULL, err);
+    return eq_fail(err, EQ_EINPUT, "cpu mask \"%s\": expected sse2, avx2 or avx512", cpu_mask);
+}
+static eq_status open_ref(eq_backend **be, const char *cpu_mask, eq_err *err) {
+    (void)cpu_mask;
+    return eq_ref_open(be, err);
+}
+
+static const struct {
+    const char *name;
+    eq_status (*open)(eq_backend **be, const char *cpu_mask, eq_err *err);
+} backends[] = {{"cpu", open_cpu}, {"ref", open_ref}};
+
+static const struct {
+    const char *prefix;
+    eq_status (*wrap)(eq_backend **be, eq_err *err);
+} wrappers[] = {
+    {"trace:", eq_trace_wrap}, {"finite:", eq_finite_wrap}, {"fenced:", eq_fenced_wrap}};
+
+enum {
+    BACKENDS = sizeof backends / sizeof *backends,
+    WRAPPERS = sizeof wrappers / sizeof *wrappers
+};
+
+/* Recursion goes to the innermost name first and wraps on the way back. */
+static eq_status open_at(eq_backend **be, const char *spec, const char *whole, const char *cpu_mask,
+                         eq_err *err) {
+    for (int i = 0; i < WRAPPERS; i++) {
+        size_t n = strlen(wrappers[i].prefix);
+        if (strncmp(spec, wrappers[i].prefix, n) != 0) continue;
+        EQ_TRY(open_at(be, spec + n, whole, cpu_mask, err));
+        eq_status st = wrappers[i].wrap(be, err);
+        if (st != EQ_OK) (*be)->close(*be);
+        return st;
+    }
+    for (int i = 0; i < BACKENDS; i++)
+        if (!strcmp(spec, backends[i].name)) return backends[i].open(be, cpu_mask, err);
+    return eq_fail(err, EQ_EINPUT,
+                   "backend \"%s\": expected cpu or ref, with trace:, finite: or fenced: in front",
+                   whole);
+}
+
+eq_status eq_backend_open(eq_backend **out, const char *spec, const char *cpu_mask, eq_err *err) {
+    eq_backend *be = NULL;
+    if (!spec) spec = "cpu";
+    EQ_TRY(open_at(&be, spec, spec, cpu_mask, err));
+    *out = be;
+    return EQ_OK;
+}
