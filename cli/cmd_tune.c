@@ -1,0 +1,45 @@
+/* eqat tune: E2E-QP alone, from a checkpoint of eqat. */
+#include "common_options.h"
+#include "job.h"
+
+#define AT(field) offsetof(quantize_args, o.field)
+static const opt options[] = {
+    {OPT_HEADING, .help = "model and data"},
+    {OPT_POSITIONAL, .name = "MODEL", .at = AT(model), .help = "quantized model folder"},
+    {OPT_STR, 'o', "out", .arg = "DIR", .at = AT(out), .help = "folder to write, absent or empty"},
+    {OPT_STR, 0, "data", "e2e-data", "FILE", AT(data),
+     .help = "training text: .txt, .jsonl (both also .gz, .zst) or token ids in .npy"},
+    {OPT_HEADING, .help = "training (every option also answers to its --e2e- name in quantize)"},
+    EQ_E2E_ROWS(quantize_args, o.qp, ""),
+    {OPT_HEADING, .help = "running"},
+    {OPT_FLAG, 0, "resume", .at = AT(resume), .help = "go on where a stopped run was"},
+    {OPT_FLAG, 0, "dry-run", .at = AT(dry_run), .help = "check everything, write nothing"},
+    {OPT_STR, 0, "work-dir", .arg = "DIR", .at = AT(work_dir), .fallback = "OUT.work",
+     .help = "state for --resume"},
+    EQ_TALK_ROWS(quantize_args),
+    EQ_COMMON_ROWS(quantize_args),
+    EQ_COMPUTE_ROWS(quantize_args, o.compute),
+    {OPT_END},
+};
+
+static int run(void *arguments) {
+    quantize_args *a = arguments;
+    if (!a->o.model) return cli_usage("tune", "no MODEL given");
+    if (!a->o.out) return cli_usage("tune", "no output given: -o DIR");
+    if (!a->o.data) return cli_usage("tune", "no training text given: --data FILE");
+    return cli_job(a, eq_tune);
+}
+
+const cli_command cmd_tune = {
+    .name = "tune",
+    .summary = "the second phase (E2E-QP) alone, from a quantized folder",
+    .usage = "tune MODEL --data FILE -o DIR [options]",
+    .about =
+        "Trains the step sizes of a quantized model end to end; the integers stay as they are.\n"
+        "Bits and groups come from the model.",
+    .example = "  eqat tune Llama-3.2-1B-w2g64 --data own.jsonl --train-size 512 -o Llama-own",
+    .options = options,
+    .args_size = sizeof(quantize_args),
+    .init = quantize_args_init,
+    .run = run,
+};

@@ -1,0 +1,39 @@
+/* A command is one row: what it takes, what it says about itself, what it runs. main.c holds the
+ * list, every cmd_*.c one row. Invariant: exit codes are 0 done, 1 failed, 2 usage, 130 stopped. */
+#ifndef EQ_CLI_COMMAND_H
+#define EQ_CLI_COMMAND_H
+#include "options.h"
+
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_STOPPED = 130 };
+
+/* Settings of every command: how to talk. First member of each command's arguments. */
+typedef struct {
+    bool json, quiet, verbose, help;
+    const char *log;
+    int argc; /* the whole command line, to repeat it with --resume */
+    char **argv;
+} cli_common;
+
+typedef struct {
+    const char *name, *summary;
+    const char *usage;   /* behind "eqat " */
+    const char *about;   /* a paragraph or two, NULL: none */
+    const char *example; /* complete lines */
+    const opt *options;
+    size_t args_size; /* bytes of the arguments, a cli_common first */
+    void (*init)(void *args);
+    int (*run)(void *args);
+} cli_command;
+
+extern const cli_command cmd_quantize, cmd_tune, cmd_ppl, cmd_generate, cmd_inspect, cmd_plan,
+    cmd_demo;
+
+/* "eqat: " and one line to stderr; returns the exit code. */
+int cli_usage(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int cli_fail(const eq_err *err);
+
+/* Bytes and seconds for people: "2.21 GiB", "3 h 12 min". Into a buffer of 32. */
+const char *cli_bytes(char out[32], double bytes);
+const char *cli_seconds(char out[32], double seconds);
+
+#endif

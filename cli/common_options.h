@@ -1,0 +1,59 @@
+/* Rows that several option tables share. T is the command's argument struct, `f` the place of the
+ * settings in it. */
+#ifndef EQ_CLI_COMMON_OPTIONS_H
+#define EQ_CLI_COMMON_OPTIONS_H
+#include "command.h"
+
+#define BIG 4e18 /* no upper bound */
+
+/* clang-format off */
+#define EQ_COMMON_ROWS(T) \
+    {OPT_FLAG, 0, "json", .at = offsetof(T, common.json), .help = "the result as one JSON object"}, \
+    {OPT_FLAG, 'h', "help", .at = offsetof(T, common.help), .help = "this text"}
+
+#define EQ_TALK_ROWS(T) \
+    {OPT_STR, 0, "log", .arg = "FILE", .at = offsetof(T, common.log), \
+     .help = "write the run's events, one JSON object a line"}, \
+    {OPT_FLAG, 'q', "quiet", .at = offsetof(T, common.quiet), .help = "no notes, no progress"}, \
+    {OPT_FLAG, 'v', "verbose", .at = offsetof(T, common.verbose), .help = "events on stderr too"}
+
+#define EQ_COMPUTE_ROWS(T, f) \
+    {OPT_HEADING, .help = "computing"}, \
+    {OPT_ENUM, 0, "precision", .arg = "bf16|f32", .at = offsetof(T, f.precision), \
+     .help = "of products and activations; what is trained is kept in fp32"}, \
+    {OPT_INT, 0, "threads", .arg = "N", .at = offsetof(T, f.threads), .lo = 1, .hi = 512, \
+     .fallback = "one per core", .help = "results do not depend on it"}, \
+    {OPT_STR, 0, "backend", .arg = "NAME", .at = offsetof(T, f.backend), \
+     .help = "cpu, or ref (slow, obvious); trace:cpu times operations, " \
+             "finite:cpu stops at the first NaN"}, \
+    {OPT_WORD, 0, "cpu-mask", .arg = "sse2|avx2|avx512", .at = offsetof(T, f.cpu_mask), \
+     .fallback = "what the CPU has", .help = "highest instruction set to use"}, \
+    {OPT_BYTES, 0, "memory-limit", .arg = "SIZE", .at = offsetof(T, f.memory_limit), \
+     .lo = 1 << 20, .hi = BIG, .fallback = "what the machine has", \
+     .help = "memory the job may use beside mapped files: 512M, 6G"}
+
+/* P is "e2e-" or "" and goes in front of the names; every row also answers to its e2e- name. */
+#define EQ_E2E_ROWS(T, f, P) \
+    {OPT_I64, 0, P "train-size", "e2e-train-size", "N", offsetof(T, f.train_size), 1, BIG, \
+     .help = "windows"}, \
+    {OPT_I64, 0, P "seqlen", "e2e-seqlen", "N", offsetof(T, f.seqlen), 2, 1 << 24, \
+     .fallback = "4096, or the model's context if shorter", .help = "tokens a window"}, \
+    {OPT_I64, 0, P "batch-size", "e2e-batch-size", "N", offsetof(T, f.batch_size), 1, 1 << 20, \
+     .help = "windows an update"}, \
+    {OPT_I64, 0, P "micro-batch", "e2e-micro-batch", "N", offsetof(T, f.micro_batch), 1, 1 << 20, \
+     .help = "windows held in memory at once; gradients accumulate over the batch"}, \
+    {OPT_INT, 0, P "epochs", "e2e-epochs", "N", offsetof(T, f.epochs), 1, 10000, \
+     .help = "passes over the windows"}, \
+    {OPT_NUM, 0, P "lr", "e2e-lr", "X", offsetof(T, f.lr), 0, 1, \
+     .fallback = "2e-5 at 2 bits, 1e-5 at 3 and 4", .help = "AdamW rate"}, \
+    {OPT_NUM, 0, P "warmup", "e2e-warmup", "X", offsetof(T, f.warmup), 0, 1, \
+     .help = "share of the steps with a rising rate; a cosine to 0 follows"}, \
+    {OPT_NUM, 0, P "clip", "e2e-clip", "X", offsetof(T, f.clip), 0, 1e9, \
+     .help = "global gradient norm; 0: no clipping"}, \
+    {OPT_SET, 0, P "train", "e2e-train", "s,z", offsetof(T, f.train), \
+     .help = "what is trained: step sizes, zero points, or both"}, \
+    {OPT_I64, 0, "save-every", .arg = "N", .at = offsetof(T, f.save_every), .lo = 1, .hi = BIG, \
+     .help = "steps between two saved states (for --resume)"}
+/* clang-format on */
+
+#endif

@@ -1,0 +1,269 @@
+/* Parsing of command lines by table; see options.h. */
+#include "options.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+
+/* ---- values --------------------------------------------------------------------------------- */
+
+static bool read_i64(const char *text, int64_t *out) {
+    const char *digits = text + (*text == '-');
+    if (!*digits || strspn(digits, "0123456789") != strlen(digits)) return false;
+    errno = 0;
+    *out = strtoll(text, NULL, 10);
+    return errno == 0;
+}
+
+static bool read_u64(const char *text, uint64_t *out) {
+    if (!*text || strspn(text, "0123456789") != strlen(text)) return false;
+    errno = 0;
+    *out = strtoull(text, NULL, 10);
+    return errno == 0;
+}
+
+/* strtod also knows "inf", "nan" and hexadecimal, which no setting means. */
+static bool read_num(const char *text, double *out) {
+    char *end;
+    if (!*text || strspn(text, "0123456789+-.eE") != strlen(text)) return false;
+    *out = strtod(text, &end);
+    return !*end && isfinite(*out);
+}
+
+static bool read_bytes(const char *text, double *out) {
+    static const char units[] = "KMGT";
+    char number[32];
+    size_t n = strlen(text);
+    const char *u = n ? strchr(units, text[n - 1]) : NULL;
+    if (u) n--;
+    if (!n || n >= sizeof number || text[0] == '-') return false;
+    memcpy(number, text, n);
+    number[n] = 0;
+    if (!read_num(number, out)) return false;
+    if (u) *out *= ldexp(1, 10 * (int)(u - units + 1));
+    return true;
+}
+
+/* Index of the n-byte word in "a|b|c" (or "a,b,c"), -1: not there. */
+static int word_index(const char *list, const char *word, size_t n) {
+    for (int i = 0; *list; i++) {
+        size_t m = strcspn(list, "|,");
+        if (m == n && !memcmp(list, word, n)) return i;
+        list += m + (list[m] != 0);
+    }
+    return -1;
+}
+
+static bool read_set(const char *list, const char *text, unsigned *out) {
+    *out = 0;
+    for (;;) {
+        size_t n = strcspn(text, ",");
+        int i = word_index(list, text, n);
+        if (i < 0) return false;
+        *out |= 1u << i;
+        if (!text[n]) return true;
+        text += n + 1;
+    }
+}
+
+/* ---- storing ----------------------------------------------------------------------------------
+ */
+
+static eq_status wrong(const opt *o, const char *expected, const char *found, eq_err *err) {
+    return eq_fail(err, EQ_EINPUT, "--%s: expected %s, found \"%s\"", o->name, expected, found);
+}
+
+static eq_status out_of_range(const opt *o, const char *what, const char *found, eq_err *err) {
+    if (o->hi >= 1e15)
+        return eq_fail(err, EQ_EINPUT, "--%s: expected %s of at least %.15g, found \"%s\"", o->name,
+                       what, o->lo, found);
+    return eq_fail(err, EQ_EINPUT, "--%s: expected %s from %.15g to %.15g, found \"%s\"", o->name,
+                   what, o->lo, o->hi, found);
+}
+
+static eq_status store_number(const opt *o, void *at, const char *text, eq_err *err) {
+    double num = 0;
+    int64_t i = 0;
+    bool whole = o->kind == OPT_INT || o->kind == OPT_I64;
+    const char *what = whole                  ? "a whole number"
+                       : o->kind == OPT_BYTES ? "a size in bytes (512M, 6G)"
+                                              : "a number";
+    bool ok = whole                  ? read_i64(text, &i)
+              : o->kind == OPT_BYTES ? read_bytes(text, &num)
+                                     : read_num(text, &num);
+    if (whole) num = (double)i;
+    if (!ok || num < o->lo || num > o->hi) return out_of_range(o, what, text, err);
+    if (o->kind == OPT_INT)
+        *(int *)at = (int)i;
+    else if (o->kind == OPT_I64)
+        *(int64_t *)at = i;
+    else if (o->kind == OPT_BYTES)
+        *(int64_t *)at = (int64_t)num;
+    else
+        *(double *)at = num;
+    return EQ_OK;
+}
+
+static eq_status store(const opt *o, void *args, const char *text, eq_err *err) {
+    void *at = (char *)args + o->at;
+    int index = -1;
+    int64_t number;
+    const char *expected;
+    if (o->kind == OPT_WORD || o->kind == OPT_ENUM || o->kind == OPT_ONE_OF) {
+        if ((index = word_index(o->arg, text, strlen(text))) < 0)
+            return wrong(o, o->arg, text, err);
+    }
+    switch (o->kind) {
+    case OPT_INT:
+    case OPT_I64:
+    case OPT_NUM:
+    case OPT_BYTES:
+        return store_number(o, at, text, err);
+    case OPT_U64:
+        return read_u64(text, at) ? EQ_OK : wrong(o, "a whole number", text, err);
+    case OPT_ENUM:
+        memcpy(at, &index, sizeof index);
+        return EQ_OK;
+    case OPT_ONE_OF:
+        if (!read_i64(text, &number)) return wrong(o, o->arg, text, err);
+        *(int64_t *)at = number;
+        return EQ_OK;
+    case OPT_SET:
+        if (read_set(o->arg, text, at)) return EQ_OK;
+        return eq_fail(err, EQ_EINPUT, "--%s: expected some of %s, found \"%s\"", o->name, o->arg,
+                       text);
+    case OPT_CALL:
+        expected = o->apply(args, text);
+        return expected ? wrong(o, expected, text, err) : EQ_OK;
+    default:
+        *(const char **)at = text;
+        return EQ_OK;
+    }
+}
+
+/* ---- names -------------------------------------------------------------------------------------
+ */
+
+static int edit_distance(const char *a, const char *b) {
+    enum { MAX = 40 };
+    int row[MAX + 1];
+    size_t n = strlen(a), m = strlen(b);
+    if (n > MAX || m > MAX) return MAX;
+    for (size_t j = 0; j <= m; j++) row[j] = (int)j;
+    for (size_t i = 1; i <= n; i++) {
+        int corner = row[0];
+        row[0] = (int)i;
+        for (size_t j = 1; j <= m; j++) {
+            int best = corner + (a[i - 1] != b[j - 1]);
+            if (row[j] + 1 < best) best = row[j] + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            corner = row[j];
+            row[j] = best;
+        }
+    }
+    return row[m];
+}
+
+const char *opt_nearest(const char *word, const char *const *names) {
+    const char *best = NULL;
+    int least = 1 + (int)(strlen(word) < 6 ? 2 : strlen(word) / 3);
+    for (; *names; names++) {
+        int d = edit_distance(word, *names);
+        if (d < least) least = d, best = *names;
+    }
+    return best;
+}
+
+static const opt *find_long(const opt *table, const char *name, size_t n) {
+    for (const opt *o = table; o->kind != OPT_END; o++) {
+        if (o->kind <= OPT_POSITIONAL) continue;
+        if (strlen(o->name) == n && !memcmp(o->name, name, n)) return o;
+        if (o->alias && strlen(o->alias) == n && !memcmp(o->alias, name, n)) return o;
+    }
+    return NULL;
+}
+
+static const opt *find_letter(const opt *table, char letter) {
+    for (const opt *o = table; o->kind != OPT_END; o++)
+        if (letter && o->letter == letter) return o;
+    return NULL;
+}
+
+static const opt *find_positional(const opt *table, int index) {
+    for (const opt *o = table; o->kind != OPT_END; o++)
+        if (o->kind == OPT_POSITIONAL && index-- == 0) return o;
+    return NULL;
+}
+
+static eq_status unknown(const opt *table, const char *name, size_t n, eq_err *err) {
+    enum { MAX = 128 };
+    const char *names[MAX + 1];
+    char word[64];
+    int count = 0;
+    for (const opt *o = table; o->kind != OPT_END && count + 1 < MAX; o++) {
+        if (o->kind <= OPT_POSITIONAL) continue;
+        names[count++] = o->name;
+        if (o->alias) names[count++] = o->alias;
+    }
+    names[count] = NULL;
+    if (n >= sizeof word) n = sizeof word - 1;
+    memcpy(word, name, n);
+    word[n] = 0;
+    const char *near = opt_nearest(word, names);
+    if (near) return eq_fail(err, EQ_EINPUT, "unknown option --%s; did you mean --%s?", word, near);
+    return eq_fail(err, EQ_EINPUT, "unknown option --%s", word);
+}
+
+/* ---- the command line ---------------------------------------------------------------------------
+ */
+
+/* "-1" and "-" are values, "--data" behind "--out" is a forgotten one. */
+static bool looks_like_option(const char *s) {
+    return s[0] == '-' && s[1] && !(s[1] >= '0' && s[1] <= '9') && s[1] != '.';
+}
+
+static eq_status take(const opt *o, void *args, const char *inline_value, int *i, int argc,
+                      char **argv, eq_err *err) {
+    if (o->kind == OPT_FLAG || o->kind == OPT_UNSET) {
+        if (inline_value)
+            return eq_fail(err, EQ_EINPUT, "--%s takes no value, found \"%s\"", o->name,
+                           inline_value);
+        *(bool *)((char *)args + o->at) = o->kind == OPT_FLAG;
+        return EQ_OK;
+    }
+    const char *value = inline_value;
+    if (!value) {
+        if (*i + 1 >= argc || looks_like_option(argv[*i + 1]))
+            return eq_fail(err, EQ_EINPUT, "--%s needs a value (%s)", o->name, o->arg);
+        value = argv[++*i];
+    }
+    return store(o, args, value, err);
+}
+
+eq_status opt_parse(const opt *table, void *args, int argc, char **argv, eq_err *err) {
+    int positional = 0;
+    bool options = true;
+    for (int i = 0; i < argc; i++) {
+        const char *a = argv[i];
+        if (options && !strcmp(a, "--")) {
+            options = false;
+        } else if (options && a[0] == '-' && a[1] == '-') {
+            size_t n = strcspn(a + 2, "=");
+            const opt *o = find_long(table, a + 2, n);
+            if (!o) return unknown(table, a + 2, n, err);
+            EQ_TRY(take(o, args, a[2 + n] ? a + 3 + n : NULL, &i, argc, argv, err));
+        } else if (options && a[0] == '-' && a[1]) {
+            const opt *o = find_letter(table, a[1]);
+            if (!o || a[2]) return eq_fail(err, EQ_EINPUT, "unknown option %s", a);
+            EQ_TRY(take(o, args, NULL, &i, argc, argv, err));
+        } else {
+            const opt *o = find_positional(table, positional++);
+            if (!o) return eq_fail(err, EQ_EINPUT, "unexpected argument \"%s\"", a);
+            *(const char **)((char *)args + o->at) = a;
+        }
+    }
+    return EQ_OK;
+}

@@ -1,0 +1,52 @@
+/* Option tables: parsing, range checks, the defaults in the help texts and the suggestion for a
+ * mistyped name are all derived from one array of rows per command.
+ * Invariant: a value that is not inside its row's range is never stored. */
+#ifndef EQ_CLI_OPTIONS_H
+#define EQ_CLI_OPTIONS_H
+#include <stddef.h>
+
+#include "eqat.h"
+
+typedef enum {
+    OPT_END,        /* last row */
+    OPT_HEADING,    /* help only: `help` opens a group */
+    OPT_POSITIONAL, /* const char *, an argument without a name */
+    OPT_FLAG,       /* bool, true when given */
+    OPT_UNSET,      /* bool, false when given (--no-x) */
+    OPT_INT,        /* int, lo .. hi */
+    OPT_I64,        /* int64_t, lo .. hi */
+    OPT_U64,        /* uint64_t */
+    OPT_NUM,        /* double, lo .. hi */
+    OPT_BYTES,      /* int64_t, lo .. hi, with K M G T for powers of 1024 */
+    OPT_STR,        /* const char *, any text */
+    OPT_WORD,       /* const char *, one of `arg` */
+    OPT_ENUM,       /* int-sized enum, the index of the word in `arg` */
+    OPT_ONE_OF,     /* int64_t, one of the numbers in `arg` */
+    OPT_SET,        /* unsigned, bit i for word i of `arg`; words joined by commas */
+    OPT_CALL        /* `apply` decides */
+} opt_kind;
+
+typedef struct {
+    opt_kind kind;
+    char letter;          /* -o; 0: none */
+    const char *name;     /* without "--" */
+    const char *alias;    /* NULL: none */
+    const char *arg;      /* "N", "FILE", or the words it can be: "bf16|f32" */
+    size_t at;            /* offset into the command's arguments */
+    double lo, hi;        /* of numbers */
+    const char *fallback; /* shown as default where the stored one says nothing; "" hides it */
+    const char *help;
+    /* OPT_CALL: NULL, or what was expected. */
+    const char *(*apply)(void *args, const char *value);
+} opt;
+
+/* Reads argv[0 .. argc) into `args`. EQ_EINPUT with one line on the first thing wrong. */
+eq_status opt_parse(const opt *table, void *args, int argc, char **argv, eq_err *err);
+
+/* The name in a NULL-terminated list that is nearest to `word`, NULL when none is near. */
+const char *opt_nearest(const char *word, const char *const *names);
+
+/* Help lines of a table; defaults are read from `args` as initialised. To stdout. */
+void opt_help(const opt *table, const void *args);
+
+#endif

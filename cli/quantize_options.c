@@ -1,0 +1,89 @@
+/* See quantize_options.h. Names are those of the published tools where they have one. */
+#include "quantize_options.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "common_options.h"
+
+/* W2A16G64, w2g64, W4: bits and, where given, the group size. Activations stay 16 bits wide. */
+static const char *apply_scheme(void *args, const char *text) {
+    static const char expected[] = "a scheme like W2A16G64 or w3g128";
+    eq_quantize_opts *o = &((quantize_args *)args)->o;
+    int bits, group = (int)o->group_size, n = 0;
+    char lower[24];
+    size_t len = strlen(text);
+    if (len >= sizeof lower) return expected;
+    for (size_t i = 0; i <= len; i++)
+        lower[i] = (char)(text[i] >= 'A' && text[i] <= 'Z' ? text[i] + 'a' - 'A' : text[i]);
+    if (sscanf(lower, "w%1d%n", &bits, &n) != 1) return expected;
+    const char *rest = lower + n;
+    if (!strncmp(rest, "a16", 3)) rest += 3;
+    if (*rest) {
+        n = 0;
+        if (sscanf(rest, "g%5d%n", &group, &n) != 1 || rest[n]) return expected;
+    }
+    if (bits < 2 || bits > 4) return "2, 3 or 4 bits in the scheme";
+    if (group != 32 && group != 64 && group != 128 && group != 256 && group != -1)
+        return "groups of 32, 64, 128, 256 or -1 in the scheme";
+    o->bits = bits;
+    o->group_size = group;
+    return NULL;
+}
+
+#define AT(field) offsetof(quantize_args, o.field)
+const opt quantize_options[] = {
+    {OPT_HEADING, .help = "model and data"},
+    {OPT_POSITIONAL, .name = "MODEL", .at = AT(model), .help = "Hugging Face model folder"},
+    {OPT_STR, 'o', "out", .arg = "DIR", .at = AT(out), .help = "folder to write, absent or empty"},
+    {OPT_STR, 0, "data", .arg = "FILE", .at = AT(data),
+     .help = "training text: .txt, .jsonl (both also .gz, .zst) or token ids in .npy"},
+    {OPT_STR, 0, "val-data", .arg = "FILE", .at = AT(val_data), .fallback = "held out of --data",
+     .help = "text of the validation loss"},
+    {OPT_STR, 0, "e2e-data", .arg = "FILE", .at = AT(qp.data), .fallback = "--data",
+     .help = "text of the second phase"},
+    {OPT_HEADING, .help = "number format"},
+    {OPT_INT, 0, "bits", "wbits", "N", AT(bits), 2, 4, .help = "of a weight: 2, 3 or 4"},
+    {OPT_ONE_OF, 0, "group-size", NULL, "32|64|128|256|-1", AT(group_size),
+     .help = "weights that share a step size and a zero point; -1: a whole row"},
+    {OPT_CALL, 0, "scheme", .arg = "WnA16Gm", .apply = apply_scheme,
+     .help = "both at once: W2A16G64, w3g128"},
+    {OPT_HEADING, .help = "first phase, Block-AP: block by block, everything trained"},
+    {OPT_ENUM, 0, "method", .arg = "block-ap|rtn", .at = AT(method),
+     .help = "rtn: round to nearest, no training"},
+    {OPT_I64, 0, "train-size", NULL, "N", AT(ap.train_size), 1, BIG, .help = "windows"},
+    {OPT_I64, 0, "val-size", NULL, "N", AT(ap.val_size), 0, BIG,
+     .help = "windows of the validation loss"},
+    {OPT_I64, 0, "seqlen", NULL, "N", AT(ap.seqlen), 2, 1 << 24,
+     .fallback = "2048, or the model's context if shorter", .help = "tokens a window"},
+    {OPT_I64, 0, "batch-size", NULL, "N", AT(ap.batch_size), 1, 1 << 20, .help = "windows a step"},
+    {OPT_INT, 0, "epochs", NULL, "N", AT(ap.epochs), 1, 10000, .help = "passes over the windows"},
+    {OPT_NUM, 0, "quant-lr", NULL, "X", AT(ap.quant_lr), 0, 1, .fallback = "1e-4",
+     .help = "AdamW rate of step sizes and zero points"},
+    {OPT_NUM, 0, "weight-lr", NULL, "X", AT(ap.weight_lr), 0, 1,
+     .fallback = "2e-5 at 2 bits, 1e-5 at 3 and 4", .help = "AdamW rate of weights and norms"},
+    {OPT_NUM, 0, "min-lr-factor", NULL, "X", AT(ap.min_lr_factor), 1, 1e9,
+     .help = "the cosine ends at the rate divided by this"},
+    {OPT_SET, 0, "train", NULL, "s,z,w,norm", AT(ap.train), .help = "what is trained"},
+    {OPT_FLAG, 0, "keep-best", .at = AT(ap.keep_best),
+     .help = "keep the epoch with the lowest validation loss"},
+    {OPT_INT, 0, "early-stop", NULL, "N", AT(ap.early_stop), 0, 10000, .fallback = "never",
+     .help = "end a block after N epochs without a lower validation loss"},
+    {OPT_HEADING, .help = "second phase, E2E-QP: the whole model, step sizes trained"},
+    {OPT_UNSET, 0, "no-e2e", .at = AT(e2e), .help = "leave it out"},
+    EQ_E2E_ROWS(quantize_args, o.qp, "e2e-"),
+    {OPT_HEADING, .help = "running"},
+    {OPT_U64, 0, "seed", .arg = "N", .at = AT(seed), .help = "of the windows that are drawn"},
+    {OPT_FLAG, 0, "resume", .at = AT(resume), .help = "go on where a stopped run was"},
+    {OPT_FLAG, 0, "dry-run", .at = AT(dry_run), .help = "check everything, write nothing"},
+    {OPT_STR, 0, "work-dir", .arg = "DIR", .at = AT(work_dir), .fallback = "OUT.work",
+     .help = "state for --resume"},
+    {OPT_STR, 0, "cache-dir", .arg = "DIR", .at = AT(cache_dir), .fallback = "chosen by memory",
+     .help = "activations between blocks in mapped files here"},
+    EQ_TALK_ROWS(quantize_args),
+    EQ_COMMON_ROWS(quantize_args),
+    EQ_COMPUTE_ROWS(quantize_args, o.compute),
+    {OPT_END},
+};
+
+void quantize_args_init(void *args) { eq_quantize_opts_init(&((quantize_args *)args)->o); }
