@@ -1,0 +1,390 @@
+/* A model folder against its config: every tensor of the folder is put into the slot its name says,
+ * then every slot is compared with what the config promises. So a tensor too many and a tensor too
+ * few are both errors, and nothing is looked up twice. */
+#include "model/weights.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/io.h"
+#include "base/mem.h"
+#include "base/par.h"
+
+eq_lin_spec eq_lin_of(const eq_config *c, eq_lin l) {
+    switch (l) {
+#define EQ_CASE(id, name, O, I, bias) \
+    case EQ_LIN_##id: \
+        return (eq_lin_spec){name, O, I, bias};
+        EQ_LINEARS(EQ_CASE)
+#undef EQ_CASE
+    default:
+        return (eq_lin_spec){0};
+    }
+}
+
+eq_norm_spec eq_norm_of(const eq_config *c, eq_norm n) {
+    switch (n) {
+#define EQ_CASE(id, name, length, exists) \
+    case EQ_NORM_##id: \
+        return (eq_norm_spec){name, length, exists};
+        EQ_NORMS(EQ_CASE)
+#undef EQ_CASE
+    default:
+        return (eq_norm_spec){0};
+    }
+}
+
+/* ---- from a name to its slot ------------------------------------------------------------------
+ */
+
+/* What may stand behind the name of a linear, and the array of eq_block_tensors it goes to. */
+static const struct part {
+    const char *name;
+    size_t at;
+    bool state; /* lies in eqat.safetensors */
+} parts[] = {
+    {"weight", offsetof(eq_block_tensors, weight), false},
+    {"qweight", offsetof(eq_block_tensors, qweight), false},
+    {"qzeros", offsetof(eq_block_tensors, qzeros), false},
+    {"scales", offsetof(eq_block_tensors, scales), false},
+    {"g_idx", offsetof(eq_block_tensors, g_idx), false},
+    {"bias", offsetof(eq_block_tensors, bias), false},
+    {"eqat_s", offsetof(eq_block_tensors, state_s), true},
+    {"eqat_z", offsetof(eq_block_tensors, state_z), true},
+};
+enum { PARTS = sizeof parts / sizeof *parts };
+
+static const eq_tensor **part_of(eq_block_tensors *b, const struct part *p, int lin) {
+    return (const eq_tensor **)((char *)b + p->at) + lin;
+}
+
+/* "head" then '.': the rest behind the dot, else NULL. */
+static const char *after(const char *s, const char *head) {
+    size_t n = strlen(head);
+    return !strncmp(s, head, n) && s[n] == '.' ? s + n + 1 : NULL;
+}
+
+static const eq_tensor **block_slot(eq_weights *w, const char *name, bool state) {
+    int64_t n = 0;
+    const char *s = name;
+    if (*s < '0' || *s > '9' || (*s == '0' && s[1] != '.')) return NULL;
+    while (*s >= '0' && *s <= '9' && n < w->cfg.L) n = n * 10 + (*s++ - '0');
+    if (*s++ != '.' || n >= w->cfg.L) return NULL;
+    for (int l = 0; l < EQ_LINS; l++) {
+        const char *rest = after(s, eq_lin_of(&w->cfg, (eq_lin)l).name);
+        for (int p = 0; rest && p < PARTS; p++)
+            if (parts[p].state == state && !strcmp(rest, parts[p].name))
+                return part_of(&w->blocks[n], &parts[p], l);
+    }
+    for (int k = 0; !state && k < EQ_NORM_COUNT; k++) {
+        eq_norm_spec spec = eq_norm_of(&w->cfg, (eq_norm)k);
+        const char *rest = after(s, spec.name);
+        if (rest && !strcmp(rest, "weight")) return spec.exists ? &w->blocks[n].norm[k] : NULL;
+    }
+    return NULL;
+}
+
+static const eq_tensor **slot(eq_weights *w, const char *name, bool state) {
+    const char *rest = after(name, "model.layers");
+    if (rest) return block_slot(w, rest, state);
+    if (state) return NULL;
+    if (!strcmp(name, "model.embed_tokens.weight")) return &w->embed;
+    if (!strcmp(name, "model.norm.weight")) return &w->norm;
+    return strcmp(name, "lm_head.weight") ? NULL : &w->head;
+}
+
+static eq_status sort_in(eq_weights *w, const eq_st *st, bool state, eq_err *err) {
+    for (int64_t i = 0; i < eq_st_count(st); i++) {
+        const eq_tensor *t = eq_st_at(st, i);
+        /* buffers of old transformers: the frequencies of rope, which config.json gives */
+        if (eq_ends_with(t->name, "rotary_emb.inv_freq")) continue;
+        const eq_tensor **p = slot(w, t->name, state);
+        if (!p)
+            return eq_fail(err, EQ_EINPUT,
+                           "%s: tensor %s: expected only what a %s of %lld layers has, found this "
+                           "one more",
+                           t->file, t->name, w->cfg.family, (long long)w->cfg.L);
+        *p = t;
+    }
+    return EQ_OK;
+}
+
+/* ---- slots against the config -----------------------------------------------------------------
+ */
+
+typedef enum { FLOAT, INT32, FP32 } kind;
+static const char *const kind_names[] = {"F32, F16 or BF16", "I32", "F32"};
+
+static bool is_kind(eq_dtype t, kind k) {
+    if (k == INT32) return t == EQ_I32;
+    return t == EQ_F32 || (k == FLOAT && (t == EQ_F16 || t == EQ_BF16));
+}
+
+static void shape_text(char *out, size_t size, int ndim, const int64_t *shape) {
+    size_t n = (size_t)snprintf(out, size, "[");
+    for (int i = 0; i < ndim && n < size; i++)
+        n += (size_t)snprintf(out + n, size - n, "%s%lld", i ? ", " : "", (long long)shape[i]);
+    if (n < size) snprintf(out + n, size - n, "]");
+}
+
+/* rows < 0: one dimension. `name` is where the tensor should have been. */
+static eq_status check(const eq_tensor *t, kind k, int64_t rows, int64_t cols, const char *dir,
+                       const char *name, eq_err *err) {
+    int64_t want[2] = {rows < 0 ? cols : rows, cols};
+    int ndim = rows < 0 ? 1 : 2;
+    char expected[64], found[256];
+    shape_text(expected, sizeof expected, ndim, want);
+    if (!t)
+        return eq_fail(err, EQ_EINPUT, "%s: tensor %s: expected %s %s, found no such tensor", dir,
+                       name, kind_names[k], expected);
+    bool same = t->ndim == ndim && t->shape[0] == want[0] && (ndim == 1 || t->shape[1] == want[1]);
+    if (same && is_kind(t->dt, k)) return EQ_OK;
+    shape_text(found, sizeof found, t->ndim, t->shape);
+    return eq_fail(err, EQ_EINPUT, "%s: tensor %s: expected %s %s, found %s %s", t->file, t->name,
+                   kind_names[k], expected, eq_dtype_name(t->dt), found);
+}
+
+static eq_status must_lack(const eq_tensor *t, const char *why, eq_err *err) {
+    if (!t) return EQ_OK;
+    return eq_fail(err, EQ_EINPUT, "%s: tensor %s: expected none (%s), found one", t->file, t->name,
+                   why);
+}
+
+static bool all_zero(const eq_tensor *t) {
+    const uint8_t *p = t->data;
+    for (int64_t i = 0; i < t->bytes; i++)
+        if (p[i]) return false;
+    return true;
+}
+
+typedef struct {
+    const eq_weights *w;
+    eq_block_tensors *b;
+    int64_t block;
+    int l;
+    eq_lin_spec spec;
+} lin_at;
+
+static eq_status check_part(const lin_at *a, const eq_tensor *t, const char *part, kind k,
+                            int64_t rows, int64_t cols, eq_err *err) {
+    char name[128];
+    snprintf(name, sizeof name, "model.layers.%lld.%s.%s", (long long)a->block, a->spec.name, part);
+    return check(t, k, rows, cols, a->w->dir, name, err);
+}
+
+static eq_status check_quantized(const lin_at *a, eq_err *err) {
+    const eq_config *c = &a->w->cfg;
+    eq_block_tensors *b = a->b;
+    int64_t O = a->spec.O, I = a->spec.I, G = eq_group(c->G, I);
+    int64_t NG = (I + G - 1) / G;
+    int l = a->l;
+    if (I % G || I * c->bits % 32 || O * c->bits % 32)
+        return eq_fail(err, EQ_EINPUT,
+                       "%s: model.layers.%lld.%s: expected a shape that %d bits and groups of %lld "
+                       "divide, found [%lld, %lld]",
+                       a->w->dir, (long long)a->block, a->spec.name, c->bits, (long long)G,
+                       (long long)O, (long long)I);
+    EQ_TRY(must_lack(b->weight[l], "the config says GPTQ", err));
+    EQ_TRY(check_part(a, b->qweight[l], "qweight", INT32, I * c->bits / 32, O, err));
+    EQ_TRY(check_part(a, b->qzeros[l], "qzeros", INT32, NG, O * c->bits / 32, err));
+    EQ_TRY(check_part(a, b->scales[l], "scales", FLOAT, NG, O, err));
+    EQ_TRY(check_part(a, b->g_idx[l], "g_idx", INT32, -1, I, err));
+    if (!a->w->state) return EQ_OK;
+    EQ_TRY(check_part(a, b->state_s[l], "eqat_s", FP32, O, NG, err));
+    return check_part(a, b->state_z[l], "eqat_z", FP32, O, NG, err);
+}
+
+static eq_status check_plain(const lin_at *a, eq_err *err) {
+    const char *why = "config.json has no quantization_config";
+    EQ_TRY(must_lack(a->b->qweight[a->l], why, err));
+    EQ_TRY(must_lack(a->b->qzeros[a->l], why, err));
+    EQ_TRY(must_lack(a->b->scales[a->l], why, err));
+    EQ_TRY(must_lack(a->b->g_idx[a->l], why, err));
+    return check_part(a, a->b->weight[a->l], "weight", FLOAT, a->spec.O, a->spec.I, err);
+}
+
+static eq_status check_bias(const lin_at *a, eq_err *err) {
+    const eq_tensor **bias = &a->b->bias[a->l];
+    if (a->spec.bias) return check_part(a, *bias, "bias", FLOAT, -1, a->spec.O, err);
+    /* early GPTQ tools gave every linear a bias of zeros */
+    if (*bias && a->w->cfg.bits && all_zero(*bias)) *bias = NULL;
+    return must_lack(*bias, "config.json says no bias here", err);
+}
+
+static eq_status check_block(eq_weights *w, int64_t i, eq_err *err) {
+    lin_at a = {w, &w->blocks[i], i, 0, {0}};
+    for (int l = 0; l < EQ_LINS; l++) {
+        a.l = l, a.spec = eq_lin_of(&w->cfg, (eq_lin)l);
+        EQ_TRY(w->cfg.bits ? check_quantized(&a, err) : check_plain(&a, err));
+        EQ_TRY(check_bias(&a, err));
+    }
+    for (int k = 0; k < EQ_NORM_COUNT; k++) {
+        eq_norm_spec spec = eq_norm_of(&w->cfg, (eq_norm)k);
+        char name[128];
+        if (!spec.exists) continue;
+        snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (long long)i, spec.name);
+        EQ_TRY(check(a.b->norm[k], FLOAT, -1, spec.n, w->dir, name, err));
+    }
+    return EQ_OK;
+}
+
+/* A tied matrix may be stored under either name, or under both if they agree. */
+static eq_status check_ends(eq_weights *w, eq_err *err) {
+    const eq_config *c = &w->cfg;
+    if (c->tied && !w->embed) w->embed = w->head;
+    if (c->tied && !w->head) w->head = w->embed;
+    EQ_TRY(check(w->embed, FLOAT, c->V, c->D, w->dir, "model.embed_tokens.weight", err));
+    EQ_TRY(check(w->head, FLOAT, c->V, c->D, w->dir, "lm_head.weight", err));
+    EQ_TRY(check(w->norm, FLOAT, -1, c->D, w->dir, "model.norm.weight", err));
+    if (!c->tied || w->embed == w->head) return EQ_OK;
+    if (w->embed->dt != w->head->dt ||
+        memcmp(w->embed->data, w->head->data, (size_t)w->embed->bytes))
+        return eq_fail(err, EQ_EINPUT,
+                       "%s: tensor lm_head.weight: expected the bytes of model.embed_tokens.weight "
+                       "(tie_word_embeddings), found others",
+                       w->head->file);
+    w->head = w->embed;
+    return EQ_OK;
+}
+
+/* ---- opening ----------------------------------------------------------------------------------
+ */
+
+static eq_status open_state(eq_weights *w, eq_err *err) {
+    char *path = eq_path(w->dir, "eqat.safetensors");
+    if (!path) return eq_nomem(err, "a path", (int64_t)strlen(w->dir));
+    eq_status st = EQ_OK;
+    if (eq_exists(path)) {
+        st = w->cfg.bits ? eq_st_open(&w->state, path, err)
+                         : eq_fail(err, EQ_EINPUT,
+                                   "%s: expected none (config.json has no quantization_config), "
+                                   "found one",
+                                   path);
+    }
+    eq_free(path);
+    return st;
+}
+
+static eq_status fill(eq_weights *w, eq_err *err) {
+    w->blocks = eq_calloc(w->cfg.L, sizeof *w->blocks);
+    if (!w->blocks)
+        return eq_nomem(err, "the table of tensors", w->cfg.L * (int64_t)sizeof *w->blocks);
+    EQ_TRY(eq_st_open(&w->st, w->dir, err));
+    EQ_TRY(open_state(w, err));
+    EQ_TRY(sort_in(w, w->st, false, err));
+    if (w->state) EQ_TRY(sort_in(w, w->state, true, err));
+    EQ_TRY(check_ends(w, err));
+    for (int64_t i = 0; i < w->cfg.L; i++) EQ_TRY(check_block(w, i, err));
+    return EQ_OK;
+}
+
+eq_status eq_weights_open(eq_weights **out, const char *dir, eq_err *err) {
+    *out = NULL;
+    eq_weights *w = eq_calloc(1, sizeof *w);
+    if (!w) return eq_nomem(err, "a model folder", sizeof *w);
+    w->dir = eq_strdup(dir);
+    eq_status st = w->dir ? eq_config_load(&w->cfg, dir, err) : eq_nomem(err, "a path", 4096);
+    if (st == EQ_OK) st = fill(w, err);
+    if (st == EQ_OK)
+        *out = w;
+    else
+        eq_weights_close(w);
+    return st;
+}
+
+void eq_weights_close(eq_weights *w) {
+    if (!w) return;
+    eq_st_close(w->st), eq_st_close(w->state);
+    eq_free(w->blocks), eq_free(w->dir), eq_free(w);
+}
+
+/* ---- content ----------------------------------------------------------------------------------
+ */
+
+enum { PIECE = 1 << 20 }; /* elements an item looks at */
+typedef struct {
+    const eq_tensor *t;
+    _Atomic int64_t first; /* smallest index found so far */
+} finite_job;
+
+/* Exponent bits all set: NaN or infinity. */
+static bool bad_at(const eq_tensor *t, int64_t i) {
+    switch (t->dt) {
+    case EQ_F32:
+        return (((const uint32_t *)t->data)[i] & 0x7f800000u) == 0x7f800000u;
+    case EQ_BF16:
+        return (((const uint16_t *)t->data)[i] & 0x7f80u) == 0x7f80u;
+    case EQ_F16:
+        return (((const uint16_t *)t->data)[i] & 0x7c00u) == 0x7c00u;
+    case EQ_F64:
+        return (((const uint64_t *)t->data)[i] & 0x7ff0000000000000u) == 0x7ff0000000000000u;
+    default:
+        return false;
+    }
+}
+
+static void finite_piece(void *ctx, int64_t item, int thread) {
+    finite_job *j = ctx;
+    int64_t from = item * PIECE, to = from + PIECE < j->t->n ? from + PIECE : j->t->n;
+    unsigned any = 0;
+    (void)thread;
+    if (j->t->dt == EQ_F32)
+        for (int64_t i = from; i < to; i++)
+            any |= (((const uint32_t *)j->t->data)[i] & 0x7f800000u) == 0x7f800000u;
+    else if (j->t->dt == EQ_BF16)
+        for (int64_t i = from; i < to; i++)
+            any |= (((const uint16_t *)j->t->data)[i] & 0x7f80u) == 0x7f80u;
+    else
+        any = 1; /* the loop below decides */
+    if (!any) return;
+    while (from < to && !bad_at(j->t, from)) from++;
+    if (from == to) return;
+    int64_t old = atomic_load(&j->first);
+    while (from < old && !atomic_compare_exchange_weak(&j->first, &old, from)) {
+    }
+}
+
+eq_status eq_tensor_check_finite(const eq_tensor *t, eq_err *err) {
+    finite_job j = {t, INT64_MAX};
+    eq_par_for((t->n + PIECE - 1) / PIECE, finite_piece, &j);
+    int64_t i = atomic_load(&j.first);
+    if (i == INT64_MAX) return EQ_OK;
+    return eq_fail(err, EQ_EINPUT,
+                   "%s: tensor %s: expected finite numbers, found %g at element %lld", t->file,
+                   t->name, (double)eq_load(t->data, t->dt, i), (long long)i);
+}
+
+static void hash_files(eq_hash *h, const eq_st *st) {
+    for (int64_t i = 0; i < eq_st_files(st); i++) {
+        const char *path;
+        const uint8_t *data;
+        int64_t size;
+        eq_st_file(st, i, &path, &data, &size);
+        eq_hash_put(h, &size, sizeof size);
+        eq_hash_put(h, data, size);
+    }
+}
+
+eq_status eq_weights_fingerprint(const eq_weights *w, char hex[33], eq_err *err) {
+    char *path = eq_path(w->dir, "config.json");
+    if (!path) return eq_nomem(err, "a path", (int64_t)strlen(w->dir));
+    eq_map m;
+    eq_status st = eq_map_open(&m, path, err);
+    eq_free(path);
+    if (st != EQ_OK) return st;
+    eq_hash *h = eq_hash_new();
+    if (!h) {
+        eq_map_close(&m);
+        return eq_nomem(err, "a hash", 1024);
+    }
+    eq_hash_put(h, &m.size, sizeof m.size);
+    eq_hash_put(h, m.data, m.size);
+    eq_map_close(&m);
+    hash_files(h, w->st);
+    if (w->state) hash_files(h, w->state);
+    memcpy(hex, eq_hash_end(h).hex, 33);
+    return EQ_OK;
+}

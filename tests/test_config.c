@@ -1,0 +1,375 @@
+/* config.json: families, defaults, what must be refused, and the tables of rope. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "model/config.h"
+#include "tiny_model.h"
+
+static char *dir;
+static int setup(void **state) {
+    (void)state;
+    dir = tiny_dir();
+    return 0;
+}
+static int teardown(void **state) {
+    (void)state;
+    tiny_remove(dir);
+    return 0;
+}
+
+#define LLAMA \
+    "\"model_type\":\"llama\",\"hidden_size\":64,\"intermediate_size\":96,\"num_hidden_layers\":" \
+    "2," \
+    "\"num_attention_heads\":4,\"vocab_size\":50"
+#define REST \
+    "\"hidden_size\":64,\"intermediate_size\":96,\"num_hidden_layers\":2," \
+    "\"num_attention_heads\":4,\"num_key_value_heads\":4,\"vocab_size\":50"
+
+static eq_status load(eq_config *c, const char *text, eq_err *err) {
+    *err = (eq_err){0};
+    tiny_text(dir, "config.json", text);
+    return eq_config_load(c, dir, err);
+}
+static eq_config good(const char *text) {
+    eq_config c;
+    eq_err err;
+    if (load(&c, text, &err) != EQ_OK) fail_msg("%s", err.msg);
+    return c;
+}
+static void bad(const char *text, const char *say) {
+    eq_config c;
+    eq_err err;
+    if (load(&c, text, &err) != EQ_EINPUT) fail_msg("accepted: %s", text);
+    if (!strstr(err.msg, say)) fail_msg("expected \"%s\" in: %s", say, err.msg);
+    assert_non_null(strstr(err.msg, "config.json"));
+}
+
+static void defaults_are_those_of_the_classes(void **state) {
+    (void)state;
+    eq_config c = good("{" LLAMA "}");
+    assert_string_equal(c.family, "llama");
+    assert_true(c.D == 64 && c.F == 96 && c.L == 2 && c.V == 50 && c.NH == 4);
+    assert_true(c.NKV == 4 && c.HD == 16 && c.T_max == 2048 && c.window == 0);
+    assert_true(c.eps == 1e-6 && c.rope.theta == 10000.0 && c.rope.kind == EQ_ROPE_PLAIN);
+    assert_true(!c.tied && !c.qkv_bias && !c.o_bias && !c.mlp_bias && !c.qk_norm);
+    assert_true(c.bos == -1 && c.eos == -1 && c.bits == 0 && c.dtype[0] == 0);
+
+    c = good("{\"model_type\":\"mistral\"," REST "}");
+    assert_true(c.window == 4096 && c.T_max == 131072);
+    assert_int_equal(good("{\"model_type\":\"mistral\"," REST ",\"sliding_window\":null}").window,
+                     0);
+    assert_int_equal(good("{\"model_type\":\"mistral\"," REST ",\"sliding_window\":7}").window, 7);
+
+    c = good("{\"model_type\":\"qwen2\"," REST ",\"sliding_window\":128}");
+    assert_true(c.window == 0 && c.qkv_bias && !c.o_bias && !c.qk_norm && c.T_max == 32768);
+    c = good("{\"model_type\":\"qwen3\"," REST "}");
+    assert_true(c.HD == 128 && c.qk_norm && !c.qkv_bias);
+    c = good("{\"model_type\":\"qwen3\"," REST ",\"attention_bias\":true}");
+    assert_true(c.qkv_bias && c.o_bias);
+    c = good("{" LLAMA ",\"attention_bias\":true,\"mlp_bias\":true}");
+    assert_true(c.qkv_bias && c.o_bias && c.mlp_bias);
+}
+
+static void what_is_written_is_read(void **state) {
+    (void)state;
+    eq_config c = good("{" LLAMA ",\"num_key_value_heads\":2,\"head_dim\":32,\"rms_norm_eps\":1e-5,"
+                       "\"max_position_embeddings\":512,\"tie_word_embeddings\":true,"
+                       "\"torch_dtype\":\"bfloat16\",\"bos_token_id\":1,\"eos_token_id\":[5,6],"
+                       "\"architectures\":[\"LlamaForCausalLM\"],\"pretraining_tp\":1,"
+                       "\"attention_dropout\":0.0,\"use_cache\":true,\"_name_or_path\":\"x\","
+                       "\"rope_interleaved\":false,\"some_new_switch\":null}");
+    assert_true(c.NKV == 2 && c.HD == 32 && c.eps == 1e-5 && c.T_max == 512 && c.tied);
+    assert_true(c.bos == 1 && c.eos == 5);
+    assert_string_equal(c.dtype, "bfloat16");
+    assert_string_equal(good("{" LLAMA ",\"dtype\":\"float16\"}").dtype, "float16");
+    assert_int_equal(good("{" LLAMA ",\"num_key_value_heads\":null}").NKV, 4);
+}
+
+static void both_spellings_of_rope(void **state) {
+    (void)state;
+    eq_config c = good("{" LLAMA ",\"rope_theta\":5e5,\"rope_scaling\":{\"rope_type\":\"llama3\","
+                       "\"factor\":8,\"low_freq_factor\":1,\"high_freq_factor\":4,"
+                       "\"original_max_position_embeddings\":8192}}");
+    assert_true(c.rope.kind == EQ_ROPE_LLAMA3 && c.rope.theta == 5e5 && c.rope.factor == 8);
+    assert_true(c.rope.low_freq == 1 && c.rope.high_freq == 4 && c.rope.original_T == 8192);
+    c = good("{" LLAMA
+             ",\"rope_parameters\":{\"rope_theta\":1000000.0,\"rope_type\":\"default\"}}");
+    assert_true(c.rope.kind == EQ_ROPE_PLAIN && c.rope.theta == 1e6);
+    c = good("{" LLAMA ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":2.5}}");
+    assert_true(c.rope.kind == EQ_ROPE_LINEAR && c.rope.factor == 2.5);
+    c = good("{" LLAMA ",\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":2}}");
+    assert_true(c.rope.kind == EQ_ROPE_DYNAMIC);
+    bad("{" LLAMA ",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2}}", "\"yarn\"");
+    bad("{" LLAMA ",\"rope_scaling\":{\"rope_type\":\"longrope\",\"factor\":2}}", "\"longrope\"");
+    bad("{" LLAMA ",\"rope_scaling\":{\"type\":\"linear\"}}", "\"factor\"");
+    bad("{" LLAMA ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":-1}}", "\"factor\"");
+    bad("{" LLAMA ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":2,\"beta_fast\":32}}",
+        "\"beta_fast\"");
+    bad("{" LLAMA ",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,"
+        "\"high_freq_factor\":4}}",
+        "\"high_freq_factor\"");
+    bad("{" LLAMA ",\"rope_scaling\":7}", "\"rope_scaling\"");
+    bad("{" LLAMA ",\"rope_theta\":0}", "\"rope_theta\"");
+    bad("{" LLAMA ",\"rope_theta\":1e4,\"rope_parameters\":{\"rope_theta\":1e6}}",
+        "\"rope_theta\"");
+    bad("{" LLAMA ",\"rope_parameters\":{\"full_attention\":{\"rope_theta\":1e6}}}",
+        "\"full_attention\"");
+}
+
+static void what_it_does_not_know_is_refused(void **state) {
+    (void)state;
+    bad("{" LLAMA ",\"attention_multiplier\":0.5}", "\"attention_multiplier\"");
+    bad("{" LLAMA ",\"rope_interleaved\":true}", "\"rope_interleaved\"");
+    bad("{" LLAMA ",\"attention_dropout\":0.1}", "\"attention_dropout\"");
+    bad("{" LLAMA ",\"pretraining_tp\":2}", "\"pretraining_tp\"");
+    bad("{" LLAMA ",\"partial_rotary_factor\":0.5}", "\"partial_rotary_factor\"");
+    bad("{" LLAMA ",\"hidden_act\":\"gelu\"}", "\"gelu\"");
+    bad("{" LLAMA ",\"sliding_window\":64}", "\"sliding_window\"");
+    bad("{" LLAMA ",\"architectures\":[\"LlamaForSequenceClassification\"]}",
+        "LlamaForSequenceClassification");
+    bad("{\"model_type\":\"gemma\"," REST "}", "\"gemma\"");
+    bad("{" REST "}", "found nothing");
+    bad("{\"model_type\":\"mistral\"," REST ",\"attention_bias\":true}", "\"attention_bias\"");
+    bad("{\"model_type\":\"qwen3\"," REST ",\"mlp_bias\":true}", "\"mlp_bias\"");
+    bad("[]", "an object");
+    bad("{" LLAMA ",\"hidden_size\":128}", "duplicate");
+    bad("{\"model_type\":", "not JSON");
+}
+
+static void shapes_are_checked(void **state) {
+    (void)state;
+    const char *f = "{\"model_type\":\"llama\",\"hidden_size\":%s,\"intermediate_size\":96,"
+                    "\"num_hidden_layers\":%s,\"num_attention_heads\":%s,"
+                    "\"num_key_value_heads\":%s,\"vocab_size\":50}";
+    static const struct {
+        const char *D, *L, *NH, *NKV, *say;
+    } rows[] = {
+        {"66", "2", "4", "2", "hidden_size"},
+        {"60", "2", "4", "2", "head_dim"},
+        {"64", "2", "4", "3", "num_key_value_heads"},
+        {"64", "0", "4", "4", "num_hidden_layers"},
+        {"64", "2", "0", "4", "num_attention_heads"},
+        {"-64", "2", "4", "4", "hidden_size"},
+        {"64.0", "2", "4", "4", "hidden_size"},
+        {"1e3", "2", "4", "4", "hidden_size"},
+        {"99999999999", "2", "4", "4", "hidden_size"},
+        {"\"64\"", "2", "4", "4", "hidden_size"},
+        {"64", "null", "4", "4", "num_hidden_layers"},
+        {"4096", "2", "2", "2", "head_dim"},
+        {"64", "9223372036854775808", "4", "4", "not JSON"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[512];
+        snprintf(text, sizeof text, f, rows[i].D, rows[i].L, rows[i].NH, rows[i].NKV);
+        bad(text, rows[i].say);
+    }
+    bad("{" LLAMA ",\"head_dim\":15}", "\"head_dim\"");
+    bad("{" LLAMA ",\"rms_norm_eps\":0}", "\"rms_norm_eps\"");
+    bad("{" LLAMA ",\"max_position_embeddings\":0}", "\"max_position_embeddings\"");
+}
+
+static void windows_of_qwen(void **state) {
+    (void)state;
+#define Q "{\"model_type\":\"qwen2\"," REST ",\"use_sliding_window\":true,\"sliding_window\":9"
+    assert_int_equal(good(Q ",\"max_window_layers\":2}").window, 0);
+    assert_int_equal(good(Q ",\"max_window_layers\":0}").window, 9);
+    bad(Q ",\"max_window_layers\":1}", "\"max_window_layers\"");
+#define S "\"sliding_attention\""
+#define F "\"full_attention\""
+    assert_int_equal(good(Q ",\"layer_types\":[" S "," S "]}").window, 9);
+    bad(Q ",\"layer_types\":[" F "," S "]}", "\"layer_types\"");
+    bad(Q ",\"layer_types\":[" S "]}", "\"layer_types\"");
+    assert_int_equal(
+        good("{\"model_type\":\"qwen2\"," REST ",\"layer_types\":[" F "," F "]}").window, 0);
+    bad("{\"model_type\":\"qwen2\"," REST ",\"layer_types\":[" F "," S "]}", "layer 1");
+}
+
+#define GPTQ(rest) "{" LLAMA ",\"quantization_config\":{" rest "}}"
+static void quantization(void **state) {
+    (void)state;
+    eq_config c = good(GPTQ("\"quant_method\":\"gptq\",\"bits\":3,\"group_size\":-1,\"sym\":true,"
+                            "\"desc_act\":false"));
+    assert_true(c.bits == 3 && c.G == -1 && c.gptq_v1);
+    c = good(GPTQ("\"bits\":2,\"group_size\":64,\"sym\":false,\"desc_act\":false,"
+                  "\"static_groups\":false,\"true_sequential\":true,\"damp_percent\":0.01,"
+                  "\"lm_head\":false,\"quant_method\":\"gptq\",\"checkpoint_format\":\"gptq_v2\","
+                  "\"method\":\"gptq\",\"format\":\"gptq_v2\",\"pack_dtype\":\"int32\""));
+    assert_true(c.bits == 2 && c.G == 64 && !c.gptq_v1);
+    bad(GPTQ("\"quant_method\":\"awq\",\"bits\":4,\"group_size\":128"), "\"awq\"");
+    bad(GPTQ("\"bits\":4,\"group_size\":128"), "quant_method");
+    bad(GPTQ("\"quant_method\":\"gptq\",\"bits\":5,\"group_size\":128"), "found 5");
+    bad(GPTQ("\"quant_method\":\"gptq\",\"bits\":16,\"group_size\":128"), "\"bits\"");
+    bad(GPTQ("\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":0"), "group_size");
+    bad(GPTQ("\"quant_method\":\"gptq\",\"bits\":4"), "group_size");
+    bad(GPTQ("\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":128,\"desc_act\":true"),
+        "desc_act");
+    bad(GPTQ("\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":128,\"format\":\"marlin\""),
+        "marlin");
+    bad(GPTQ("\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":128,\"format\":\"gptq\","
+             "\"checkpoint_format\":\"gptq_v2\""),
+        "agree");
+    bad(GPTQ("\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":128,\"pack_dtype\":\"int16\""),
+        "int16");
+    bad(GPTQ("\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":128,\"rotation\":\"hadamard\""),
+        "rotation");
+}
+
+static void parameters(void **state) {
+    (void)state;
+    eq_config c = good("{\"model_type\":\"llama\",\"hidden_size\":4096,\"intermediate_size\":11008,"
+                       "\"num_hidden_layers\":32,\"num_attention_heads\":32,\"vocab_size\":32000}");
+    assert_int_equal(eq_config_params(&c), 6738415616); /* Llama-2-7B */
+    assert_int_equal(eq_config_linear_params(&c), 6476005376);
+    c = good("{\"model_type\":\"qwen3\",\"hidden_size\":1024,\"intermediate_size\":3072,"
+             "\"num_hidden_layers\":28,\"num_attention_heads\":16,\"num_key_value_heads\":8,"
+             "\"vocab_size\":151936,\"tie_word_embeddings\":true}");
+    assert_int_equal(eq_config_params(&c), 596049920); /* Qwen3-0.6B */
+    c = good("{\"model_type\":\"qwen2\",\"hidden_size\":896,\"intermediate_size\":4864,"
+             "\"num_hidden_layers\":24,\"num_attention_heads\":14,\"num_key_value_heads\":2,"
+             "\"vocab_size\":151936,\"tie_word_embeddings\":true}");
+    assert_int_equal(eq_config_params(&c), 494032768); /* Qwen2-0.5B */
+}
+
+/* cos and sin of position `t`, pair `i`, by LlamaRotaryEmbedding of transformers 5.23 in fp32
+ * (hidden 512, 4 heads; the settings of rope_cases). */
+typedef struct {
+    int set;
+    int64_t t, i;
+    float cos, sin;
+} golden;
+enum { PLAIN, LINEAR, DYNAMIC_SHORT, DYNAMIC_LONG, LLAMA3, SETS };
+static const struct {
+    const char *text;
+    int64_t T;
+} rope_cases[SETS] = {
+#define SIZE \
+    "{\"model_type\":\"llama\",\"hidden_size\":512,\"intermediate_size\":96," \
+    "\"num_hidden_layers\":2,\"num_attention_heads\":4,\"vocab_size\":50"
+    {SIZE ",\"max_position_embeddings\":4096}", 4096},
+    {SIZE
+     ",\"max_position_embeddings\":4096,\"rope_scaling\":{\"type\":\"linear\",\"factor\":2.5}}",
+     4096},
+    {SIZE ",\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":2.0}}", 2048},
+    {SIZE ",\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":2.0}}", 3000},
+    {SIZE ",\"rope_theta\":500000.0,\"max_position_embeddings\":131072,\"rope_scaling\":{"
+          "\"rope_type\":\"llama3\",\"factor\":32.0,\"low_freq_factor\":1.0,"
+          "\"high_freq_factor\":4.0,\"original_max_position_embeddings\":8192}}",
+     8192},
+};
+/* clang-format off */
+static const golden goldens[] = {
+    {PLAIN, 1, 0, 0.540302336f, 0.841470957f}, {PLAIN, 1, 1, 0.647905827f, 0.761720419f},
+    {PLAIN, 1, 16, 0.995004177f, 0.0998334214f}, {PLAIN, 1, 31, 0.999933302f, 0.0115475627f},
+    {PLAIN, 1, 32, 0.999949992f, 0.00999983307f}, {PLAIN, 1, 48, 0.999999523f, 0.000999999931f},
+    {PLAIN, 1, 63, 1.0f, 0.000115478193f}, {PLAIN, 100, 0, 0.862318873f, -0.506365657f},
+    {PLAIN, 100, 1, 0.201253638f, -0.979539156f}, {PLAIN, 100, 16, -0.839071512f, -0.54402113f},
+    {PLAIN, 100, 31, 0.404118001f, 0.914706886f}, {PLAIN, 100, 32, 0.540302336f, 0.841470957f},
+    {PLAIN, 100, 48, 0.995004177f, 0.0998334214f}, {PLAIN, 100, 63, 0.999933302f, 0.0115475627f},
+    {PLAIN, 4095, 0, -0.0659759939f, -0.997821212f}, {PLAIN, 4095, 1, -0.742445707f, 0.669906199f},
+    {PLAIN, 4095, 16, 0.459863335f, 0.8879897f}, {PLAIN, 4095, 31, -0.986511409f, -0.163692653f},
+    {PLAIN, 4095, 32, -0.994033098f, -0.109078795f}, {PLAIN, 4095, 48, -0.578907907f, -0.815392911f},
+    {PLAIN, 4095, 63, 0.890258849f, 0.455454975f}, {LINEAR, 1, 0, 0.921060979f, 0.389418364f},
+    {LINEAR, 1, 1, 0.940605879f, 0.339500457f}, {LINEAR, 1, 16, 0.999200106f, 0.0399893336f},
+    {LINEAR, 1, 31, 0.999989331f, 0.00461911177f}, {LINEAR, 1, 32, 0.999992013f, 0.00399998901f},
+    {LINEAR, 1, 48, 0.99999994f, 0.000400000019f}, {LINEAR, 1, 63, 1.0f, 4.61912787e-05f},
+    {LINEAR, 100, 0, -0.666938066f, 0.745113134f}, {LINEAR, 100, 1, -0.996716619f, -0.0809685886f},
+    {LINEAR, 100, 16, -0.653643608f, -0.756802499f}, {LINEAR, 100, 31, 0.895201683f, 0.445661277f},
+    {LINEAR, 100, 32, 0.921060979f, 0.389418334f}, {LINEAR, 100, 48, 0.999200106f, 0.0399893373f},
+    {LINEAR, 100, 63, 0.999989331f, 0.00461911177f}, {LINEAR, 4095, 0, -0.334023327f, -0.942564785f},
+    {LINEAR, 4095, 1, 0.020500429f, -0.999789834f}, {LINEAR, 4095, 16, 0.905947089f, 0.423390955f},
+    {LINEAR, 4095, 31, 0.997837722f, 0.0657256469f}, {LINEAR, 4095, 32, -0.782555759f, -0.622580469f},
+    {LINEAR, 4095, 48, -0.0671532303f, 0.997742653f}, {LINEAR, 4095, 63, 0.982163787f, 0.188027352f},
+    {DYNAMIC_SHORT, 1, 0, 0.540302336f, 0.841470957f}, {DYNAMIC_SHORT, 1, 1, 0.647905827f, 0.761720419f},
+    {DYNAMIC_SHORT, 1, 16, 0.995004177f, 0.0998334214f}, {DYNAMIC_SHORT, 1, 31, 0.999933302f, 0.0115475627f},
+    {DYNAMIC_SHORT, 1, 32, 0.999949992f, 0.00999983307f}, {DYNAMIC_SHORT, 1, 48, 0.999999523f, 0.000999999931f},
+    {DYNAMIC_SHORT, 1, 63, 1.0f, 0.000115478193f}, {DYNAMIC_SHORT, 2047, 0, 0.249715254f, -0.968319297f},
+    {DYNAMIC_SHORT, 2047, 1, 0.717373252f, 0.69668901f}, {DYNAMIC_SHORT, 2047, 16, -0.879267335f, -0.476328611f},
+    {DYNAMIC_SHORT, 2047, 31, 0.0763683543f, -0.99707967f}, {DYNAMIC_SHORT, 2047, 32, -0.0496266708f, 0.998767853f},
+    {DYNAMIC_SHORT, 2047, 48, -0.458408684f, 0.888741493f}, {DYNAMIC_SHORT, 2047, 63, 0.972191215f, 0.234188586f},
+    {DYNAMIC_LONG, 1, 0, 0.540302336f, 0.841470957f}, {DYNAMIC_LONG, 1, 1, 0.654726505f, 0.755865872f},
+    {DYNAMIC_LONG, 1, 16, 0.996421516f, 0.0845233873f}, {DYNAMIC_LONG, 1, 31, 0.999965072f, 0.00835636165f},
+    {DYNAMIC_LONG, 1, 32, 0.99997437f, 0.00716122007f}, {DYNAMIC_LONG, 1, 48, 0.999999821f, 0.000606018759f},
+    {DYNAMIC_LONG, 1, 63, 1.0f, 5.98429579e-05f}, {DYNAMIC_LONG, 100, 0, 0.862318873f, -0.506365657f},
+    {DYNAMIC_LONG, 100, 1, -0.641333342f, -0.76726234f}, {DYNAMIC_LONG, 100, 16, -0.571599662f, 0.82053262f},
+    {DYNAMIC_LONG, 100, 31, 0.670698762f, 0.741729856f}, {DYNAMIC_LONG, 100, 32, 0.754353166f, 0.656468809f},
+    {DYNAMIC_LONG, 100, 48, 0.998164237f, 0.0605647936f}, {DYNAMIC_LONG, 100, 63, 0.999982119f, 0.00598425977f},
+    {DYNAMIC_LONG, 2999, 0, -0.342721343f, 0.939437091f}, {DYNAMIC_LONG, 2999, 1, 0.969642043f, 0.244528681f},
+    {DYNAMIC_LONG, 2999, 16, -0.777225018f, 0.629222751f}, {DYNAMIC_LONG, 2999, 31, 0.997429132f, -0.0716598555f},
+    {DYNAMIC_LONG, 2999, 32, -0.870555639f, 0.49206996f}, {DYNAMIC_LONG, 2999, 48, -0.244160682f, 0.969734788f},
+    {DYNAMIC_LONG, 2999, 63, 0.983938634f, 0.178507164f}, {LLAMA3, 1, 0, 0.540302336f, 0.841470957f},
+    {LLAMA3, 1, 1, 0.686146915f, 0.727463007f}, {LLAMA3, 1, 16, 0.99929297f, 0.0375971682f},
+    {LLAMA3, 1, 31, 0.999999702f, 0.000762541196f}, {LLAMA3, 1, 32, 0.99999994f, 0.000429556705f},
+    {LLAMA3, 1, 48, 1.0f, 1.66196742e-06f}, {LLAMA3, 1, 63, 1.0f, 7.67231469e-08f},
+    {LLAMA3, 100, 0, 0.862318873f, -0.506365657f}, {LLAMA3, 100, 1, 0.975965977f, -0.217922851f},
+    {LLAMA3, 100, 16, -0.814453125f, -0.580229402f}, {LLAMA3, 100, 31, 0.997094035f, 0.076180242f},
+    {LLAMA3, 100, 32, 0.999077559f, 0.0429424606f}, {LLAMA3, 100, 48, 1.0f, 0.00016619674f},
+    {LLAMA3, 100, 63, 1.0f, 7.6723145e-06f}, {LLAMA3, 8191, 0, -0.646390498f, -0.763006806f},
+    {LLAMA3, 8191, 1, 0.977398813f, -0.211403862f}, {LLAMA3, 8191, 16, 0.988022983f, 0.154306799f},
+    {LLAMA3, 8191, 31, 0.999307811f, -0.0372012258f}, {LLAMA3, 8191, 32, -0.929807723f, -0.368045628f},
+    {LLAMA3, 8191, 48, 0.999907315f, 0.0136127546f}, {LLAMA3, 8191, 63, 0.999999821f, 0.000628439244f},
+};
+/* clang-format on */
+
+/* Where inv_freq agrees to the last bit the angle does, and only the last bit of cos and sin is
+ * left; one step of inv_freq off would be t * f * 2^-24, which the tolerance allows. */
+static void rope_tables_are_those_of_transformers(void **state) {
+    (void)state;
+    for (int s = 0; s < SETS; s++) {
+        eq_config c = good(rope_cases[s].text);
+        int64_t n = rope_cases[s].T * 64;
+        float *tables = eq_calloc(2 * n, sizeof(float));
+        assert_non_null(tables);
+        eq_rope_tables(&c, rope_cases[s].T, tables, tables + n);
+        for (size_t k = 0; k < sizeof goldens / sizeof *goldens; k++) {
+            const golden *g = &goldens[k];
+            if (g->set != s) continue;
+            double f = pow(c.rope.theta, -(double)g->i / 64);
+            double tolerance = 1.2e-7 + (double)g->t * f * 0x1p-23;
+            assert_true(fabs((double)tables[g->t * 64 + g->i] - (double)g->cos) <= tolerance);
+            assert_true(fabs((double)tables[n + g->t * 64 + g->i] - (double)g->sin) <= tolerance);
+        }
+        eq_free(tables);
+    }
+}
+
+static void memory_may_run_out(void **state) {
+    (void)state;
+    eq_config c;
+    eq_err err;
+    int failures = 0;
+    for (int64_t n = 1;; n++) {
+        err = (eq_err){0};
+        eq_mem_fail_nth(n);
+        eq_status st = eq_config_load(&c, dir, &err);
+        eq_mem_fail_nth(0);
+        if (st == EQ_OK) break;
+        assert_int_equal(st, EQ_ENOMEM);
+        failures++;
+    }
+    assert_true(failures >= 1);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defaults_are_those_of_the_classes),
+        cmocka_unit_test(what_is_written_is_read),
+        cmocka_unit_test(both_spellings_of_rope),
+        cmocka_unit_test(what_it_does_not_know_is_refused),
+        cmocka_unit_test(shapes_are_checked),
+        cmocka_unit_test(windows_of_qwen),
+        cmocka_unit_test(quantization),
+        cmocka_unit_test(parameters),
+        cmocka_unit_test(rope_tables_are_those_of_transformers),
+        cmocka_unit_test(memory_may_run_out),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}

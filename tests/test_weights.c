@@ -1,0 +1,232 @@
+/* Model folders: every way a tied head is stored, shards, and every way a folder can be wrong. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/io.h"
+#include "base/mem.h"
+#include "base/par.h"
+#include "tiny_model.h"
+
+static const char *const families[] = {"llama", "mistral", "qwen2", "qwen3"};
+
+static eq_weights *open_good(const char *dir) {
+    eq_weights *w;
+    eq_err err = {0};
+    if (eq_weights_open(&w, dir, &err) != EQ_OK) fail_msg("%s", err.msg);
+    return w;
+}
+
+/* Opens a folder that must be refused with every one of the words in the message. */
+static void open_bad(const char *dir, const char *a, const char *b) {
+    eq_weights *w;
+    eq_err err = {0};
+    int64_t before = eq_mem_current();
+    assert_int_equal(eq_weights_open(&w, dir, &err), EQ_EINPUT);
+    assert_null(w);
+    if (!strstr(err.msg, a) || !strstr(err.msg, b)) fail_msg("wanted %s, %s in: %s", a, b, err.msg);
+    assert_null(strchr(err.msg, '\n'));
+    assert_int_equal(eq_mem_current(), before);
+}
+
+static void every_family_opens(void **state) {
+    (void)state;
+    for (int f = 0; f < 4; f++) {
+        char *dir = tiny_dir();
+        tiny_write(dir, tiny_config(families[f], f % 2), &(tiny_opts){.dt = EQ_BF16, .seed = 1});
+        eq_weights *w = open_good(dir);
+        assert_int_equal(w->cfg.L, 2);
+        for (int64_t i = 0; i < 2; i++)
+            for (int l = 0; l < EQ_LINS; l++) {
+                eq_lin_spec s = eq_lin_of(&w->cfg, (eq_lin)l);
+                assert_int_equal(w->blocks[i].weight[l]->n, s.O * s.I);
+                assert_int_equal(w->blocks[i].bias[l] != NULL, s.bias);
+                assert_null(w->blocks[i].qweight[l]);
+            }
+        assert_int_equal(w->blocks[1].norm[EQ_NORM_QH] != NULL, w->cfg.qk_norm);
+        assert_string_equal(w->blocks[1].weight[EQ_LIN_DOWN]->name,
+                            "model.layers.1.mlp.down_proj.weight");
+        assert_true((w->embed == w->head) == w->cfg.tied);
+        eq_weights_close(w);
+        tiny_remove(dir);
+    }
+}
+
+static void tied_heads(void **state) {
+    (void)state;
+    const char *config = tiny_config("llama", true);
+    const tiny_opts ways[] = {
+        {.seed = 3}, {.seed = 3, .only_head = true}, {.seed = 3, .both = true}};
+    for (int i = 0; i < 3; i++) {
+        char *dir = tiny_dir();
+        tiny_write(dir, config, &ways[i]);
+        eq_weights *w = open_good(dir);
+        assert_ptr_equal(w->embed, w->head);
+        assert_string_equal(w->embed->name,
+                            ways[i].only_head ? "lm_head.weight" : "model.embed_tokens.weight");
+        eq_weights_close(w);
+        tiny_remove(dir);
+    }
+    /* both names, other bytes: an untied folder whose config says tied */
+    char *dir = tiny_dir();
+    tiny_write(dir, tiny_config("llama", false), &(tiny_opts){.seed = 3});
+    tiny_text(dir, "config.json", tiny_config("llama", true));
+    open_bad(dir, "lm_head.weight", "tie_word_embeddings");
+    tiny_remove(dir);
+}
+
+static void shards(void **state) {
+    (void)state;
+    char *dir = tiny_dir();
+    tiny_write(dir, tiny_config("qwen3", false), &(tiny_opts){.seed = 4, .shards = 3});
+    eq_weights *w = open_good(dir);
+    assert_int_equal(eq_st_files(w->st), 3);
+    eq_weights_close(w);
+    tiny_remove(dir);
+}
+
+static void wrong_tensors(void **state) {
+    (void)state;
+    const struct {
+        tiny_opts o;
+        const char *a, *b;
+    } rows[] = {
+        {{.leave_out = "model.layers.1.mlp.up_proj.weight"},
+         "model.layers.1.mlp.up_proj.weight: expected F32, F16 or BF16 [96, 64]",
+         "found no such tensor"},
+        {{.leave_out = "model.norm.weight"}, "model.norm.weight", "[64]"},
+        {{.leave_out = "model.layers.0.input_layernorm.weight"}, "input_layernorm", "[64]"},
+        {{.leave_out = "lm_head.weight"}, "lm_head.weight", "[50, 64]"},
+        {{.bad_shape = "model.layers.0.self_attn.k_proj.weight"},
+         "k_proj.weight: expected F32, F16 or BF16 [32, 64]",
+         "found F32 [33, 64]"},
+        {{.bad_shape = "model.embed_tokens.weight"}, "[50, 64]", "found F32 [51, 64]"},
+        {{.extra = "model.layers.2.mlp.up_proj.weight"}, "model.layers.2.mlp.up_proj", "2 layers"},
+        {{.extra = "model.layers.01.mlp.up_proj.weight"}, "model.layers.01", "one more"},
+        {{.extra = "model.layers.0.self_attn.q_norm.weight"}, "q_norm", "one more"},
+        {{.extra = "model.layers.0.mlp.up_proj.weights"}, "up_proj.weights", "one more"},
+        {{.extra = "model.layers.9999999999999999999999.x"}, "99999.x", "one more"},
+        {{.extra = "model.layers."}, "model.layers.", "one more"},
+        {{.extra = "score.weight"}, "score.weight", "one more"},
+        {{.extra = "model.layers.0.self_attn.q_proj.bias"}, "q_proj.bias", "no bias"},
+        {{.extra = "model.layers.0.self_attn.q_proj.qweight"}, "qweight", "quantization_config"},
+        {{.dt = EQ_F64}, "expected F32, F16 or BF16", "F64"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char *dir = tiny_dir();
+        tiny_write(dir, tiny_config("llama", false), &rows[i].o);
+        open_bad(dir, rows[i].a, rows[i].b);
+        tiny_remove(dir);
+    }
+    char *dir = tiny_dir();
+    tiny_write(dir, tiny_config("llama", false),
+               &(tiny_opts){.extra = "model.layers.0.self_attn.rotary_emb.inv_freq"});
+    eq_weights_close(open_good(dir));
+    tiny_remove(dir);
+    dir = tiny_dir();
+    tiny_text(dir, "config.json", tiny_config("llama", false));
+    open_bad(dir, dir, "model.safetensors");
+    tiny_remove(dir);
+}
+
+static void not_a_number(void **state) {
+    (void)state;
+    const eq_dtype types[] = {EQ_F32, EQ_BF16, EQ_F16};
+    for (int i = 0; i < 3; i++) {
+        char *dir = tiny_dir();
+        eq_err err = {0};
+        tiny_write(dir, tiny_config("llama", false),
+                   &(tiny_opts){.dt = types[i], .nan = "model.layers.0.mlp.up_proj.weight"});
+        eq_weights *w = open_good(dir);
+        assert_int_equal(eq_tensor_check_finite(w->embed, &err), EQ_OK);
+        assert_int_equal(eq_tensor_check_finite(w->blocks[0].weight[EQ_LIN_UP], &err), EQ_EINPUT);
+        assert_non_null(strstr(err.msg, "mlp.up_proj.weight"));
+        assert_non_null(strstr(err.msg, "element 6143"));
+        eq_weights_close(w);
+        tiny_remove(dir);
+    }
+}
+
+/* The first of several is named, whatever thread saw which piece first. */
+static void the_first_infinity_is_named(void **state) {
+    (void)state;
+    int64_t n = 3 << 20;
+    uint16_t *p = eq_calloc(n, 2);
+    assert_non_null(p);
+    eq_tensor t = {
+        .name = "t", .file = "f", .dt = EQ_BF16, .ndim = 1, .shape = {n}, .n = n, .data = p};
+    for (int threads = 1; threads < 4; threads++) {
+        eq_err err = {0};
+        eq_par_threads(threads);
+        p[1 << 21] = 0x7f80, p[(1 << 20) + 5] = 0xff80, p[n - 1] = 0x7fc0;
+        assert_int_equal(eq_tensor_check_finite(&t, &err), EQ_EINPUT);
+        assert_non_null(strstr(err.msg, "found -inf at element 1048581"));
+    }
+    eq_par_threads(0);
+    eq_free(p);
+}
+
+static void fingerprints(void **state) {
+    (void)state;
+    char hex[4][33];
+    const tiny_opts o[] = {{.seed = 1}, {.seed = 1}, {.seed = 2}, {.seed = 1}};
+    for (int i = 0; i < 4; i++) {
+        char *dir = tiny_dir();
+        eq_err err = {0};
+        tiny_write(dir, tiny_config("llama", false), &o[i]);
+        if (i == 3) { /* one blank more in config.json */
+            char text[1200];
+            snprintf(text, sizeof text, "%s ", tiny_config("llama", false));
+            tiny_text(dir, "config.json", text);
+        }
+        eq_weights *w = open_good(dir);
+        assert_int_equal(eq_weights_fingerprint(w, hex[i], &err), EQ_OK);
+        eq_weights_close(w);
+        tiny_remove(dir);
+    }
+    assert_int_equal(strlen(hex[0]), 32);
+    assert_string_equal(hex[0], hex[1]);
+    assert_string_not_equal(hex[0], hex[2]);
+    assert_string_not_equal(hex[0], hex[3]);
+}
+
+static void memory_may_run_out(void **state) {
+    (void)state;
+    char *dir = tiny_dir();
+    tiny_write(dir, tiny_config("qwen2", false), &(tiny_opts){.shards = 2});
+    int64_t before = eq_mem_current(), n = 1;
+    for (;; n++) {
+        eq_weights *w;
+        eq_err err = {0};
+        char hex[33];
+        eq_mem_fail_nth(n);
+        eq_status st = eq_weights_open(&w, dir, &err);
+        if (st == EQ_OK) st = eq_weights_fingerprint(w, hex, &err);
+        eq_mem_fail_nth(0);
+        eq_weights_close(w);
+        assert_int_equal(eq_mem_current(), before);
+        if (st == EQ_OK) break;
+        assert_int_equal(st, EQ_ENOMEM);
+    }
+    assert_true(n > 10);
+    tiny_remove(dir);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_family_opens),
+        cmocka_unit_test(tied_heads),
+        cmocka_unit_test(shards),
+        cmocka_unit_test(wrong_tensors),
+        cmocka_unit_test(not_a_number),
+        cmocka_unit_test(the_first_infinity_is_named),
+        cmocka_unit_test(fingerprints),
+        cmocka_unit_test(memory_may_run_out),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
