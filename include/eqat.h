@@ -153,6 +153,9 @@ typedef struct {
 void eq_ppl_opts_init(eq_ppl_opts *o);
 eq_status eq_ppl(const eq_ppl_opts *o, const eq_observer *obs, eq_ppl_result *res, eq_err *err);
 
+/* Frees a text that a function of this header returned. NULL is allowed. */
+void eq_text_free(char *text);
+
 /* ---- generation (greedy or sampled; the whole context is recomputed for every token) -------- */
 
 typedef struct {
@@ -164,12 +167,12 @@ typedef struct {
 } eq_generate_opts;
 
 void eq_generate_opts_init(eq_generate_opts *o);
-/* *text: prompt and continuation, malloc'd, the caller frees. */
+/* *text: prompt and continuation; eq_text_free it. */
 eq_status eq_generate(const eq_generate_opts *o, char **text, eq_err *err);
 
 /* ---- looking at a model, planning a run ------------------------------------------------------ */
 
-/* *json: malloc'd description (architecture, tensors, bits per weight, sizes); the caller frees. */
+/* *json: architecture, tensors, bits per weight, sizes; eq_text_free it. */
 eq_status eq_inspect(const char *model, bool tensors, char **json, eq_err *err);
 
 /* *json: RAM, disk and time of a run, from the tables that allocate. The folder o->model needs

@@ -48,6 +48,8 @@ void eq_free(void *p) {
     free(((void **)p)[-1]);
 }
 
+void eq_text_free(char *text) { eq_free(text); }
+
 void *eq_realloc(void *p, int64_t n, int64_t size) {
     void *q = eq_calloc(n, size);
     if (!q) return NULL;

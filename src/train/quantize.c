@@ -1,0 +1,273 @@
+/* eq_quantize and eq_tune: the order of a run. Everything that can be refused is refused before the
+ * first step; every finished block is on disk before the next begins. */
+#include <string.h>
+
+#include "backend/backend.h"
+#include "base/io.h"
+#include "base/mem.h"
+#include "base/observe.h"
+#include "base/par.h"
+#include "model/checkpoint.h"
+#include "quant/number.h"
+#include "train/block_ap.h"
+#include "train/e2e_qp.h"
+#include "train/settings.h"
+#include "train/stream.h"
+#include "train/work.h"
+
+typedef struct {
+    eq_settings set;
+    bool tune;
+    const eq_observer *obs;
+    eq_weights *src;
+    eq_backend *be;
+    eq_windows train, val, e2e;
+    eq_work work;
+    char *work_dir;
+    eq_e2e *qp;
+    eq_qblock block;      /* the one under way */
+    double t_ap, t_e2e, t_write;
+    int64_t bytes;
+} job;
+
+static bool runs_block_ap(const job *j) { return !j->tune && j->set.o.method == EQ_METHOD_BLOCK_AP; }
+
+/* ---- data --------------------------------------------------------------------------------------------- */
+
+static bool needs_tokenizer(const char *path) { return path && !eq_ends_with(path, ".npy"); }
+
+static eq_status load_data(job *j, eq_err *err) {
+    const eq_quantize_opts *o = &j->set.o;
+    eq_tokenizer *tok = NULL;
+    eq_status st = EQ_OK;
+    bool ap = runs_block_ap(j);
+    if (ap && !o->data)
+        return eq_fail(err, EQ_EINPUT, "Block-AP needs text or token ids: give --data");
+    if (j->set.e2e && !o->qp.data)
+        return eq_fail(err, EQ_EINPUT, "E2E-QP needs text or token ids: give --e2e-data or --data");
+    if ((ap && (needs_tokenizer(o->data) || needs_tokenizer(o->val_data))) ||
+        (j->set.e2e && needs_tokenizer(o->qp.data)))
+        EQ_TRY(eq_tokenizer_open(&tok, o->model, err));
+    eq_window_opts w = {.tok = tok, .vocab = j->src->cfg.V, .seqlen = o->ap.seqlen,
+                        .seqlen_default = j->set.ap_T, .seed = o->seed, .obs = j->obs};
+    if (ap)
+        st = eq_windows_calibration(&j->train, &j->val, o->data, o->val_data, o->ap.train_size,
+                                    o->ap.val_size, &w, err);
+    w.seqlen = o->qp.seqlen, w.seqlen_default = j->set.e2e_T;
+    if (st == EQ_OK && j->set.e2e)
+        st = eq_windows_chunks(&j->e2e, o->qp.data, o->qp.train_size, &w, err);
+    eq_tokenizer_close(tok);
+    return st;
+}
+
+/* ---- phase one ------------------------------------------------------------------------------------------ */
+
+static eq_status rtn_block(job *j, int64_t i, eq_err *err) {
+    return eq_rtn_block(j->be, j->src, i, j->set.o.bits, j->set.o.group_size, &j->block, err);
+}
+
+static eq_status finish_block(job *j, eq_block_ap *ap, int64_t i, const char *path, eq_err *err) {
+    EQ_TRY(eq_block_ap_train(ap, i, &j->block, j->obs, err));
+    return eq_qblock_save(&j->block, &j->src->cfg, path, err);
+}
+
+static eq_status blocks(job *j, eq_block_ap *ap, eq_err *err) {
+    const eq_config *c = &j->src->cfg;
+    for (int64_t i = 0; i < c->L; i++) {
+        char *path = eq_work_block(&j->work, i);
+        eq_status st;
+        if (!path) return eq_nomem(err, "a path", 256);
+        if (eq_exists(path)) {
+            st = eq_qblock_load(&j->block, c, j->set.o.bits, j->set.o.group_size, path, err);
+            if (st == EQ_OK) eq_note(j->obs, "block %lld is done, passing over it", (long long)i);
+            if (st == EQ_OK) st = eq_block_ap_pass(ap, i, &j->block, j->obs, err);
+        } else {
+            st = finish_block(j, ap, i, path, err);
+        }
+        eq_free(path);
+        EQ_TRY(st);
+    }
+    return EQ_OK;
+}
+
+static bool all_blocks_done(const job *j) {
+    bool done = true;
+    for (int64_t i = 0; done && i < j->src->cfg.L; i++) {
+        char *path = eq_work_block(&j->work, i);
+        done = path && eq_exists(path);
+        eq_free(path);
+    }
+    return done;
+}
+
+static eq_status block_ap(job *j, eq_err *err) {
+    if (all_blocks_done(j)) return EQ_OK;
+    const eq_config *c = &j->src->cfg;
+    eq_block_ap_setup s = eq_settings_ap(&j->set);
+    eq_dtype st = s.precision == EQ_PREC_F32 ? EQ_F32 : EQ_BF16;
+    int64_t mem = eq_block_ap_bytes(c, &s, j->train.T);
+    int64_t streams = 2 * eq_stream_bytes(j->train.n + j->val.n, j->train.T, c->D, st);
+    if (mem > j->set.memory)
+        return eq_fail(err, EQ_ENOMEM, "Block-AP needs %.2f GiB for one block, the limit is %.2f GiB: lower --batch-size or --seqlen",
+                       (double)mem / (1 << 30), (double)j->set.memory / (1 << 30));
+    if (eq_settings_streams_on_disk(&j->set, mem, streams)) {
+        s.cache_dir = j->set.o.cache_dir ? j->set.o.cache_dir : j->work.dir;
+        eq_note(j->obs, "activation streams of %.2f GiB in mapped files in %s",
+                (double)streams / (1 << 30), s.cache_dir);
+    }
+    eq_block_ap *ap;
+    EQ_TRY(eq_block_ap_open(&ap, j->be, j->src, &s, &j->train, &j->val, err));
+    eq_status r = blocks(j, ap, err);
+    eq_block_ap_close(ap);
+    return r;
+}
+
+/* ---- blocks on their way out ------------------------------------------------------------------------------ */
+
+/* Block i as phase one left it: from the work folder, the checkpoint under tuning, or round-to-nearest. */
+static eq_status start_block(void *ctx, int64_t i, const eq_qblock **b, eq_err *err) {
+    job *j = ctx;
+    *b = &j->block;
+    if (j->tune) {
+        eq_qblock_free(&j->block);
+        return eq_qblock_read(&j->block, j->src, i, err);
+    }
+    if (!runs_block_ap(j)) return rtn_block(j, i, err);
+    char *path = eq_work_block(&j->work, i);
+    if (!path) return eq_nomem(err, "a path", 256);
+    eq_status st = eq_qblock_load(&j->block, &j->src->cfg, j->set.o.bits, j->set.o.group_size, path, err);
+    eq_free(path);
+    return st;
+}
+
+static eq_status final_block(void *ctx, int64_t i, const eq_qblock **b, eq_err *err) {
+    job *j = ctx;
+    EQ_TRY(start_block(ctx, i, b, err));
+    return j->qp ? eq_e2e_apply(j->qp, i, &j->block, err) : EQ_OK;
+}
+
+/* ---- phase two and the file -------------------------------------------------------------------------------- */
+
+static eq_status e2e(job *j, eq_err *err) {
+    eq_e2e_setup s = eq_settings_e2e(&j->set, j->e2e.T, j->e2e.n);
+    s.source = start_block, s.ctx = j, s.state_path = j->work.state;
+    int64_t mem = eq_e2e_bytes(&j->src->cfg, &s, j->e2e.T);
+    if (mem > j->set.memory)
+        return eq_fail(err, EQ_ENOMEM, "E2E-QP needs %.2f GiB, the limit is %.2f GiB: lower --e2e-micro-batch or --e2e-seqlen",
+                       (double)mem / (1 << 30), (double)j->set.memory / (1 << 30));
+    EQ_TRY(eq_e2e_open(&j->qp, j->be, j->src, &s, j->e2e.T, err));
+    return eq_e2e_run(j->qp, &j->e2e, j->obs, err);
+}
+
+static eq_status write_out(job *j, eq_err *err) {
+    eq_checkpoint c = {.base = j->src, .bits = j->set.o.bits, .group = j->set.o.group_size,
+                       .source = final_block, .ctx = j, .recipe = j->work.run};
+    return eq_checkpoint_write(&c, j->set.o.out, j->obs, &j->bytes, err);
+}
+
+static eq_status open_work(job *j, eq_err *err) {
+    char model[33];
+    EQ_TRY(eq_weights_fingerprint(j->src, model, err));
+    json_t *run = eq_settings_json(&j->set, model, runs_block_ap(j) ? &j->train : NULL,
+                                   runs_block_ap(j) ? &j->val : NULL, j->set.e2e ? &j->e2e : NULL, j->tune);
+    eq_status st = eq_work_open(&j->work, j->work_dir, j->set.o.resume, run, err);
+    json_decref(run);
+    return st;
+}
+
+/* A run killed between the last rename and the removal of its work folder is already done. */
+static bool already_written(const job *j) {
+    char *path = eq_path(j->set.o.out, "eqat.safetensors");
+    eq_st *st = NULL;
+    eq_err ignored = {0};
+    bool same = false;
+    if (path && j->set.o.resume && eq_exists(path) && eq_st_open(&st, path, &ignored) == EQ_OK) {
+        const char *recipe = eq_st_meta(st, "recipe");
+        same = recipe && !strcmp(recipe, j->work.run);
+        eq_st_close(st);
+    }
+    eq_free(path);
+    return same;
+}
+
+static eq_status phases(job *j, eq_err *err) {
+    double t = eq_now();
+    if (runs_block_ap(j)) EQ_TRY(block_ap(j, err));
+    j->t_ap = eq_now() - t, t = eq_now();
+    if (j->set.e2e) EQ_TRY(e2e(j, err));
+    j->t_e2e = eq_now() - t, t = eq_now();
+    EQ_TRY(write_out(j, err));
+    j->t_write = eq_now() - t;
+    return EQ_OK;
+}
+
+static eq_status run(job *j, eq_err *err) {
+    const eq_quantize_opts *o = &j->set.o;
+    j->work_dir = o->work_dir ? eq_strdup(o->work_dir) : eq_sprintf("%s.work", o->out);
+    if (!j->work_dir) return eq_nomem(err, "a path", 256);
+    EQ_TRY(load_data(j, err));
+    eq_par_threads(o->compute.threads);
+    EQ_TRY(eq_backend_open(&j->be, o->compute.backend, o->compute.cpu_mask, err));
+    if (!j->tune) EQ_TRY(eq_qblock_alloc(&j->block, &j->src->cfg, o->bits, o->group_size, err));
+    if (o->dry_run) {
+        eq_note(j->obs, "dry run: model, data, settings and output are fine; nothing was computed");
+        return EQ_OK;
+    }
+    EQ_TRY(open_work(j, err));
+    if (already_written(j)) eq_note(j->obs, "%s was already complete", o->out);
+    else {
+        EQ_TRY(eq_output_check(o->out, o->model, err));
+        EQ_TRY(phases(j, err));
+    }
+    return eq_remove_tree(j->work_dir, err);
+}
+
+static eq_status start(job *j, const eq_quantize_opts *o, eq_err *err) {
+    if (!o->model || !o->out)
+        return eq_fail(err, EQ_EINPUT, "expected a model folder and an output folder");
+    EQ_TRY(eq_weights_open(&j->src, o->model, err));
+    EQ_TRY(eq_settings_resolve(&j->set, o, &j->src->cfg, j->tune, j->obs, err));
+    if (!j->tune) EQ_TRY(eq_checkpoint_check(&j->src->cfg, o->bits, o->group_size, err));
+    if (!o->resume) EQ_TRY(eq_output_check(o->out, o->model, err));
+    return run(j, err);
+}
+
+/* Over the linears: N + (N + 16) / g, weighted where groups are whole rows of different lengths. */
+static double bits_per_weight(const job *j) {
+    const eq_config *c = &j->src->cfg;
+    double bits = 0, weights = 0;
+    for (eq_lin l = 0; l < EQ_LINS; l++) {
+        eq_lin_spec s = eq_lin_of(c, l);
+        double n = (double)s.O * (double)s.I;
+        bits += n * eq_bits_per_weight(j->set.o.bits, eq_group(j->set.o.group_size, s.I));
+        weights += n;
+    }
+    return bits / weights;
+}
+
+static eq_status whole(const eq_quantize_opts *o, bool tune, const eq_observer *obs,
+                       eq_quantize_result *res, eq_err *err) {
+    job j = {.tune = tune, .obs = obs};
+    eq_status st = start(&j, o, err);
+    if (st == EQ_OK && res)
+        *res = (eq_quantize_result){.seconds_block_ap = j.t_ap, .seconds_e2e = j.t_e2e,
+                                    .seconds_write = j.t_write, .bytes = j.bytes,
+                                    .bits_per_weight = bits_per_weight(&j)};
+    eq_e2e_close(j.qp);
+    eq_qblock_free(&j.block);
+    if (j.be) j.be->close(j.be);
+    eq_windows_free(&j.train), eq_windows_free(&j.val), eq_windows_free(&j.e2e);
+    eq_work_close(&j.work);
+    eq_free(j.work_dir);
+    eq_weights_close(j.src);
+    return st;
+}
+
+eq_status eq_quantize(const eq_quantize_opts *o, const eq_observer *obs, eq_quantize_result *res,
+                      eq_err *err) {
+    return whole(o, false, obs, res, err);
+}
+eq_status eq_tune(const eq_quantize_opts *o, const eq_observer *obs, eq_quantize_result *res,
+                  eq_err *err) {
+    return whole(o, true, obs, res, err);
+}

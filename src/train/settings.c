@@ -1,0 +1,168 @@
+/* The paper's settings and what follows from bits, model and machine (METHOD sections 2 and 3). */
+#include "train/settings.h"
+
+#include <string.h>
+
+#include "base/io.h"
+#include "base/observe.h"
+#include "quant/pack.h"
+
+void eq_quantize_opts_init(eq_quantize_opts *o) {
+    *o = (eq_quantize_opts){
+        .bits = 2, .group_size = 64, .seed = 2, .e2e = true, .method = EQ_METHOD_BLOCK_AP,
+        .ap = {.train_size = 4096, .val_size = 64, .batch_size = 2, .epochs = 2, .quant_lr = -1,
+               .weight_lr = -1, .min_lr_factor = 20,
+               .train = EQ_TRAIN_S | EQ_TRAIN_Z | EQ_TRAIN_W | EQ_TRAIN_NORM},
+        .qp = {.train_size = 4096, .batch_size = 32, .epochs = 1, .lr = -1, .warmup = 0.03, .clip = 0.3,
+               .train = EQ_TRAIN_S, .save_every = 8},
+        .compute = {.backend = "cpu", .precision = EQ_PREC_BF16},
+    };
+}
+
+/* ---- checks: one row a setting --------------------------------------------------------------------- */
+
+static eq_status in_range(const char *name, double v, double lo, double hi, eq_err *err) {
+    if (v >= lo && v <= hi) return EQ_OK;
+    return eq_fail(err, EQ_EINPUT, "%s: expected %g to %g, found %g", name, lo, hi, v);
+}
+
+static eq_status check(const eq_quantize_opts *o, eq_err *err) {
+    const struct { const char *name; double v, lo, hi; } rows[] = {
+        {"train-size", (double)o->ap.train_size, 1, 1e9},
+        {"val-size", (double)o->ap.val_size, 0, 1e9},
+        {"seqlen", (double)o->ap.seqlen, 0, 1 << 24},
+        {"batch-size", (double)o->ap.batch_size, 1, 1e6},
+        {"epochs", o->ap.epochs, 0, 1e4},
+        {"quant-lr", o->ap.quant_lr, -1, 1e38},
+        {"weight-lr", o->ap.weight_lr, -1, 1e38},
+        {"min-lr-factor", o->ap.min_lr_factor, 1, 1e9},
+        {"early-stop", o->ap.early_stop, 0, 1e4},
+        {"e2e-train-size", (double)o->qp.train_size, 1, 1e9},
+        {"e2e-seqlen", (double)o->qp.seqlen, 0, 1 << 24},
+        {"e2e-batch-size", (double)o->qp.batch_size, 1, 1e6},
+        {"e2e-micro-batch", (double)o->qp.micro_batch, 0, 1e6},
+        {"e2e-epochs", o->qp.epochs, 0, 1e4},
+        {"e2e-lr", o->qp.lr, -1, 1e38},
+        {"e2e-warmup", o->qp.warmup, 0, 1},
+        {"e2e-clip", o->qp.clip, 0, 1e38},
+        {"save-every", (double)o->qp.save_every, 1, 1e9},
+        {"memory-limit", (double)o->compute.memory_limit, 0, 1e18},
+        {"threads", o->compute.threads, 0, 512},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        EQ_TRY(in_range(rows[i].name, rows[i].v, rows[i].lo, rows[i].hi, err));
+    return EQ_OK;
+}
+
+static eq_status check_format(const eq_quantize_opts *o, eq_err *err) {
+    if (o->bits < 2 || o->bits > 4)
+        return eq_fail(err, EQ_EINPUT, "bits: expected 2, 3 or 4, found %d", o->bits);
+    const int64_t known[] = {32, 64, 128, 256, -1};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (o->group_size == known[i]) return EQ_OK;
+    return eq_fail(err, EQ_EINPUT, "group-size: expected 32, 64, 128, 256 or -1 (a whole row), found %lld",
+                   (long long)o->group_size);
+}
+
+/* Length of a window: as asked for, else `usual` or what the model can see. */
+static int64_t length(int64_t asked, int64_t usual, const eq_config *c, const char *what,
+                      const eq_observer *obs) {
+    if (asked > c->T_max)
+        eq_note(obs, "%s: windows of %lld tokens are longer than the model's context of %lld", what,
+                (long long)asked, (long long)c->T_max);
+    return asked ? asked : usual < c->T_max ? usual : c->T_max;
+}
+
+eq_status eq_settings_resolve(eq_settings *s, const eq_quantize_opts *o, const eq_config *c, bool tune,
+                              const eq_observer *obs, eq_err *err) {
+    *s = (eq_settings){.o = *o, .e2e = o->e2e || tune};
+    EQ_TRY(check(o, err));
+    if (tune) {
+        if (!c->bits)
+            return eq_fail(err, EQ_EINPUT, "%s: expected a quantized model (quantization_config), found full precision", o->model);
+        s->o.bits = c->bits, s->o.group_size = c->G;
+    } else {
+        if (c->bits)
+            return eq_fail(err, EQ_EINPUT, "%s: expected a full-precision model, found %d-bit weights (eqat tune trains those)", o->model, c->bits);
+        EQ_TRY(check_format(o, err));
+    }
+    bool two = s->o.bits == 2;
+    if (s->o.ap.quant_lr < 0) s->o.ap.quant_lr = two ? 1e-4 : 1e-5;
+    if (s->o.ap.weight_lr < 0) s->o.ap.weight_lr = two ? 2e-5 : 1e-6;
+    if (s->o.qp.lr < 0) s->o.qp.lr = two ? 2e-5 : 1e-5;
+    if (!tune && o->method == EQ_METHOD_RTN && s->e2e && !o->data && !o->qp.data) {
+        eq_note(obs, "no data given: round-to-nearest alone, without E2E-QP");
+        s->e2e = false;
+    }
+    if (s->e2e && !s->o.qp.data) s->o.qp.data = o->data;
+    if (!s->o.qp.train || s->o.qp.train & ~(unsigned)(EQ_TRAIN_S | EQ_TRAIN_Z))
+        return eq_fail(err, EQ_EINPUT, "e2e-train: expected s, z or s,z");
+    s->ap_T = length(o->ap.seqlen, 2048, c, "Block-AP", obs);
+    s->e2e_T = length(o->qp.seqlen, 4096, c, "E2E-QP", obs);
+    s->memory = o->compute.memory_limit ? o->compute.memory_limit : eq_machine_memory() / 10 * 9;
+    return EQ_OK;
+}
+
+/* ---- the jobs' own structs ---------------------------------------------------------------------------- */
+
+eq_block_ap_setup eq_settings_ap(const eq_settings *s) {
+    return (eq_block_ap_setup){.bits = s->o.bits, .group = s->o.group_size, .ap = s->o.ap,
+                               .precision = s->o.compute.precision};
+}
+
+eq_e2e_setup eq_settings_e2e(const eq_settings *s, int64_t T, int64_t windows) {
+    eq_e2e_setup e = {.bits = s->o.bits, .group = s->o.group_size, .precision = s->o.compute.precision,
+                      .qp = s->o.qp};
+    if (e.qp.batch_size > windows) e.qp.batch_size = windows;
+    if (!e.qp.micro_batch) e.qp.micro_batch = eq_e2e_micro_batch(e.qp.batch_size, T);
+    if (e.qp.micro_batch > e.qp.batch_size) e.qp.micro_batch = e.qp.batch_size;
+    return e;
+}
+
+bool eq_settings_streams_on_disk(const eq_settings *s, int64_t job, int64_t streams) {
+    return s->o.cache_dir || job + streams > s->memory;
+}
+
+/* ---- what decides the result ---------------------------------------------------------------------------- */
+
+static void put_digest(json_t *o, const char *key, const eq_windows *w) {
+    if (w && w->n) json_object_set_new(o, key, json_pack("{s:s, s:I, s:I}", "digest", w->digest.hex,
+                                                         "windows", (json_int_t)w->n, "tokens",
+                                                         (json_int_t)w->T));
+}
+
+static json_t *ap_json(const eq_block_ap_opts *a) {
+    return json_pack("{s:I, s:i, s:f, s:f, s:f, s:i, s:b, s:i}", "batch_size", (json_int_t)a->batch_size,
+                     "epochs", a->epochs, "quant_lr", a->quant_lr, "weight_lr", a->weight_lr,
+                     "min_lr_factor", a->min_lr_factor, "train", (int)a->train, "keep_best",
+                     a->keep_best, "early_stop", a->early_stop);
+}
+static json_t *e2e_json(const eq_e2e_opts *q) {
+    return json_pack("{s:I, s:I, s:i, s:f, s:f, s:f, s:i}", "batch_size", (json_int_t)q->batch_size,
+                     "micro_batch", (json_int_t)q->micro_batch, "epochs", q->epochs, "lr", q->lr,
+                     "warmup", q->warmup, "clip", q->clip, "train", (int)q->train);
+}
+
+json_t *eq_settings_json(const eq_settings *s, const char *model, const eq_windows *train,
+                         const eq_windows *val, const eq_windows *e2e, bool tune) {
+    const eq_quantize_opts *o = &s->o;
+    json_t *data = json_object(), *recipe = json_object(), *run = json_object();
+    const char *method = tune ? "tune" : o->method == EQ_METHOD_RTN ? "rtn" : "block-ap";
+    json_object_set_new(recipe, "method", json_string(method));
+    json_object_set_new(recipe, "bits", json_integer(o->bits));
+    json_object_set_new(recipe, "group_size", json_integer(o->group_size));
+    json_object_set_new(recipe, "precision",
+                        json_string(o->compute.precision == EQ_PREC_F32 ? "f32" : "bf16"));
+    json_object_set_new(recipe, "seed", json_integer((json_int_t)o->seed));
+    if (train) json_object_set_new(recipe, "block_ap", ap_json(&o->ap));
+    if (e2e) {
+        eq_e2e_setup q = eq_settings_e2e(s, e2e->T, e2e->n);
+        json_object_set_new(recipe, "e2e_qp", e2e_json(&q.qp));
+    }
+    put_digest(data, "train", train), put_digest(data, "val", val), put_digest(data, "e2e", e2e);
+    json_object_set_new(run, "eqat", json_string(EQ_VERSION));
+    json_object_set_new(run, "recipe", recipe);
+    json_object_set_new(run, "model", json_string(model));
+    json_object_set_new(run, "data", data);
+    return run;
+}
