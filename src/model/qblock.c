@@ -1,0 +1,281 @@
+/* See qblock.h. One allocation holds a block; the walk over its arrays measures and binds.
+ * Invariant: after a read or load every step and zero point is finite. */
+#include "model/qblock.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "quant/number.h"
+#include "quant/pack.h"
+
+/* ---- memory -----------------------------------------------------------------------------------
+ */
+
+static void *take(char *base, int64_t *used, int64_t n, int64_t size) {
+    char *p = base ? base + *used : NULL;
+    *used += (n * size + 63) / 64 * 64;
+    return p;
+}
+
+/* base == NULL measures. The first array lies at base, which is how eq_qblock_free finds it. */
+static int64_t bind(eq_qblock *b, const eq_config *c, int bits, int64_t group, char *base) {
+    int64_t used = 0;
+    for (int l = 0; l < EQ_LINS; l++) {
+        eq_lin_spec spec = eq_lin_of(c, (eq_lin)l);
+        eq_qlinear *q = &b->lin[l];
+        *q = (eq_qlinear){.bits = bits, .O = spec.O, .I = spec.I, .G = eq_group(group, spec.I)};
+        q->rows = take(base, &used, q->O * eq_pack_words(q->I, bits), sizeof *q->rows);
+        q->s = take(base, &used, q->O * (q->I / q->G), sizeof *q->s);
+        q->z = take(base, &used, q->O * (q->I / q->G), sizeof *q->z);
+    }
+    for (int n = 0; n < EQ_NORM_COUNT; n++) {
+        eq_norm_spec spec = eq_norm_of(c, (eq_norm)n);
+        b->norm[n] = spec.exists ? take(base, &used, spec.n, sizeof *b->norm[n]) : NULL;
+    }
+    return used;
+}
+
+int64_t eq_qblock_bytes(const eq_config *c, int bits, int64_t group) {
+    eq_qblock b;
+    return bind(&b, c, bits, group, NULL);
+}
+
+eq_status eq_qblock_check(const eq_config *c, int bits, int64_t group, eq_err *err) {
+    for (int l = 0; l < EQ_LINS; l++) {
+        eq_lin_spec s = eq_lin_of(c, (eq_lin)l);
+        const char *why = eq_gptq_refuses(s.O, s.I, eq_group(group, s.I), bits);
+        if (why)
+            return eq_fail(
+                err, EQ_EINPUT,
+                "model.layers.*.%s [%lld, %lld]: expected a linear that GPTQ holds at %d "
+                "bits in groups of %lld, found that %s",
+                s.name, (long long)s.O, (long long)s.I, bits, (long long)group, why);
+    }
+    return EQ_OK;
+}
+
+eq_status eq_qblock_alloc(eq_qblock *b, const eq_config *c, int bits, int64_t group, eq_err *err) {
+    *b = (eq_qblock){0};
+    EQ_TRY(eq_qblock_check(c, bits, group, err));
+    int64_t bytes = eq_qblock_bytes(c, bits, group);
+    char *base = eq_calloc(bytes, 1);
+    if (!base) return eq_nomem(err, "a quantized block", bytes);
+    bind(b, c, bits, group, base);
+    return EQ_OK;
+}
+
+void eq_qblock_free(eq_qblock *b) {
+    eq_free(b->lin[0].rows);
+    *b = (eq_qblock){0};
+}
+
+/* Reading fills a block that is allocated already, or allocates one that is all zero. */
+static eq_status have(eq_qblock *b, bool *own, const eq_config *c, int bits, int64_t group,
+                      eq_err *err) {
+    *own = b->lin[0].rows == NULL;
+    return *own ? eq_qblock_alloc(b, c, bits, group, err) : EQ_OK;
+}
+
+/* ---- from a model folder ----------------------------------------------------------------------
+ */
+
+static eq_status check_g_idx(const eq_tensor *t, int64_t G, eq_err *err) {
+    const int32_t *g = t->data;
+    for (int64_t i = 0; i < t->n; i++)
+        if (g[i] != i / G)
+            return eq_fail(err, EQ_EINPUT,
+                           "%s: tensor %s: expected group %lld at input %lld, found %d (activation "
+                           "order is not supported)",
+                           t->file, t->name, (long long)(i / G), (long long)i, (int)g[i]);
+    return EQ_OK;
+}
+
+static eq_status check_all_finite(const float *p, int64_t n, const char *file, const char *name,
+                                  eq_err *err) {
+    for (int64_t i = 0; i < n; i++)
+        if (!isfinite(p[i]))
+            return eq_fail(err, EQ_EINPUT,
+                           "%s: tensor %s: expected finite numbers, found %g at element %lld", file,
+                           name, (double)p[i], (long long)i);
+    return EQ_OK;
+}
+
+/* scales [NG, O] -> s [O, NG] */
+static eq_status read_scales(eq_qlinear *q, const eq_tensor *t, eq_err *err) {
+    int64_t NG = q->I / q->G;
+    for (int64_t o = 0; o < q->O; o++)
+        for (int64_t g = 0; g < NG; g++) q->s[o * NG + g] = eq_load(t->data, t->dt, g * q->O + o);
+    return check_all_finite(q->s, q->O * NG, t->file, t->name, err);
+}
+
+/* Version 1 stores z - 1 in N bits, so a stored Q is either z = Q + 1 or the wrapped z = 0: readers
+ * disagree about it, and it is refused. */
+static eq_status read_zeros(eq_qlinear *q, const eq_tensor *t, bool v1, eq_err *err) {
+    int64_t NG = q->I / q->G, n = q->O * NG;
+    uint8_t *z = eq_calloc(n, 1);
+    eq_status st = EQ_OK;
+    if (!z) return eq_nomem(err, "zero points", n);
+    eq_zeros_from_gptq(z, t->data, q->O, NG, q->bits);
+    for (int64_t i = 0; i < n && st == EQ_OK; i++) {
+        int v = z[i] + (v1 ? 1 : 0);
+        q->z[i] = (float)v;
+        if (v >= 1 << q->bits)
+            st = eq_fail(err, EQ_EINPUT,
+                         "%s: tensor %s: expected zero points up to %d, found %d at output %lld, "
+                         "group %lld",
+                         t->file, t->name, (1 << q->bits) - 1, v, (long long)(i / NG),
+                         (long long)(i % NG));
+    }
+    eq_free(z);
+    return st;
+}
+
+/* The trained values replace the written ones, which must be their rounding: else the two files are
+ * of different checkpoints. */
+static eq_status take_state(eq_qlinear *q, const eq_tensor *s, const eq_tensor *z, eq_err *err) {
+    const float *ts = s->data, *tz = z->data;
+    EQ_TRY(check_all_finite(ts, s->n, s->file, s->name, err));
+    EQ_TRY(check_all_finite(tz, z->n, z->file, z->name, err));
+    for (int64_t i = 0; i < s->n; i++) {
+        float ws = eq_f16_to_f32(eq_f32_to_f16(ts[i])), wz = eq_z_used(tz[i], q->bits);
+        if (ws != q->s[i] || wz != q->z[i])
+            return eq_fail(
+                err, EQ_EINPUT,
+                "%s: tensor %s: expected values that round to the model's (step %g, zero "
+                "%g), found %g, %g at element %lld",
+                s->file, s->name, (double)q->s[i], (double)q->z[i], (double)ts[i], (double)tz[i],
+                (long long)i);
+    }
+    memcpy(q->s, ts, (size_t)s->bytes);
+    memcpy(q->z, tz, (size_t)z->bytes);
+    return EQ_OK;
+}
+
+static eq_status read_linear(eq_qlinear *q, const eq_block_tensors *t, int l, bool v1,
+                             eq_err *err) {
+    EQ_TRY(check_g_idx(t->g_idx[l], q->G, err));
+    EQ_TRY(read_scales(q, t->scales[l], err));
+    EQ_TRY(read_zeros(q, t->qzeros[l], v1, err));
+    eq_rows_from_gptq(q->rows, t->qweight[l]->data, q->O, q->I, q->bits);
+    return t->state_s[l] ? take_state(q, t->state_s[l], t->state_z[l], err) : EQ_OK;
+}
+
+static eq_status read_block(eq_qblock *b, const eq_weights *w, const eq_block_tensors *t,
+                            eq_err *err) {
+    for (int l = 0; l < EQ_LINS; l++) EQ_TRY(read_linear(&b->lin[l], t, l, w->cfg.gptq_v1, err));
+    for (int n = 0; n < EQ_NORM_COUNT; n++) {
+        const eq_tensor *norm = t->norm[n];
+        if (!b->norm[n]) continue;
+        eq_convert(b->norm[n], EQ_F32, norm->data, norm->dt, norm->n);
+        EQ_TRY(check_all_finite(b->norm[n], norm->n, norm->file, norm->name, err));
+    }
+    return EQ_OK;
+}
+
+eq_status eq_qblock_read(eq_qblock *b, const eq_weights *w, int64_t block, eq_err *err) {
+    bool own;
+    if (!w->cfg.bits)
+        return eq_fail(err, EQ_EINPUT, "%s: expected a quantized model, found full precision",
+                       w->dir);
+    EQ_TRY(have(b, &own, &w->cfg, w->cfg.bits, w->cfg.G, err));
+    eq_status st = read_block(b, w, &w->blocks[block], err);
+    if (st != EQ_OK && own) eq_qblock_free(b);
+    return st;
+}
+
+/* ---- work files -------------------------------------------------------------------------------
+ */
+
+typedef struct {
+    char name[64];
+    eq_dtype dt;
+    int ndim;
+    int64_t shape[2];
+    void *p;
+    int64_t bytes;
+} array;
+enum { ARRAYS = 3 * EQ_LINS + EQ_NORM_COUNT };
+
+/* Everything a block holds, in the order of its file. Returns how many. */
+static int arrays_of(array *a, const eq_qblock *b, const eq_config *c) {
+    int n = 0;
+    for (int l = 0; l < EQ_LINS; l++) {
+        const eq_qlinear *q = &b->lin[l];
+        const char *name = eq_lin_of(c, (eq_lin)l).name;
+        int64_t words = eq_pack_words(q->I, q->bits), NG = q->I / q->G;
+        a[n] = (array){.dt = EQ_U32, .ndim = 2, .shape = {q->O, words}, .p = q->rows};
+        a[n + 1] = (array){.dt = EQ_F32, .ndim = 2, .shape = {q->O, NG}, .p = q->s};
+        a[n + 2] = (array){.dt = EQ_F32, .ndim = 2, .shape = {q->O, NG}, .p = q->z};
+        for (int k = 0; k < 3; k++)
+            snprintf(a[n + k].name, sizeof a->name, "%s.%s", name,
+                     (const char *[]){"rows", "s", "z"}[k]);
+        n += 3;
+    }
+    for (int k = 0; k < EQ_NORM_COUNT; k++) {
+        eq_norm_spec spec = eq_norm_of(c, (eq_norm)k);
+        if (!spec.exists) continue;
+        a[n] = (array){.dt = EQ_F32, .ndim = 1, .shape = {spec.n}, .p = b->norm[k]};
+        snprintf(a[n++].name, sizeof a->name, "%s.weight", spec.name);
+    }
+    for (int k = 0; k < n; k++) {
+        a[k].bytes = a[k].shape[0] * eq_dtype_size(a[k].dt);
+        if (a[k].ndim == 2) a[k].bytes *= a[k].shape[1];
+    }
+    return n;
+}
+
+static eq_status put_all(eq_stw *w, const array *a, int n, eq_err *err) {
+    for (int i = 0; i < n; i++)
+        EQ_TRY(eq_stw_tensor(w, a[i].name, a[i].dt, a[i].ndim, a[i].shape, err));
+    EQ_TRY(eq_stw_begin(w, err));
+    for (int i = 0; i < n; i++) EQ_TRY(eq_stw_put(w, a[i].p, a[i].bytes, err));
+    return EQ_OK;
+}
+
+eq_status eq_qblock_save(const eq_qblock *b, const eq_config *c, const char *path, eq_err *err) {
+    array a[ARRAYS];
+    int n = arrays_of(a, b, c);
+    eq_stw *w;
+    EQ_TRY(eq_stw_new(&w, path, err));
+    eq_status st = put_all(w, a, n, err);
+    if (st == EQ_OK) return eq_stw_end(w, err);
+    eq_stw_abort(w);
+    return st;
+}
+
+static eq_status load_all(const array *a, int n, const eq_st *st, const char *path, eq_err *err) {
+    if (eq_st_count(st) != n)
+        return eq_fail(err, EQ_EINPUT, "%s: expected the %d tensors of a block, found %lld", path,
+                       n, (long long)eq_st_count(st));
+    for (int i = 0; i < n; i++) {
+        const eq_tensor *t = eq_st_find(st, a[i].name);
+        bool same = t && t->dt == a[i].dt && t->ndim == a[i].ndim && t->bytes == a[i].bytes &&
+                    t->shape[0] == a[i].shape[0];
+        if (!same)
+            return eq_fail(err, EQ_EINPUT,
+                           "%s: tensor %s: expected %s of %lld rows and %lld bytes, found %s", path,
+                           a[i].name, eq_dtype_name(a[i].dt), (long long)a[i].shape[0],
+                           (long long)a[i].bytes, t ? "another type or shape" : "none");
+        memcpy(a[i].p, t->data, (size_t)t->bytes);
+        if (t->dt == EQ_F32) EQ_TRY(check_all_finite(a[i].p, t->n, path, t->name, err));
+    }
+    return EQ_OK;
+}
+
+eq_status eq_qblock_load(eq_qblock *b, const eq_config *c, int bits, int64_t group,
+                         const char *path, eq_err *err) {
+    array a[ARRAYS];
+    eq_st *file;
+    bool own;
+    EQ_TRY(have(b, &own, c, bits, group, err));
+    int n = arrays_of(a, b, c);
+    eq_status st = eq_st_open(&file, path, err);
+    if (st == EQ_OK) {
+        st = load_all(a, n, file, path, err);
+        eq_st_close(file);
+    }
+    if (st != EQ_OK && own) eq_qblock_free(b);
+    return st;
+}
