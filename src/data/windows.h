@@ -20,17 +20,22 @@ typedef struct {
     const eq_observer *obs;   /* notes ("found 812 windows of the 4096 asked for"), progress */
 } eq_window_opts;
 
-/* Block-AP windows (METHOD section 4). val_path NULL: validation held out of `path` as the paper's
- * tools do (2-D .npy: the last n_val rows). n_val == 0: none. Documents (.jsonl): seed, training
- * windows first, then validation, one generator. */
+/* Block-AP windows (METHOD section 4). Training windows come from the first nine tenths of `path`
+ * (documents, or tokens of one long text or a 1-D .npy), validation windows from the last tenth, or
+ * from anywhere in val_path where one is given; one generator, training first. 2-D .npy: the first
+ * n_train rows; without val_path the last n_val rows are held out (a tenth where n_val is more than
+ * half). n_val == 0: no validation window. Fewer rows than asked for is said in a note. */
 eq_status eq_windows_calibration(eq_windows *train, eq_windows *val, const char *path,
                                  const char *val_path, int64_t n_train, int64_t n_val,
                                  const eq_window_opts *o, eq_err *err);
-/* E2E-QP: all documents concatenated, cut into T-token chunks, the tail dropped; first n. */
+/* E2E-QP: all documents (each with its BOS) concatenated, cut into T-token chunks, the tail dropped;
+ * the first n, or all for n == 0. 2-D .npy: the first n rows. */
 eq_status eq_windows_chunks(eq_windows *w, const char *path, int64_t n, const eq_window_opts *o,
                             eq_err *err);
-/* Perplexity. WikiText-2: `path` is the raw test split (.raw/.txt as distributed: each line a row,
- * joined by "\n\n") or already joined text; see METHOD section 5. */
+/* Perplexity: WINDOWS as eq_windows_chunks. WikiText-2: `path` is the raw test split (.raw/.txt as
+ * distributed: each line a row, joined by "\n\n") or already joined text; see METHOD section 5. C4: 256
+ * windows of random documents, random.seed(0). Rows of a 2-D .npy are the windows under every name.
+ * limit: the first windows, 0: all. */
 typedef enum { EQ_EVAL_WINDOWS, EQ_EVAL_WIKITEXT2, EQ_EVAL_C4 } eq_eval_set;
 eq_status eq_windows_eval(eq_windows *w, eq_eval_set set, const char *path, int64_t limit,
                           const eq_window_opts *o, eq_err *err);
