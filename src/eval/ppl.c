@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/observe.h"
 #include "base/par.h"
+#include "base/str.h"
 #include "data/windows.h"
 #include "model/lm_folder.h"
 

@@ -268,7 +268,7 @@ eq_status eq_e2e_run(eq_e2e *j, const eq_windows *w, const eq_observer *obs, eq_
         }
         int64_t from = j->step % per_epoch * o->batch_size;
         int64_t n = w->n - from < o->batch_size ? w->n - from : o->batch_size;
-        double loss, norm, lr = j->scale * eq_lr_warmup_cosine(o->lr, o->warmup, j->step, steps);
+        double loss = NAN, norm = NAN, lr = j->scale * eq_lr_warmup_cosine(o->lr, o->warmup, j->step, steps);
         EQ_TRY(gradients(j, w, from, n, &loss, err));
         EQ_TRY(grad_norm(j, &norm, err));
         if (!isfinite(loss) || !isfinite(norm)) {
