@@ -30,7 +30,7 @@ WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno-unkn
 # trapping arithmetic are not looked at, which lets rintf and sqrtf become instructions.
 FP = -ffp-contract=off -fno-math-errno -fno-trapping-math
 CFLAGS = -std=c11 $(OPT) $(WARN) $(FP) -fopenmp-simd -MMD -MP
-CPPFLAGS = -Iinclude -Isrc -Icli -D_POSIX_C_SOURCE=200809L
+CPPFLAGS = -Iinclude -Isrc -Icli -Ibench -D_POSIX_C_SOURCE=200809L
 LDLIBS = -ldnnl -ljansson -lpcre2-8 -lutf8proc -lz -lzstd -lxxhash -lgomp -lpthread -lm
 LDFLAGS = $(filter -fsanitize=%,$(OPT))
 
@@ -103,10 +103,15 @@ $(B)/libeqat.a: $(call obj,$(LIB_C))
 	@rm -f $@
 	$(AR) rcs $@ $^
 
-$(B)/eqat: $(call obj,$(CLI_C)) $(B)/libeqat.a
+# An archive: a program takes from it what it names.
+$(B)/libbench.a: $(call obj,$(BENCH_C))
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(B)/eqat: $(call obj,$(CLI_C)) $(B)/libbench.a $(B)/libeqat.a
 	$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
-$(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(TEST_HELP_C)) $(B)/libeqat.a
+$(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(TEST_HELP_C)) $(B)/libbench.a $(B)/libeqat.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 

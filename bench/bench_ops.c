@@ -1,0 +1,151 @@
+/* The operation benchmark: median of repeated calls on the table's large rows.
+ * Invariant: a ratio only ever compares two times of this run. */
+#include "bench_ops.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/observe.h"
+#include "base/par.h"
+#include "op_cases.h"
+
+enum { REPEATS = 5, PIECE = 1 << 20 };
+static const double budget = 2.0; /* seconds a row may repeat for */
+
+typedef struct {
+    eq_case_buf bufs[EQ_CASE_BUFS];
+    eq_mut mem[EQ_CASE_BUFS];
+    eq_arena arena;
+    int n;
+} row;
+
+static void bind(row *r) {
+    for (int i = 0; i < r->n; i++)
+        r->mem[i] = r->bufs[i].on >= 0 ? r->mem[r->bufs[i].on]
+                                       : eq_take(&r->arena, r->bufs[i].dt, r->bufs[i].n);
+}
+
+static eq_status prepare(row *r, eq_backend *be, const eq_op_case *c, eq_err *err) {
+    r->n = eq_case_describe(c, r->bufs);
+    bind(r);
+    EQ_TRY(eq_arena_alloc(&r->arena, be, "a benchmark", err));
+    bind(r);
+    for (int i = 0; i < r->n; i++) {
+        const eq_case_buf *b = &r->bufs[i];
+        if (b->role != EQ_IN && b->role != EQ_INOUT) continue;
+        void *host = eq_calloc(b->n, eq_dtype_size(b->dt));
+        if (!host) return eq_nomem(err, "a benchmark", b->n * eq_dtype_size(b->dt));
+        eq_case_fill(c, r->bufs, i, host);
+        be->upload(be, r->mem[i], host, b->dt);
+        eq_free(host);
+    }
+    eq_case_prepare(be, c, r->mem);
+    return be->sync(be, err);
+}
+
+static double once(eq_backend *be, const eq_op_case *c, const row *r, eq_err *err) {
+    double t = eq_now();
+    eq_case_run(be, c, r->mem);
+    if (be->sync(be, err) != EQ_OK) return -1.0;
+    return eq_now() - t;
+}
+
+/* Median seconds, the first call not counted; < 0 and a message in err when the row cannot run. */
+static double time_row(eq_backend *be, const eq_op_case *c, eq_err *err) {
+    row r = {0};
+    double t[REPEATS] = {0}, spent = 0.0;
+    int n = 0;
+    if (prepare(&r, be, c, err) == EQ_OK && once(be, c, &r, err) >= 0.0)
+        while (n < REPEATS && (n == 0 || spent < budget)) {
+            double x = once(be, c, &r, err);
+            int at = n++;
+            for (; at > 0 && t[at - 1] > x; at--) t[at] = t[at - 1];
+            t[at] = x;
+            spent += x;
+        }
+    eq_arena_free(&r.arena);
+    return n ? t[n / 2] : -1.0;
+}
+
+/* Bytes that must move: every buffer once, twice where it is read and written. */
+static double bytes_of(const eq_op_case *c) {
+    eq_case_buf b[EQ_CASE_BUFS];
+    double sum = 0.0;
+    for (int i = 0, n = eq_case_describe(c, b); i < n; i++) {
+        int64_t rows =
+            c->op == EQ_OP_embed && b[i].kind && b[i].dt != EQ_I32 ? c->d[0] * c->d[1] : b[i].n;
+        sum += (double)(rows * eq_dtype_size(b[i].dt)) * (b[i].role == EQ_INOUT ? 2 : 1);
+    }
+    return sum;
+}
+
+typedef struct {
+    char *to;
+    const char *from;
+} copy_job;
+static void copy_piece(void *ctx, int64_t item, int thread) {
+    (void)thread;
+    const copy_job *j = ctx;
+    memcpy(j->to + item * PIECE, j->from + item * PIECE, PIECE);
+}
+/* Bytes read plus bytes written a second, of a copy far larger than any cache. */
+static double copy_roof(void) {
+    enum { PIECES = 128 };
+    char *p = eq_calloc(2 * PIECES, PIECE);
+    if (!p) return 0.0;
+    copy_job j = {p, p + (int64_t)PIECES * PIECE};
+    memset(p, 1, 2 * (size_t)PIECES * PIECE);
+    double best = 0.0;
+    for (int i = 0; i < REPEATS; i++) {
+        double t = eq_now();
+        eq_par_for(PIECES, copy_piece, &j);
+        double rate = 2.0 * PIECES * PIECE / (eq_now() - t);
+        if (rate > best) best = rate;
+    }
+    eq_free(p);
+    return best;
+}
+
+static double product_roof(eq_backend *be, eq_dtype dt, eq_err *err) {
+    eq_op_case c = {EQ_OP_matmul_nt, dt, dt, EQ_PLAIN, 0, true, {2048, 4096, 4096}};
+    double t = time_row(be, &c, err);
+    return t > 0.0 ? eq_case_flop(&c) / t : 0.0;
+}
+
+static void print_row(eq_backend *ref, eq_backend *cpu, FILE *out, const eq_op_case *c,
+                      const char *label, const double roof[3]) {
+    eq_err err = {0};
+    double t = time_row(cpu, c, &err), flop = eq_case_flop(c), bytes = bytes_of(c);
+    if (t < 0.0) {
+        fprintf(out, "%-52s %s\n", label, err.msg);
+        return;
+    }
+    double rate = (flop > 0.0 ? flop : bytes) / t;
+    double top = roof[flop == 0.0 ? 0 : c->in == EQ_BF16 ? 1 : 2];
+    fprintf(out, "%-52s %9.3f ms %9.1f %-7s %5.0f %% of roof", label, t * 1e3, rate * 1e-9,
+            flop > 0.0 ? "GFLOP/s" : "GB/s", top > 0.0 ? 100.0 * rate / top : 0.0);
+    /* The reference needs some 5 ns an element and product term. */
+    if (ref && flop < 2e9 && bytes < 3e8) {
+        double tr = time_row(ref, c, &err);
+        if (tr > 0.0) fprintf(out, "  %6.0f x ref", tr / t);
+    }
+    fputc('\n', out);
+    fflush(out);
+}
+
+void eq_bench_ops(eq_backend *ref, eq_backend *cpu, FILE *out, const char *filter) {
+    eq_err err = {0};
+    double roof[3] = {copy_roof(), product_roof(cpu, EQ_BF16, &err),
+                      product_roof(cpu, EQ_F32, &err)};
+    fprintf(out, "operations of %s (%s), %d threads\n", cpu->name, cpu->kernels, eq_par_count());
+    fprintf(out,
+            "roofs: copy %.1f GB/s read + written, product 2048 x 4096 x 4096 bf16 %.0f, "
+            "fp32 %.0f GFLOP/s\n",
+            roof[0] * 1e-9, roof[1] * 1e-9, roof[2] * 1e-9);
+    for (int i = 0; i < eq_op_case_count; i++) {
+        char label[128];
+        eq_case_label(&eq_op_cases[i], label, sizeof label);
+        if (!eq_op_cases[i].bench || (filter && !strstr(label, filter))) continue;
+        print_row(ref, cpu, out, &eq_op_cases[i], label, roof);
+    }
+}

@@ -1,0 +1,330 @@
+/* How each operation is called: its buffers, their roles and tolerances, its arguments. One
+ * function an operation; run without memory it describes the buffers, run with memory it calls.
+ *
+ * Tolerances are squared error over squared size (NMSE). fp32 sums of K terms in any order err by
+ * about sqrt(K) 2^-24 of the result's size, NMSE K 2^-48 = 1e-11 for K = 4096; exp by polynomial
+ * adds 2^-22; together below F = 1e-10. A bf16 result may fall on the neighbour of the reference's,
+ * one part in 2^-8, and bf16 operands inside (attention's p and ds) err by 2^-9 each: below
+ * H = 2^-14. A tolerance of 0 asks for the same bits: one rounding, or rules that decide integers.
+ */
+#include <stdio.h>
+
+#include "op_data.h"
+
+#define F 1e-10
+#define H 0x1p-14
+
+enum { DESCRIBE, PREPARE, RUN };
+typedef struct {
+    const eq_op_case *c;
+    eq_backend *be;
+    const eq_mut *mem;
+    eq_case_buf *bufs;
+    int step, n;
+} call;
+
+static eq_mut bind(call *k, eq_case_buf b) {
+    if (k->step != DESCRIBE) return k->mem[k->n++];
+    k->bufs[k->n++] = b;
+    return (eq_mut){NULL, b.n, b.dt};
+}
+static eq_view in(call *k, const char *name, eq_dtype dt, int64_t n, int kind) {
+    return eq_ro(bind(k, (eq_case_buf){name, EQ_IN, dt, n, kind, 0, -1}));
+}
+static eq_mut derived(call *k, const char *name, eq_dtype dt, int64_t n) {
+    return bind(k, (eq_case_buf){name, EQ_DERIVED, dt, n, EQ_FILL_NONE, 0, -1});
+}
+static eq_mut inout(call *k, const char *name, eq_dtype dt, int64_t n, int kind, double tol) {
+    return bind(k, (eq_case_buf){name, EQ_INOUT, dt, n, kind, tol, -1});
+}
+/* An output of its own, or on buffer `on` if the case says in place. */
+static eq_mut out_on(call *k, const char *name, eq_dtype dt, int64_t n, double tol, int on) {
+    if (!(k->c->opt & EQ_OPT_INPLACE)) on = -1;
+    return bind(k, (eq_case_buf){name, EQ_OUT, dt, n, EQ_FILL_NONE, tol, on});
+}
+static eq_mut out(call *k, const char *name, eq_dtype dt, int64_t n, double tol) {
+    return bind(k, (eq_case_buf){name, EQ_OUT, dt, n, EQ_FILL_NONE, tol, -1});
+}
+/* Left out where the case says that it is not wanted. */
+static eq_mut wanted(call *k, unsigned no, const char *name, eq_dtype dt, int64_t n, double tol,
+                     int on) {
+    return k->c->opt & no ? EQ_NONE_MUT : out_on(k, name, dt, n, tol, on);
+}
+static double tol_of(eq_dtype dt) { return dt == EQ_BF16 ? H : F; }
+
+#define DO(k, ...) \
+    if ((k)->step == RUN) EQ_DO((k)->be, __VA_ARGS__)
+
+/* ---- elementwise: d = {n}
+ * ------------------------------------------------------------------------ */
+
+static void fill_(call *k, const eq_op_case *c) {
+    eq_mut y = out(k, "y", c->out, c->d[0], 0);
+    DO(k, fill, y, 0.3f);
+}
+static void cast_(call *k, const eq_op_case *c) {
+    eq_view x = in(k, "x", c->in, c->d[0], EQ_FILL_VALUES);
+    eq_mut y = out(k, "y", c->out, c->d[0], 0);
+    DO(k, cast, y, x);
+}
+static void add_(call *k, const eq_op_case *c) {
+    eq_view a = in(k, "a", c->in, c->d[0], EQ_FILL_VALUES);
+    eq_view b = in(k, "b", c->out, c->d[0], EQ_FILL_VALUES);
+    eq_mut y = out_on(k, "y", c->out, c->d[0], 0, 1);
+    DO(k, add, y, a, b);
+}
+static void swiglu_fwd_(call *k, const eq_op_case *c) {
+    eq_view g = in(k, "g", c->in, c->d[0], EQ_FILL_VALUES);
+    eq_view u = in(k, "u", c->in, c->d[0], EQ_FILL_UNIT);
+    eq_mut h = out(k, "h", c->out, c->d[0], tol_of(c->out));
+    DO(k, swiglu_fwd, h, g, u);
+}
+static void swiglu_bwd_(call *k, const eq_op_case *c) {
+    eq_view dh = in(k, "dh", c->in, c->d[0], EQ_FILL_UNIT);
+    eq_view g = in(k, "g", c->in, c->d[0], EQ_FILL_VALUES);
+    eq_view u = in(k, "u", c->in, c->d[0], EQ_FILL_UNIT);
+    eq_mut dg = out_on(k, "dg", c->out, c->d[0], tol_of(c->out), 1);
+    eq_mut du = out_on(k, "du", c->out, c->d[0], tol_of(c->out), c->d[1] ? 0 : 2); /* dh or u */
+    DO(k, swiglu_bwd, dg, du, dh, g, u);
+}
+
+/* ---- rows: d = {rows, columns}
+ * ------------------------------------------------------------------- */
+
+static void bias_add_(call *k, const eq_op_case *c) {
+    eq_view b = in(k, "b", c->in, c->d[1], EQ_FILL_VALUES);
+    eq_mut y = inout(k, "y", c->out, c->d[0] * c->d[1], EQ_FILL_VALUES, 0);
+    DO(k, bias_add, y, b, c->d[0], c->d[1]);
+}
+/* d = {rows, D, V} */
+static void embed_(call *k, const eq_op_case *c) {
+    eq_view table = in(k, "table", c->in, c->d[2] * c->d[1], EQ_FILL_VALUES);
+    eq_view ids = in(k, "ids", EQ_I32, c->d[0], EQ_FILL_IDS);
+    eq_mut y = out(k, "y", c->out, c->d[0] * c->d[1], 0);
+    DO(k, embed, y, table, ids, c->d[0], c->d[1]);
+}
+static void rmsnorm_fwd_(call *k, const eq_op_case *c) {
+    int64_t rows = c->d[0], D = c->d[1];
+    eq_view x = in(k, "x", c->in, rows * D, EQ_FILL_VALUES);
+    eq_view w = in(k, "w", EQ_F32, D, EQ_FILL_UNIT);
+    eq_mut y = out(k, "y", c->out, rows * D, tol_of(c->out)),
+           rstd = out(k, "rstd", EQ_F32, rows, F);
+    DO(k, rmsnorm_fwd, y, rstd, x, w, rows, D, 1e-5f);
+}
+static void rmsnorm_bwd_(call *k, const eq_op_case *c) {
+    int64_t rows = c->d[0], D = c->d[1];
+    int acc = (c->opt & EQ_OPT_ACC) != 0;
+    eq_view dy = in(k, "dy", c->out, rows * D, EQ_FILL_UNIT);
+    eq_view x = in(k, "x", c->in, rows * D, EQ_FILL_VALUES);
+    eq_view w = in(k, "w", EQ_F32, D, EQ_FILL_UNIT);
+    eq_mut rstd = derived(k, "rstd", EQ_F32, rows), y = derived(k, "y", EQ_F32, rows * D);
+    if (k->step == PREPARE) EQ_DO(k->be, rmsnorm_fwd, y, rstd, x, w, rows, D, 1e-5f);
+    eq_mut dx = acc ? inout(k, "dx", EQ_F32, rows * D, EQ_FILL_UNIT, F)
+                    : wanted(k, EQ_OPT_NO_FIRST, "dx", c->out, rows * D, tol_of(c->out), 0);
+    eq_mut dw = wanted(k, EQ_OPT_NO_SECOND, "dw", EQ_F32, D, F, -1);
+    DO(k, rmsnorm_bwd, dx, dw, dy, x, w, eq_ro(rstd), rows, D, acc);
+}
+/* d = {n, 1: no gradient} */
+static void mse_(call *k, const eq_op_case *c) {
+    eq_view y = in(k, "y", c->in, c->d[0], EQ_FILL_VALUES),
+            t = in(k, "t", c->in, c->d[0], EQ_FILL_UNIT);
+    eq_mut loss = out(k, "loss", EQ_F32, 1, F);
+    eq_mut dy = wanted(k, EQ_OPT_NO_FIRST, "dy", c->out, c->d[0], tol_of(c->out), -1);
+    DO(k, mse, loss, dy, y, t);
+}
+static void cross_entropy_(call *k, const eq_op_case *c) {
+    int64_t rows = c->d[0], V = c->d[1];
+    eq_view logits = in(k, "logits", EQ_F32, rows * V, EQ_FILL_LOGITS);
+    eq_view targets = in(k, "targets", EQ_I32, rows, EQ_FILL_TARGETS);
+    eq_mut loss = out(k, "loss", EQ_F32, rows, F);
+    eq_mut d = wanted(k, EQ_OPT_NO_FIRST, "dlogits", c->out, rows * V, tol_of(c->out), 0);
+    DO(k, cross_entropy, loss, d, logits, targets, rows, V, 0.125f);
+}
+/* d = {n} */
+static void sum_(call *k, const eq_op_case *c) {
+    eq_view x = in(k, "x", c->in, c->d[0], EQ_FILL_VALUES);
+    eq_mut acc = inout(k, "acc", EQ_F64, 1, EQ_FILL_TOTAL, F);
+    DO(k, sum, acc, x);
+}
+static void sumsq_(call *k, const eq_op_case *c) {
+    eq_view x = in(k, "x", c->in, c->d[0], EQ_FILL_VALUES);
+    eq_mut acc = inout(k, "acc", EQ_F64, 1, EQ_FILL_TOTAL, F);
+    DO(k, sumsq, acc, x);
+}
+static void adamw_(call *k, const eq_op_case *c) {
+    int64_t n = c->d[0];
+    bool decay = c->opt & EQ_OPT_DECAY;
+    eq_mut p = inout(k, "p", EQ_F32, n, EQ_FILL_UNIT, F);
+    eq_mut m = inout(k, "m", EQ_F32, n, EQ_FILL_VALUES, F);
+    eq_mut v = inout(k, "v", EQ_F32, n, EQ_FILL_SQUARES, F);
+    eq_view g = in(k, "g", EQ_F32, n, EQ_FILL_VALUES);
+    /* A rate of 0.1: errors of the update show in p. */
+    eq_adamw a = {.lr = 0.1,
+                  .beta1 = 0.9,
+                  .beta2 = 0.999,
+                  .eps = 1e-8,
+                  .weight_decay = decay ? 0.1 : 0,
+                  .bias1 = 0.271,
+                  .bias2 = 2.997001e-3,
+                  .grad_scale = decay ? 0.3 : 1};
+    DO(k, adamw, p, m, v, g, a);
+}
+
+/* ---- products: d = {M, N, K}
+ * --------------------------------------------------------------------- */
+
+static eq_mut product_out(call *k, const eq_op_case *c) {
+    int64_t n = c->d[0] * c->d[1];
+    return c->opt & EQ_OPT_ACC ? inout(k, "y", EQ_F32, n, EQ_FILL_UNIT, F)
+                               : out(k, "y", c->out, n, tol_of(c->out));
+}
+#define PRODUCT(op) \
+    static void op##_(call *k, const eq_op_case *c) { \
+        eq_view a = in(k, "a", c->in, c->d[0] * c->d[2], EQ_FILL_VALUES); \
+        eq_view b = in(k, "b", c->in, c->d[1] * c->d[2], EQ_FILL_UNIT); \
+        eq_mut y = product_out(k, c); \
+        DO(k, op, y, a, b, c->d[0], c->d[1], c->d[2], (c->opt & EQ_OPT_ACC) != 0); \
+    }
+PRODUCT(matmul_nt)
+PRODUCT(matmul_nn)
+PRODUCT(matmul_tn)
+
+/* ---- attention: d = {B, T, NH, NKV, HD, window}
+ * -------------------------------------------------- */
+
+static void rope_(call *k, const eq_op_case *c) {
+    int64_t B = c->d[0], T = c->d[1], NH = c->d[2], HD = c->d[4];
+    eq_view cos = in(k, "cos", EQ_F32, T * HD / 2, EQ_FILL_COS);
+    eq_view sin = in(k, "sin", EQ_F32, T * HD / 2, EQ_FILL_SIN);
+    eq_mut x = inout(k, "x", c->in, B * T * NH * HD, EQ_FILL_VALUES, tol_of(c->in));
+    DO(k, rope, x, cos, sin, B, T, NH, HD, c->opt & EQ_OPT_BACK ? -1 : 1);
+}
+
+static eq_attn_shape attn_shape(const eq_op_case *c) {
+    float scale = 1.0f;
+    for (int64_t n = 1; n < c->d[4]; n *= 4) scale *= 0.5f; /* about 1 / sqrt(HD) */
+    return (eq_attn_shape){c->d[0], c->d[1], c->d[2], c->d[3], c->d[4], c->d[5], scale};
+}
+static void attn_fwd_(call *k, const eq_op_case *c) {
+    eq_attn_shape s = attn_shape(c);
+    int64_t nq = s.B * s.T * s.NH * s.HD, nk = s.B * s.T * s.NKV * s.HD;
+    eq_view q = in(k, "q", c->in, nq, EQ_FILL_VALUES), key = in(k, "k", c->in, nk, EQ_FILL_UNIT);
+    eq_view v = in(k, "v", c->in, nk, EQ_FILL_UNIT);
+    eq_mut o = out(k, "o", c->in, nq, tol_of(c->in)),
+           lse = out(k, "lse", EQ_F32, s.B * s.NH * s.T, F);
+    DO(k, attn_fwd, o, lse, q, key, v, s);
+}
+static void attn_bwd_(call *k, const eq_op_case *c) {
+    eq_attn_shape s = attn_shape(c);
+    int64_t nq = s.B * s.T * s.NH * s.HD, nk = s.B * s.T * s.NKV * s.HD;
+    eq_view do_ = in(k, "do", c->in, nq, EQ_FILL_UNIT), q = in(k, "q", c->in, nq, EQ_FILL_VALUES);
+    eq_view key = in(k, "k", c->in, nk, EQ_FILL_UNIT), v = in(k, "v", c->in, nk, EQ_FILL_UNIT);
+    eq_mut o = derived(k, "o", c->in, nq), lse = derived(k, "lse", EQ_F32, s.B * s.NH * s.T);
+    if (k->step == PREPARE) EQ_DO(k->be, attn_fwd, o, lse, q, key, v, s);
+    eq_mut dq = out(k, "dq", c->in, nq, tol_of(c->in)), dk = out(k, "dk", c->in, nk, tol_of(c->in));
+    eq_mut dv = out(k, "dv", c->in, nk, tol_of(c->in));
+    DO(k, attn_bwd, dq, dk, dv, do_, q, key, v, eq_ro(o), eq_ro(lse), s);
+}
+
+/* ---- the number format: d = {O, I, G, bits}
+ * ------------------------------------------------------ */
+
+static void fq_init_(call *k, const eq_op_case *c) {
+    int64_t n = c->d[0] * c->d[1], ng = n / c->d[2];
+    eq_view w = in(k, "w", EQ_F32, n, EQ_FILL_WEIGHTS);
+    eq_mut s = out(k, "s", EQ_F32, ng, 0), z = out(k, "z", EQ_F32, ng, 0);
+    DO(k, fq_init, s, z, w, eq_case_qshape(c));
+}
+static void fq_fwd_(call *k, const eq_op_case *c) {
+    int64_t n = c->d[0] * c->d[1], ng = n / c->d[2];
+    eq_view w = in(k, "w", EQ_F32, n, EQ_FILL_WEIGHTS), s = in(k, "s", EQ_F32, ng, EQ_FILL_STEPS);
+    eq_view z = in(k, "z", EQ_F32, ng, EQ_FILL_ZEROS);
+    eq_mut w_hat = out(k, "w_hat", c->out, n, 0);
+    DO(k, fq_fwd, w_hat, w, s, z, eq_case_qshape(c));
+}
+static void fq_bwd_(call *k, const eq_op_case *c) {
+    int64_t n = c->d[0] * c->d[1], ng = n / c->d[2];
+    eq_view d = in(k, "dw_hat", EQ_F32, n, EQ_FILL_UNIT);
+    eq_view w = in(k, "w", EQ_F32, n, EQ_FILL_WEIGHTS), s = in(k, "s", EQ_F32, ng, EQ_FILL_STEPS);
+    eq_view z = in(k, "z", EQ_F32, ng, EQ_FILL_ZEROS);
+    eq_mut dw = wanted(k, EQ_OPT_NO_FIRST, "dw", EQ_F32, n, 0, 0);
+    eq_mut ds = wanted(k, EQ_OPT_NO_SECOND, "ds", EQ_F32, ng, F, -1);
+    eq_mut dz = wanted(k, EQ_OPT_NO_THIRD, "dz", EQ_F32, ng, F, -1);
+    DO(k, fq_bwd, dw, ds, dz, d, w, s, z, eq_case_qshape(c));
+}
+static void fq_pack_(call *k, const eq_op_case *c) {
+    int64_t n = c->d[0] * c->d[1], ng = n / c->d[2];
+    eq_view w = in(k, "w", EQ_F32, n, EQ_FILL_WEIGHTS);
+    eq_mut s = inout(k, "s", EQ_F32, ng, EQ_FILL_STEPS, 0);
+    eq_mut z = inout(k, "z", EQ_F32, ng, EQ_FILL_ZEROS, 0);
+    eq_mut q = out(k, "q", EQ_U32, n / 32 * c->d[3], 0);
+    DO(k, fq_pack, q, s, z, w, eq_case_qshape(c));
+}
+static void dequant_(call *k, const eq_op_case *c) {
+    int64_t n = c->d[0] * c->d[1], ng = n / c->d[2];
+    eq_view q = in(k, "q", EQ_U32, n / 32 * c->d[3], EQ_FILL_WORDS);
+    eq_view s = in(k, "s", EQ_F32, ng, EQ_FILL_STEPS), z = in(k, "z", EQ_F32, ng, EQ_FILL_ZEROS);
+    eq_mut w_hat = out(k, "w_hat", c->out, n, 0);
+    DO(k, dequant, w_hat, q, s, z, eq_case_qshape(c));
+}
+static void dequant_bwd_(call *k, const eq_op_case *c) {
+    int64_t n = c->d[0] * c->d[1], ng = n / c->d[2];
+    eq_view d = in(k, "dw_hat", c->in, n, EQ_FILL_UNIT);
+    eq_view q = in(k, "q", EQ_U32, n / 32 * c->d[3], EQ_FILL_WORDS);
+    eq_view s = in(k, "s", EQ_F32, ng, EQ_FILL_STEPS), z = in(k, "z", EQ_F32, ng, EQ_FILL_ZEROS);
+    eq_mut ds =
+        c->opt & EQ_OPT_NO_FIRST ? EQ_NONE_MUT : inout(k, "ds", EQ_F32, ng, EQ_FILL_UNIT, F);
+    eq_mut dz =
+        c->opt & EQ_OPT_NO_SECOND ? EQ_NONE_MUT : inout(k, "dz", EQ_F32, ng, EQ_FILL_UNIT, F);
+    DO(k, dequant_bwd, ds, dz, d, q, s, z, eq_case_qshape(c));
+}
+
+/* ---- the table of calls
+ * ---------------------------------------------------------------------------- */
+
+/* Every operation of the list needs a function here, or this does not compile. */
+static void (*const calls[EQ_OP_COUNT])(call *k, const eq_op_case *c) = {
+#define CALL(name, params, args) [EQ_OP_##name] = name##_,
+    EQ_OPS(CALL)
+#undef CALL
+};
+
+int eq_case_describe(const eq_op_case *c, eq_case_buf bufs[EQ_CASE_BUFS]) {
+    call k = {.c = c, .bufs = bufs, .step = DESCRIBE};
+    calls[c->op](&k, c);
+    return k.n;
+}
+void eq_case_prepare(eq_backend *be, const eq_op_case *c, const eq_mut *mem) {
+    call k = {.c = c, .be = be, .mem = mem, .step = PREPARE};
+    calls[c->op](&k, c);
+}
+void eq_case_run(eq_backend *be, const eq_op_case *c, const eq_mut *mem) {
+    call k = {.c = c, .be = be, .mem = mem, .step = RUN};
+    calls[c->op](&k, c);
+}
+
+double eq_case_flop(const eq_op_case *c) {
+    const int64_t *d = c->d;
+    switch (c->op) {
+    case EQ_OP_matmul_nt:
+    case EQ_OP_matmul_nn:
+    case EQ_OP_matmul_tn:
+        return 2.0 * (double)(d[0] * d[1]) * (double)d[2];
+    case EQ_OP_attn_fwd: /* q.k and p.v over half of T x T */
+        return 2.0 * (double)(d[0] * d[1] * d[1]) * (double)(d[2] * d[4]);
+    case EQ_OP_attn_bwd: /* q.k again, do.v, dq, dk, dv */
+        return 5.0 * (double)(d[0] * d[1] * d[1]) * (double)(d[2] * d[4]);
+    default:
+        return 0.0;
+    }
+}
+
+void eq_case_label(const eq_op_case *c, char *text, int n) {
+    static const char *const flavour[] = {"",      " large",   " tiny",   " constant",
+                                          " ties", " clipped", " special"};
+    int at = snprintf(text, (size_t)n, "%s %s>%s%s", eq_op_names[c->op], eq_dtype_name(c->in),
+                      eq_dtype_name(c->out), flavour[c->flavour]);
+    for (int i = 0; i < 6 && at < n && (i == 0 || c->d[i]); i++)
+        at += snprintf(text + at, (size_t)(n - at), "%c%lld", i ? 'x' : ' ', (long long)c->d[i]);
+    if (at < n && c->opt) snprintf(text + at, (size_t)(n - at), " opt %u", c->opt);
+}

@@ -1,0 +1,164 @@
+/* The rows. Shapes are chosen for edges: one row, one column, sizes that no vector width divides,
+ * one token, windows of one and beyond T, whole-row groups, every head size of the known models.
+ * Invariant: what d[] means is said in op_calls.c, above the function of the operation. */
+#include "op_cases.h"
+
+#define C(op, in, out, flavour, opt, ...) \
+    {EQ_OP_##op, EQ_##in, EQ_##out, EQ_##flavour, opt, false, {__VA_ARGS__}},
+#define BENCH(op, in, out, opt, ...) \
+    {EQ_OP_##op, EQ_##in, EQ_##out, EQ_PLAIN, opt, true, {__VA_ARGS__}},
+/* both types in all four combinations; the same type twice; an F32 operand and either result */
+#define ALL(op, flavour, opt, ...) \
+    SAME(op, flavour, opt, __VA_ARGS__) \
+    C(op, F32, BF16, flavour, opt, __VA_ARGS__) C(op, BF16, F32, flavour, opt, __VA_ARGS__)
+#define SAME(op, flavour, opt, ...) \
+    C(op, F32, F32, flavour, opt, __VA_ARGS__) C(op, BF16, BF16, flavour, opt, __VA_ARGS__)
+#define TO_ANY(op, flavour, opt, ...) \
+    C(op, F32, F32, flavour, opt, __VA_ARGS__) C(op, F32, BF16, flavour, opt, __VA_ARGS__)
+#define F32(op, flavour, opt, ...) C(op, F32, F32, flavour, opt, __VA_ARGS__)
+
+#define PRODUCT_CASES(op) \
+    ALL(op, PLAIN, 0, 1, 1, 1) \
+    ALL(op, PLAIN, 0, 3, 5, 7) \
+    ALL(op, PLAIN, 0, 1, 64, 32) \
+    ALL(op, PLAIN, 0, 48, 64, 128) \
+    ALL(op, PLAIN, 0, 259, 33, 65) \
+    C(op, BF16, F32, PLAIN, 0, 33, 300, 270) \
+    C(op, F32, F32, PLAIN, EQ_OPT_ACC, 17, 31, 64) \
+    C(op, BF16, F32, PLAIN, EQ_OPT_ACC, 300, 16, 31) \
+    C(op, BF16, F32, PLAIN, EQ_OPT_ACC, 1, 1, 3) \
+    ALL(op, LARGE, 0, 16, 20, 40)
+
+#define ATTENTION_CASES(op) \
+    SAME(op, PLAIN, 0, 1, 1, 1, 1, 16, 0)  /* one token */ \
+    SAME(op, PLAIN, 0, 2, 5, 4, 2, 16, 0)  /* two query heads a key head */ \
+    SAME(op, PLAIN, 0, 1, 33, 4, 1, 64, 0) /* one key head for all */ \
+    SAME(op, PLAIN, 0, 1, 70, 3, 3, 80, 0) \
+    SAME(op, PLAIN, 0, 1, 130, 2, 1, 128, 0) \
+    SAME(op, PLAIN, 0, 1, 40, 2, 2, 8, 0) \
+    SAME(op, PLAIN, 0, 2, 19, 2, 1, 96, 0) \
+    SAME(op, PLAIN, 0, 1, 9, 1, 1, 256, 0) \
+    SAME(op, PLAIN, 0, 1, 270, 2, 1, 16, 0) \
+    SAME(op, PLAIN, 0, 1, 50, 2, 2, 16, 7)   /* windows: within T, */ \
+    SAME(op, PLAIN, 0, 2, 11, 2, 1, 64, 1)   /* only itself, */ \
+    SAME(op, PLAIN, 0, 1, 20, 2, 1, 64, 20)  /* all of T, */ \
+    SAME(op, PLAIN, 0, 1, 20, 2, 1, 64, 100) /* beyond T, */ \
+    SAME(op, PLAIN, 0, 1, 200, 1, 1, 32, 70) /* across blocks of keys */ \
+    SAME(op, LARGE, 0, 1, 37, 2, 1, 64, 0)   /* one-hot softmax */ \
+    SAME(op, CONSTANT, 0, 1, 24, 2, 2, 64, 0)
+
+/* O, I, G, bits; X(macro-able prefix) */
+#define QUANT_CASES(X) \
+    X(PLAIN, 1, 32, 32, 2) \
+    X(PLAIN, 3, 64, 64, 3) X(PLAIN, 5, 256, 128, 4) X(PLAIN, 7, 128, 32, 8) \
+        X(PLAIN, 4, 192, 192, 2) X(PLAIN, 9, 96, 96, 3) X(PLAIN, 2, 160, 160, 4) \
+            X(PLAIN, 16, 512, 256, 2) X(PLAIN, 33, 320, 64, 2) X(PLAIN, 130, 64, 32, 4) \
+                X(PLAIN, 3, 1376, 1376, 3) X(CONSTANT, 5, 64, 32, 2) X(CONSTANT, 3, 192, 64, 3) \
+                    X(CONSTANT, 2, 256, 128, 4) X(TIES, 6, 128, 64, 2) X(TIES, 5, 128, 32, 3) \
+                        X(TIES, 4, 256, 128, 4) X(CLIPPED, 8, 128, 32, 2) \
+                            X(CLIPPED, 5, 192, 64, 3) X(CLIPPED, 6, 256, 64, 4) \
+                                X(LARGE, 4, 128, 64, 2) X(LARGE, 4, 128, 32, 4) \
+                                    X(TINY, 4, 128, 64, 3)
+
+#define Q_INIT(f, ...) F32(fq_init, f, 0, __VA_ARGS__)
+#define Q_FWD(f, ...) TO_ANY(fq_fwd, f, 0, __VA_ARGS__)
+#define Q_BWD(f, ...) F32(fq_bwd, f, 0, __VA_ARGS__) F32(fq_bwd, f, EQ_OPT_INPLACE, __VA_ARGS__)
+#define Q_PACK(f, ...) F32(fq_pack, f, 0, __VA_ARGS__)
+#define Q_DEQ(f, ...) TO_ANY(dequant, f, 0, __VA_ARGS__)
+#define Q_DEQ_BWD(f, ...) \
+    C(dequant_bwd, F32, F32, f, 0, __VA_ARGS__) C(dequant_bwd, BF16, F32, f, 0, __VA_ARGS__)
+
+enum {
+    ACC = EQ_OPT_ACC,
+    IN = EQ_OPT_INPLACE,
+    NO1 = EQ_OPT_NO_FIRST,
+    NO2 = EQ_OPT_NO_SECOND,
+    NO3 = EQ_OPT_NO_THIRD,
+    BACK = EQ_OPT_BACK,
+    DECAY = EQ_OPT_DECAY
+};
+
+const eq_op_case eq_op_cases[] = {
+    /* clang-format off */
+    TO_ANY(fill, PLAIN, 0, 1) TO_ANY(fill, PLAIN, 0, 1000) TO_ANY(fill, PLAIN, 0, 70001)
+    BENCH(fill, F32, F32, 0, 1 << 23)
+
+    ALL(cast, PLAIN, 0, 1) ALL(cast, PLAIN, 0, 1003) ALL(cast, PLAIN, 0, 70001)
+    ALL(cast, SPECIAL, 0, 333) ALL(cast, TINY, 0, 100) ALL(cast, LARGE, 0, 100)
+    C(cast, F16, F32, PLAIN, 0, 1003) C(cast, F16, BF16, PLAIN, 0, 77)
+    C(cast, F16, F32, SPECIAL, 0, 333) C(cast, F16, BF16, SPECIAL, 0, 333)
+    BENCH(cast, F32, BF16, 0, 1 << 23) BENCH(cast, BF16, F32, 0, 1 << 23)
+
+    ALL(add, PLAIN, 0, 1) ALL(add, PLAIN, 0, 1003) ALL(add, PLAIN, IN, 1003)
+    ALL(add, TINY, 0, 70001) ALL(add, LARGE, IN, 50)
+    BENCH(add, F32, F32, 0, 1 << 23)
+
+    ALL(bias_add, PLAIN, 0, 1, 1) ALL(bias_add, PLAIN, 0, 5, 77) ALL(bias_add, PLAIN, 0, 1, 128)
+    ALL(bias_add, LARGE, 0, 130, 65)
+    BENCH(bias_add, F32, BF16, 0, 2048, 4096)
+
+    PRODUCT_CASES(matmul_nt) PRODUCT_CASES(matmul_nn) PRODUCT_CASES(matmul_tn)
+    BENCH(matmul_nt, BF16, BF16, 0, 2048, 4096, 4096) BENCH(matmul_nt, BF16, BF16, 0, 2048, 11008, 4096)
+    BENCH(matmul_nt, F32, F32, 0, 2048, 4096, 4096)
+    BENCH(matmul_nn, BF16, BF16, 0, 2048, 4096, 4096) BENCH(matmul_nn, BF16, BF16, 0, 2048, 4096, 11008)
+    BENCH(matmul_tn, BF16, F32, 0, 4096, 4096, 2048) BENCH(matmul_tn, BF16, F32, 0, 11008, 4096, 2048)
+
+    ALL(embed, PLAIN, 0, 1, 1, 2) ALL(embed, PLAIN, 0, 7, 5, 11) ALL(embed, SPECIAL, 0, 40, 64, 50)
+    C(embed, F16, F32, PLAIN, 0, 9, 48, 30) C(embed, F16, BF16, PLAIN, 0, 9, 48, 30)
+    BENCH(embed, BF16, BF16, 0, 2048, 4096, 32000)
+
+    ALL(rmsnorm_fwd, PLAIN, 0, 1, 1) ALL(rmsnorm_fwd, PLAIN, 0, 5, 7) ALL(rmsnorm_fwd, PLAIN, 0, 1, 64)
+    ALL(rmsnorm_fwd, PLAIN, 0, 300, 16) ALL(rmsnorm_fwd, PLAIN, 0, 3, 1037)
+    ALL(rmsnorm_fwd, LARGE, 0, 4, 96) ALL(rmsnorm_fwd, TINY, 0, 4, 96) ALL(rmsnorm_fwd, CONSTANT, 0, 6, 64)
+    BENCH(rmsnorm_fwd, F32, BF16, 0, 2048, 4096)
+
+    ALL(rmsnorm_bwd, PLAIN, 0, 1, 1) ALL(rmsnorm_bwd, PLAIN, 0, 5, 7) ALL(rmsnorm_bwd, PLAIN, IN, 1, 64)
+    ALL(rmsnorm_bwd, PLAIN, IN, 300, 16) ALL(rmsnorm_bwd, PLAIN, ACC, 3, 1037)
+    ALL(rmsnorm_bwd, PLAIN, NO1, 70, 96) ALL(rmsnorm_bwd, PLAIN, NO2, 70, 96)
+    ALL(rmsnorm_bwd, PLAIN, ACC | NO2, 9, 33) ALL(rmsnorm_bwd, LARGE, 0, 4, 96)
+    ALL(rmsnorm_bwd, TINY, IN, 4, 96) ALL(rmsnorm_bwd, CONSTANT, ACC, 6, 64)
+    BENCH(rmsnorm_bwd, F32, F32, ACC, 2048, 4096)
+
+    SAME(rope, PLAIN, 0, 1, 1, 1, 1, 2) SAME(rope, PLAIN, 0, 2, 5, 3, 1, 16) SAME(rope, PLAIN, BACK, 1, 33, 4, 1, 64)
+    SAME(rope, PLAIN, BACK, 3, 7, 2, 1, 80) SAME(rope, LARGE, 0, 1, 20, 2, 1, 128) SAME(rope, PLAIN, 0, 2, 9, 1, 1, 22)
+    BENCH(rope, BF16, BF16, 0, 1, 2048, 32, 1, 128)
+
+    ATTENTION_CASES(attn_fwd) ATTENTION_CASES(attn_bwd)
+    BENCH(attn_fwd, BF16, BF16, 0, 1, 2048, 32, 32, 128) BENCH(attn_bwd, BF16, BF16, 0, 1, 2048, 32, 32, 128)
+    BENCH(attn_fwd, F32, F32, 0, 1, 512, 16, 4, 64) BENCH(attn_bwd, F32, F32, 0, 1, 512, 16, 4, 64)
+
+    ALL(swiglu_fwd, PLAIN, 0, 1) ALL(swiglu_fwd, PLAIN, 0, 1003) ALL(swiglu_fwd, LARGE, 0, 70001) ALL(swiglu_fwd, TINY, 0, 99)
+    BENCH(swiglu_fwd, BF16, BF16, 0, 2048 * 11008)
+    ALL(swiglu_bwd, PLAIN, 0, 1) ALL(swiglu_bwd, PLAIN, 0, 1003) ALL(swiglu_bwd, LARGE, 0, 999) ALL(swiglu_bwd, TINY, 0, 99)
+    SAME(swiglu_bwd, PLAIN, IN, 1003, 0) SAME(swiglu_bwd, PLAIN, IN, 70001, 1)
+    BENCH(swiglu_bwd, BF16, BF16, IN, 2048 * 11008)
+
+    ALL(mse, PLAIN, 0, 1) ALL(mse, PLAIN, 0, 1003) ALL(mse, PLAIN, NO1, 100003) ALL(mse, LARGE, 0, 77)
+    BENCH(mse, BF16, F32, 0, 2048 * 4096)
+
+    TO_ANY(cross_entropy, PLAIN, 0, 1, 2) TO_ANY(cross_entropy, PLAIN, 0, 7, 1003) TO_ANY(cross_entropy, LARGE, 0, 5, 999)
+    TO_ANY(cross_entropy, CONSTANT, 0, 4, 130) F32(cross_entropy, PLAIN, IN, 9, 32001) F32(cross_entropy, PLAIN, NO1, 65, 100)
+    BENCH(cross_entropy, F32, BF16, 0, 128, 128256)
+
+    QUANT_CASES(Q_INIT) BENCH(fq_init, F32, F32, 0, 4096, 4096, 64, 2)
+    QUANT_CASES(Q_FWD) BENCH(fq_fwd, F32, BF16, 0, 4096, 4096, 64, 2)
+    QUANT_CASES(Q_BWD) BENCH(fq_bwd, F32, F32, IN, 4096, 4096, 64, 2)
+    F32(fq_bwd, CLIPPED, NO1, 6, 128, 64, 2) F32(fq_bwd, CLIPPED, NO2, 6, 128, 64, 3) F32(fq_bwd, CLIPPED, NO3, 6, 128, 64, 4)
+    F32(fq_bwd, CLIPPED, NO2 | NO3, 6, 128, 64, 2) F32(fq_bwd, PLAIN, NO1 | NO3, 6, 128, 64, 2)
+    QUANT_CASES(Q_PACK) BENCH(fq_pack, F32, F32, 0, 4096, 4096, 64, 2) BENCH(fq_pack, F32, F32, 0, 4096, 4096, 128, 3)
+    QUANT_CASES(Q_DEQ) BENCH(dequant, F32, BF16, 0, 4096, 4096, 64, 2) BENCH(dequant, F32, BF16, 0, 4096, 4096, 128, 3)
+    BENCH(dequant, F32, BF16, 0, 4096, 4096, 128, 4)
+    QUANT_CASES(Q_DEQ_BWD) BENCH(dequant_bwd, F32, F32, NO2, 4096, 4096, 64, 2)
+    F32(dequant_bwd, PLAIN, NO1, 6, 128, 64, 2) F32(dequant_bwd, PLAIN, NO2, 6, 128, 64, 3)
+
+    F32(adamw, PLAIN, 0, 1) F32(adamw, PLAIN, DECAY, 1003) F32(adamw, PLAIN, 0, 70001) F32(adamw, LARGE, DECAY, 99)
+    F32(adamw, TINY, 0, 99) F32(adamw, CONSTANT, 0, 300)
+    BENCH(adamw, F32, F32, 0, 4096 * 4096)
+
+    SAME(sumsq, PLAIN, 0, 1) SAME(sumsq, PLAIN, 0, 1003) SAME(sumsq, PLAIN, 0, 200003) SAME(sumsq, LARGE, 0, 333)
+    BENCH(sumsq, F32, F32, 0, 1 << 23)
+    SAME(sum, PLAIN, 0, 1) SAME(sum, PLAIN, 0, 1003) SAME(sum, PLAIN, 0, 200003) SAME(sum, LARGE, 0, 333)
+    BENCH(sum, F32, F32, 0, 1 << 23)
+    /* clang-format on */
+};
+const int eq_op_case_count = sizeof eq_op_cases / sizeof *eq_op_cases;
