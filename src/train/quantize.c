@@ -190,15 +190,23 @@ static bool already_written(const job *j) {
     return same;
 }
 
-static eq_status phases(job *j, eq_err *err) {
+/* Runs one phase; its time goes to *seconds, its high-water mark of memory to the log. */
+static eq_status phase(job *j, const char *name, eq_status (*run)(job *, eq_err *), double *seconds,
+                       eq_err *err) {
     double t = eq_now();
-    if (runs_block_ap(j)) EQ_TRY(block_ap(j, err));
-    j->t_ap = eq_now() - t, t = eq_now();
-    if (j->set.e2e) EQ_TRY(e2e(j, err));
-    j->t_e2e = eq_now() - t, t = eq_now();
-    EQ_TRY(write_out(j, err));
-    j->t_write = eq_now() - t;
+    eq_mem_peak_reset();
+    j->be->peak = j->be->bytes;
+    EQ_TRY(run(j, err));
+    *seconds = eq_now() - t;
+    eq_event(j->obs, "{\"event\":\"phase\",\"phase\":\"%s\",\"seconds\":%.3f,\"host_peak_bytes\":%lld,\"backend_peak_bytes\":%lld}",
+             name, *seconds, (long long)eq_mem_peak(), (long long)j->be->peak);
     return EQ_OK;
+}
+
+static eq_status phases(job *j, eq_err *err) {
+    if (runs_block_ap(j)) EQ_TRY(phase(j, "block-ap", block_ap, &j->t_ap, err));
+    if (j->set.e2e) EQ_TRY(phase(j, "e2e-qp", e2e, &j->t_e2e, err));
+    return phase(j, "write", write_out, &j->t_write, err);
 }
 
 static eq_status run(job *j, eq_err *err) {

@@ -1,0 +1,169 @@
+/* Both phases against an independent PyTorch run on TinyStories-656K (../shared/reference and its
+ * README, which derives the tolerances): losses of every epoch, of E2E-QP, gradient norms, and the
+ * perplexities of full precision, round-to-nearest, Block-AP and both. bf16 may be twice as far off. */
+#define _GNU_SOURCE
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "base/io.h"
+#include "base/mem.h"
+#include "eqat.h"
+
+#define R "../shared/reference/tinystories-656k-w2g64/"
+#define MODEL "../shared/models/TinyStories-656K"
+
+typedef struct {
+    const char *file;            /* expected results */
+    double quant_lr, weight_lr, e2e_lr;
+    double exact, loss, ppl;     /* relative tolerances: fp/rtn/first loss, losses, perplexities */
+    eq_precision precision;
+} setting;
+
+static char folder[] = "/tmp/eqat-reference-XXXXXX";
+static json_t *events; /* of the run under way */
+
+static void on_event(void *ctx, const char *line) {
+    (void)ctx;
+    json_t *v = json_loads(line, 0, NULL);
+    assert_non_null(v);
+    json_array_append_new(events, v);
+}
+static void on_note(void *ctx, const char *line) { (void)ctx, printf("note: %s\n", line); }
+static const eq_observer observer = {.event = on_event, .note = on_note};
+
+/* The event with these two fields (b < 0: only the first is looked at). */
+static json_t *event(const char *kind, const char *ka, int a, const char *kb, int b) {
+    size_t i;
+    json_t *v;
+    json_array_foreach(events, i, v) {
+        if (strcmp(json_string_value(json_object_get(v, "event")), kind)) continue;
+        if (json_integer_value(json_object_get(v, ka)) != a) continue;
+        if (b < 0 || json_integer_value(json_object_get(v, kb)) == b) return v;
+    }
+    fail_msg("no event %s %s=%d", kind, ka, a);
+    return NULL;
+}
+
+static void near(const char *what, const json_t *want, const char *wk, double got, double tolerance) {
+    double w = json_number_value(json_object_get(want, wk)), off = fabs(got - w) / w;
+    printf("%-28s PyTorch %-12.6g eqat %-12.6g off %.3f %% (%.2f %% allowed)\n", what, w, got, 100 * off,
+           100 * tolerance);
+    if (!(off <= tolerance)) fail_msg("%s: PyTorch %g, eqat %g", what, w, got);
+}
+
+static double perplexity(const char *model, eq_precision precision) {
+    eq_ppl_opts o;
+    eq_ppl_result r;
+    eq_err err = {0};
+    eq_ppl_opts_init(&o);
+    o.model = model, o.data = R "test.npy", o.limit = 400, o.compute.precision = precision;
+    if (eq_ppl(&o, NULL, &r, &err)) fail_msg("%s", err.msg);
+    assert_int_equal(r.windows, 400);
+    return r.ppl;
+}
+
+static char *quantized(const setting *s, const char *name, eq_method method, bool e2e) {
+    char *out = eq_path(folder, name);
+    eq_quantize_opts o;
+    eq_err err = {0};
+    eq_quantize_opts_init(&o);
+    o.model = MODEL, o.out = out, o.data = R "train.npy", o.val_data = R "val.npy";
+    o.method = method, o.e2e = e2e, o.qp.data = R "e2e.npy", o.qp.batch_size = 32, o.qp.lr = s->e2e_lr;
+    o.ap.batch_size = 4, o.ap.epochs = 2, o.ap.quant_lr = s->quant_lr, o.ap.weight_lr = s->weight_lr;
+    o.compute.precision = s->precision;
+    if (eq_quantize(&o, &observer, NULL, &err)) fail_msg("%s", err.msg);
+    return out;
+}
+
+/* Losses of the run's events against one expected line. */
+static void compare(const setting *s, const json_t *want) {
+    const char *kind = json_string_value(json_object_get(want, "event"));
+    char what[64];
+    if (!strcmp(kind, "block")) {
+        int b = (int)json_integer_value(json_object_get(want, "block"));
+        int e = (int)json_integer_value(json_object_get(want, "epoch"));
+        const json_t *got = event("block_epoch", "block", b, "epoch", e);
+        const char *pairs[][2] = {{"first", "first_loss"}, {"train", "train_loss"}, {"val", "val_loss"}};
+        for (int k = 0; k < 3; k++) {
+            snprintf(what, sizeof what, "block %d epoch %d %s", b, e, pairs[k][0]);
+            near(what, want, pairs[k][0], json_number_value(json_object_get(got, pairs[k][1])),
+                 b == 0 && e == 0 && k == 0 ? s->exact : s->loss);
+        }
+    } else if (!strcmp(kind, "e2e")) {
+        int step = (int)json_integer_value(json_object_get(want, "step"));
+        const json_t *got = event("e2e_step", "step", step, NULL, -1);
+        snprintf(what, sizeof what, "e2e step %d loss", step);
+        near(what, want, "loss", json_number_value(json_object_get(got, "loss")), s->loss);
+        /* A norm is no loss: it carries the roundings of every group; see the note below. */
+        snprintf(what, sizeof what, "e2e step %d norm", step);
+        near(what, want, "norm", json_number_value(json_object_get(got, "grad_norm")), 4 * s->loss);
+    }
+}
+
+static void run(const setting *s) {
+    if (!eq_exists(R "train.npy")) {
+        printf("SKIP reference run: no " R "\n");
+        skip();
+    }
+    json_t *line;
+    FILE *f = fopen(s->file, "r");
+    assert_non_null(f);
+    events = json_array();
+    char *ap = quantized(s, "block-ap", EQ_METHOD_BLOCK_AP, false);
+    json_array_clear(events);
+    char *rtn = quantized(s, "rtn", EQ_METHOD_RTN, false), *both = quantized(s, "both", EQ_METHOD_BLOCK_AP, true);
+    while ((line = json_loadf(f, JSON_DISABLE_EOF_CHECK, NULL))) {
+        const char *kind = json_string_value(json_object_get(line, "event"));
+        if (!strcmp(kind, "fp")) near("fp ppl", line, "ppl", perplexity(MODEL, s->precision), s->exact);
+        else if (!strcmp(kind, "rtn")) near("rtn ppl", line, "ppl", perplexity(rtn, s->precision), s->exact);
+        else if (!strcmp(kind, "block_ap")) near("block-ap ppl", line, "ppl", perplexity(ap, s->precision), s->ppl);
+        else if (!strcmp(kind, "e2e_qp")) near("e2e-qp ppl", line, "ppl", perplexity(both, s->precision), s->ppl);
+        else compare(s, line);
+        json_decref(line);
+    }
+    fclose(f);
+    json_decref(events);
+    eq_err err = {0};
+    char *folders[] = {ap, rtn, both};
+    for (int i = 0; i < 3; i++) eq_remove_tree(folders[i], &err), eq_free(folders[i]);
+}
+
+static void paper_rates(void **state) {
+    (void)state;
+    run(&(setting){R "expected-paper-rates.jsonl", 1e-4, 2e-5, 2e-5, 1e-3, 5e-3, 1e-3, EQ_PREC_F32});
+}
+static void large_rates(void **state) {
+    (void)state;
+    run(&(setting){R "expected.jsonl", 5e-3, 2e-3, 1e-3, 1e-3, 5e-2, 5e-2, EQ_PREC_F32});
+}
+static void paper_rates_bf16(void **state) {
+    (void)state;
+    run(&(setting){R "expected-paper-rates.jsonl", 1e-4, 2e-5, 2e-5, 2e-3, 1e-2, 2e-3, EQ_PREC_BF16});
+}
+static void large_rates_bf16(void **state) {
+    (void)state;
+    run(&(setting){R "expected.jsonl", 5e-3, 2e-3, 1e-3, 2e-3, 1e-1, 1e-1, EQ_PREC_BF16});
+}
+
+int main(void) {
+    if (!mkdtemp(folder)) return 1;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(paper_rates),
+        cmocka_unit_test(large_rates),
+        cmocka_unit_test(paper_rates_bf16),
+        cmocka_unit_test(large_rates_bf16),
+    };
+    int rc = cmocka_run_group_tests(tests, NULL, NULL);
+    rmdir(folder);
+    return rc;
+}
