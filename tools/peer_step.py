@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""The training steps of `eqat bench` in PyTorch (bf16 autocast, fp32 masters), for comparison.
+
+usage: tools/peer_step.py block-ap|e2e-qp [--tokens 2048] [--hidden 4096] [--inner 11008] [--heads 32]
+                          [--group 64] [--steps 3] [--threads N]
+prints one JSON line: seconds a step (best), peak resident MiB. Needs torch and transformers."""
+import argparse
+import json
+import resource
+import time
+
+import torch
+from transformers import LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRotaryEmbedding
+
+Q = 3  # 2 bits
+
+
+class Straight(torch.autograd.Function):
+    """Rounds forward, passes the gradient backward."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.round()
+
+    @staticmethod
+    def backward(ctx, g):
+        return g
+
+
+def straight_clamp(x, lo, hi):
+    return x + (x.clamp(lo, hi) - x).detach()
+
+
+class FakeQuantLinear(torch.nn.Module):
+    """Equations (1) and (2) with trainable weight, s and z."""
+
+    def __init__(self, linear, group):
+        super().__init__()
+        self.group, self.weight = group, linear.weight
+        w = linear.weight.detach().view(-1, group)
+        lo, hi = w.amin(1, keepdim=True), w.amax(1, keepdim=True)
+        s = ((hi - lo) / Q).clamp(1e-4, 1e4)
+        self.s = torch.nn.Parameter(s)
+        self.z = torch.nn.Parameter((-(lo / s)).round())
+
+    def forward(self, x):
+        w = self.weight.view(-1, self.group)
+        s, z = straight_clamp(self.s, 1e-4, 1e4), straight_clamp(Straight.apply(self.z), 0, Q)
+        w_int = (Straight.apply(w / s) + z).clamp(0, Q)
+        return torch.nn.functional.linear(x, ((w_int - z) * s).view_as(self.weight))
+
+
+class PackedLinear(torch.nn.Module):
+    """Equation (2) with fixed integers, s trained; integers as uint8, four times our size."""
+
+    def __init__(self, linear, group):
+        super().__init__()
+        self.shape, self.group = linear.weight.shape, group
+        self.register_buffer("w_int", torch.randint(0, 4, (linear.weight.numel() // group, group), dtype=torch.uint8))
+        self.s = torch.nn.Parameter(torch.full((linear.weight.numel() // group, 1), 0.01))
+        self.z = 2
+
+    def forward(self, x):
+        return torch.nn.functional.linear(x, ((self.w_int.to(self.s.dtype) - self.z) * self.s).view(self.shape))
+
+
+def swap(module, kind, group):
+    for name, child in module.named_children():
+        if isinstance(child, torch.nn.Linear):
+            setattr(module, name, kind(child, group))
+        else:
+            swap(child, kind, group)
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("phase", choices=["block-ap", "e2e-qp"])
+    for name, value in dict(tokens=2048, hidden=4096, inner=11008, heads=32, group=64, steps=3, threads=0).items():
+        p.add_argument("--" + name, type=int, default=value)
+    a = p.parse_args()
+    if a.threads:
+        torch.set_num_threads(a.threads)
+    config = LlamaConfig(hidden_size=a.hidden, intermediate_size=a.inner, num_attention_heads=a.heads,
+                         num_key_value_heads=a.heads, num_hidden_layers=1, attn_implementation="sdpa")
+    torch.manual_seed(0)
+    layer = LlamaDecoderLayer(config, 0).float()
+    ap = a.phase == "block-ap"
+    swap(layer, FakeQuantLinear if ap else PackedLinear, a.group)
+    trained = list(layer.parameters()) if ap else [q for n, q in layer.named_parameters() if n.endswith(".s")]
+    for q in layer.parameters():
+        q.requires_grad_(any(q is t for t in trained))
+    optimizer = torch.optim.AdamW(trained, lr=1e-5, weight_decay=0)
+    x = torch.randn(1, a.tokens, a.hidden, requires_grad=not ap)
+    target = torch.randn(1, a.tokens, a.hidden)
+    rotary = LlamaRotaryEmbedding(config)(x, torch.arange(a.tokens)[None])
+    best = float("inf")
+    for _ in range(a.steps):
+        start = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16):
+            y = layer(x, position_embeddings=rotary)
+            y = y[0] if isinstance(y, tuple) else y
+            loss = torch.nn.functional.mse_loss(y.float(), target)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        best = min(best, time.perf_counter() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"peer": f"torch {torch.__version__}", "phase": a.phase, "seconds": best, "peak_mib": peak}))
+
+
+main()
