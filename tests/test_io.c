@@ -1,0 +1,164 @@
+/* Files: what is mapped, what a reader sees while a writer works, what a failed write leaves. */
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "base/mem.h"
+#include "scratch.h"
+
+static void expect_content(const char *path, const char *want, int64_t n) {
+    eq_map m;
+    eq_err err = {0};
+    if (eq_map_open(&m, path, &err) != EQ_OK) fail_msg("%s", err.msg);
+    assert_int_equal(m.size, n);
+    if (n) assert_memory_equal(m.data, want, (size_t)n);
+    eq_map_close(&m);
+}
+
+static int64_t names_in(const char *dir) {
+    eq_names n;
+    assert_int_equal(eq_list_dir(dir, &n, NULL), EQ_OK);
+    int64_t count = n.n;
+    eq_names_free(&n);
+    return count;
+}
+
+static void mapping(void **state) {
+    (void)state;
+    eq_map m;
+    eq_err err = {0};
+    expect_content(scratch_text("a", "abc"), "abc", 3);
+    expect_content(scratch_text("empty", ""), "", 0);
+    assert_int_equal(eq_map_open(&m, scratch_path("absent"), &err), EQ_EIO);
+    check_error(&err, EQ_EIO, "absent", "No such file", NULL);
+    err = (eq_err){0};
+    assert_int_equal(eq_map_open(&m, scratch_dir(), &err), EQ_EINPUT);
+    check_error(&err, EQ_EINPUT, "regular file", NULL);
+}
+
+static char *fresh_dir(const char *name) {
+    char *dir = eq_strdup(scratch_path(name));
+    assert_int_equal(eq_mkdir(dir, NULL), EQ_OK);
+    return dir;
+}
+
+/* 3 MiB in pieces that straddle the buffer in every way. */
+static eq_status write_pieces(const char *path, const char *bytes, int64_t n, eq_err *err) {
+    eq_writer *w;
+    EQ_TRY(eq_writer_open(&w, path, err));
+    for (int64_t at = 0, k = 1; at < n; at += k, k = k * 3 + 1) {
+        if (k > n - at) k = n - at;
+        eq_status st = eq_writer_put(w, bytes + at, k, err);
+        if (st != EQ_OK) {
+            eq_writer_abort(w);
+            return st;
+        }
+    }
+    return eq_writer_commit(w, err);
+}
+
+static void writing(void **state) {
+    (void)state;
+    char *dir = fresh_dir("w"), *path = eq_path(dir, "f");
+    enum { BYTES = 3 << 20 };
+    char *bytes = eq_calloc(BYTES, 1);
+    for (int i = 0; i < BYTES; i++) bytes[i] = (char)(i * 2654435761u >> 13);
+    eq_err err = {0};
+    assert_int_equal(eq_write_file(path, "old", 3, &err), EQ_OK);
+    eq_map old;
+    assert_int_equal(eq_map_open(&old, path, &err), EQ_OK);
+    assert_int_equal(write_pieces(path, bytes, BYTES, &err), EQ_OK);
+    assert_memory_equal(old.data, "old", 3); /* a mapped old version stays whole */
+    eq_map_close(&old);
+    expect_content(path, bytes, BYTES);
+    assert_int_equal(names_in(dir), 1);
+    char *copy = eq_path(dir, "copy");
+    assert_int_equal(eq_copy_file(path, copy, &err), EQ_OK);
+    expect_content(copy, bytes, BYTES);
+    assert_false(eq_same_file(path, copy));
+    assert_true(eq_same_file(path, path));
+    eq_free(copy), eq_free(bytes), eq_free(path), eq_free(dir);
+}
+
+static void nothing_half_written(void **state) {
+    (void)state;
+    char *dir = fresh_dir("h"), *path = eq_path(dir, "f");
+    assert_int_equal(eq_write_file(path, "old", 3, NULL), EQ_OK);
+    eq_writer *w;
+    assert_int_equal(eq_writer_open(&w, path, NULL), EQ_OK);
+    assert_int_equal(eq_writer_put(w, "new", 3, NULL), EQ_OK);
+    eq_writer_abort(w);
+    eq_writer_abort(NULL);
+    char big[4096] = "x";
+    for (int64_t nth = 1;; nth++) { /* a full disk at every write */
+        eq_err err = {0};
+        eq_io_fail_nth(nth);
+        eq_status st = write_pieces(path, big, sizeof big, &err);
+        eq_io_fail_nth(0);
+        assert_int_equal(names_in(dir), 1);
+        if (st == EQ_OK) break;
+        check_error(&err, EQ_EIO, path, "No space", NULL);
+        expect_content(path, "old", 3);
+    }
+    expect_content(path, big, sizeof big);
+    for (int64_t nth = 1;; nth++) { /* memory runs out at every place */
+        eq_mem_fail_nth(nth);
+        eq_err err = {0};
+        eq_status st = eq_write_file(path, "mem", 3, &err);
+        eq_mem_fail_nth(0);
+        assert_int_equal(names_in(dir), 1);
+        if (st == EQ_OK) break;
+        check_error(&err, EQ_ENOMEM, NULL);
+        assert_true(nth < 100);
+    }
+    eq_err err = {0};
+    assert_int_equal(eq_write_file(scratch_path("no/such/dir/f"), "x", 1, &err), EQ_EIO);
+    check_error(&err, EQ_EIO, "no/such/dir/f", NULL);
+    eq_free(path), eq_free(dir);
+}
+
+static void folders(void **state) {
+    (void)state;
+    char *dir = eq_strdup(scratch_path("d/e/f"));
+    eq_err err = {0};
+    bool empty = false;
+    assert_int_equal(eq_dir_is_empty(dir, &empty, &err), EQ_OK);
+    assert_true(empty && !eq_exists(dir));
+    assert_int_equal(eq_mkdir(dir, &err), EQ_OK);
+    assert_int_equal(eq_mkdir(dir, &err), EQ_OK);
+    assert_true(eq_is_dir(dir) && eq_exists(dir));
+    char *file = eq_path(dir, "z"), *other = eq_path(dir, "a");
+    assert_int_equal(eq_write_file(file, "", 0, &err), EQ_OK);
+    assert_int_equal(eq_write_file(other, "", 0, &err), EQ_OK);
+    assert_int_equal(eq_dir_is_empty(dir, &empty, &err), EQ_OK);
+    assert_true(!empty && !eq_is_dir(file));
+    eq_names n;
+    assert_int_equal(eq_list_dir(dir, &n, &err), EQ_OK);
+    assert_int_equal(n.n, 2);
+    assert_string_equal(n.p[0], "a");
+    assert_string_equal(n.p[1], "z");
+    eq_names_free(&n);
+    assert_int_equal(eq_rename_durable(file, other, &err), EQ_OK);
+    assert_int_equal(names_in(dir), 1);
+    assert_int_equal(eq_dir_is_empty(other, &empty, &err), EQ_EINPUT);
+    check_error(&err, EQ_EINPUT, "folder", NULL);
+    err = (eq_err){0};
+    char *below_file = eq_path(other, "x");
+    assert_int_equal(eq_mkdir(below_file, &err), EQ_EIO);
+    assert_int_equal(eq_remove_tree(scratch_path("d"), NULL), EQ_OK);
+    assert_false(eq_exists(scratch_path("d")));
+    assert_int_equal(eq_remove_tree(scratch_path("d"), NULL), EQ_OK); /* gone is fine */
+    assert_true(eq_disk_free(scratch_dir()) > 0 && eq_machine_memory() > 0);
+    eq_free(below_file), eq_free(file), eq_free(other), eq_free(dir);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(mapping),
+        cmocka_unit_test(writing),
+        cmocka_unit_test(nothing_half_written),
+        cmocka_unit_test(folders),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,98 @@
+/* The thread pool: every item once, the same bits for every thread count, nesting, restarts. */
+#include <stdatomic.h>
+
+#include "base/par.h"
+#include "base/rng.h"
+#include "scratch.h"
+
+enum { N = 997 };
+
+typedef struct {
+    _Atomic int times[N];
+    _Atomic int bad_thread;
+    float out[N];
+} job;
+
+static void item(void *ctx, int64_t i, int thread) {
+    job *j = ctx;
+    atomic_fetch_add(&j->times[i], 1);
+    if (thread < 0 || thread >= eq_par_count()) atomic_store(&j->bad_thread, 1);
+    float sum = 0;
+    for (uint64_t k = 0; k < 50; k++) sum += eq_rand_normal((uint64_t)i, k);
+    j->out[i] = sum;
+}
+
+static job run(int threads) {
+    job j = {0};
+    if (threads) assert_int_equal(eq_par_threads(threads), threads);
+    eq_par_for(N, item, &j);
+    for (int i = 0; i < N; i++) assert_int_equal(j.times[i], 1);
+    assert_int_equal(j.bad_thread, 0);
+    return j;
+}
+
+static void same_bits(void **state) {
+    (void)state;
+    job one = run(1);
+    for (int t = 2; t <= 9; t++) {
+        job many = run(t);
+        assert_memory_equal(one.out, many.out, sizeof one.out);
+    }
+}
+
+static void sizes(void **state) {
+    (void)state;
+    eq_par_threads(3);
+    for (int64_t n = -1; n < 8; n++) {
+        job j = {0};
+        eq_par_for(n, item, &j);
+        for (int64_t i = 0; i < N; i++) assert_int_equal(j.times[i], i < n);
+    }
+    assert_in_range(eq_par_threads(0), 1, 512);
+    assert_int_equal(eq_par_threads(100000), 512);
+    eq_par_threads(2);
+}
+
+static void inner(void *ctx, int64_t i, int thread) {
+    job *j = ctx;
+    (void)thread;
+    atomic_fetch_add(&j->times[i], 1);
+}
+static void outer(void *ctx, int64_t i, int thread) {
+    (void)i, (void)thread;
+    eq_par_for(5, inner, ctx);
+}
+
+static void nested(void **state) {
+    (void)state;
+    job j = {0};
+    eq_par_threads(4);
+    eq_par_for(20, outer, &j);
+    for (int i = 0; i < 5; i++) assert_int_equal(j.times[i], 20);
+}
+
+static void restarts(void **state) {
+    (void)state;
+    job first = run(3);
+    for (int k = 0; k < 50; k++) {
+        eq_par_shutdown();
+        job again = run(k % 2 ? 0 : 1 + k % 5);
+        assert_memory_equal(first.out, again.out, sizeof first.out);
+    }
+    eq_par_threads(2);
+    job j = {0};
+    for (int k = 0; k < 2000; k++) eq_par_for(3, inner, &j); /* short rounds in quick succession */
+    for (int i = 0; i < 3; i++) assert_int_equal(j.times[i], 2000);
+    eq_par_shutdown();
+    eq_par_shutdown();
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(same_bits),
+        cmocka_unit_test(sizes),
+        cmocka_unit_test(nested),
+        cmocka_unit_test(restarts),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
