@@ -15,7 +15,7 @@ typedef struct {
     const char *nan;       /* a tensor whose last element is NaN */
 } tiny_opts;
 
-/* A new folder below /tmp; tiny_remove deletes it. */
+/* A new temporary folder; tiny_remove deletes it. */
 char *tiny_dir(void);
 void tiny_remove(char *dir);
 char *tiny_path(const char *dir, const char *name); /* free with eq_free */

@@ -1,0 +1,528 @@
+/* Checkpoints: what is written is what the blocks say, read by this program and by a naive GPTQ
+ * reader; nothing is left behind when writing fails at any point. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/hash.h"
+#include "base/io.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/par.h"
+#include "base/rng.h"
+#include "model/checkpoint.h"
+#include "naive_pack.h"
+#include "quant/number.h"
+#include "quant/pack.h"
+#include "tiny_model.h"
+
+/* Shapes that groups up to 128 divide. */
+static const char *config(const char *family, bool tied, int blocks) {
+    static char text[1024];
+    snprintf(text, sizeof text,
+             "{\"model_type\": \"%s\", \"hidden_size\": 128, \"intermediate_size\": 256,\n"
+             "\"num_hidden_layers\": %d, \"num_attention_heads\": 4, \"num_key_value_heads\": 2,\n"
+             "\"head_dim\": 32, \"vocab_size\": 50, \"max_position_embeddings\": 32,\n"
+             "\"rms_norm_eps\": 1e-05, \"initializer_range\": 0.1, \"rope_theta\": 10000.0,\n"
+             "\"tie_word_embeddings\": %s}",
+             family, blocks, tied ? "true" : "false");
+    return text;
+}
+
+/* ---- blocks made up -----------------------------------------------------------------------------
+ */
+
+typedef enum { KEEP_NORMS, CHANGE_NORMS, CHANGE_LAST_NORM } norms_mode;
+typedef struct {
+    const eq_weights *base;
+    int bits;
+    int64_t group;
+    norms_mode norms;
+    eq_qblock b;
+    int calls;
+    bool too_large; /* a step that fp16 cannot hold */
+} maker;
+
+static void make(maker *m, eq_qblock *b, int64_t block) {
+    float Q = eq_q_max(m->bits);
+    for (int l = 0; l < EQ_LINS; l++) {
+        eq_qlinear *q = &b->lin[l];
+        uint64_t seed = (uint64_t)(block * 100 + l);
+        int64_t words = q->O * eq_pack_words(q->I, q->bits), groups = q->O * (q->I / q->G);
+        for (int64_t i = 0; i < words; i++) q->rows[i] = (uint32_t)eq_rand_u64(seed, (uint64_t)i);
+        for (int64_t i = 0; i < groups; i++) {
+            /* trained values: s between fp16 numbers, z real and partly outside of [0, Q] */
+            q->s[i] = 0.001f + 0.02f * (float)eq_rand_unit(seed + 50, (uint64_t)i);
+            q->z[i] = -0.4f + (Q + 0.8f) * (float)eq_rand_unit(seed + 51, (uint64_t)i);
+        }
+    }
+    for (int k = 0; k < EQ_NORM_COUNT; k++) {
+        const eq_tensor *t = m->base->blocks[block].norm[k];
+        if (!t) continue;
+        eq_convert(b->norm[k], EQ_F32, t->data, t->dt, t->n);
+        bool last = block == m->base->cfg.L - 1;
+        if (m->norms == CHANGE_NORMS || (m->norms == CHANGE_LAST_NORM && last))
+            b->norm[k][3] += 0.01f;
+    }
+    if (m->too_large) b->lin[EQ_LIN_UP].s[5] = 70000.0f;
+}
+
+static eq_status source(void *ctx, int64_t i, const eq_qblock **b, eq_err *err) {
+    maker *m = ctx;
+    eq_qblock_free(&m->b);
+    EQ_TRY(eq_qblock_alloc(&m->b, &m->base->cfg, m->bits, m->group, err));
+    make(m, &m->b, i);
+    m->calls++;
+    *b = &m->b;
+    return EQ_OK;
+}
+
+static eq_status write_to(maker *m, const char *out, int64_t shard_bytes, int64_t *bytes,
+                          eq_err *err) {
+    eq_checkpoint c = {.base = m->base,
+                       .bits = m->bits,
+                       .group = m->group,
+                       .source = source,
+                       .ctx = m,
+                       .recipe = "{\"seed\":7}",
+                       .shard_bytes = shard_bytes};
+    eq_status st = eq_checkpoint_write(&c, out, NULL, bytes, err);
+    eq_qblock_free(&m->b);
+    return st;
+}
+
+static eq_weights *open_good(const char *dir) {
+    eq_weights *w;
+    eq_err err = {0};
+    if (eq_weights_open(&w, dir, &err) != EQ_OK) fail_msg("%s", err.msg);
+    return w;
+}
+
+/* ---- a reader written from FORMATS alone
+ * ---------------------------------------------------------- */
+
+static float naive_weight(const eq_block_tensors *t, int l, int64_t o, int64_t i, int64_t G,
+                          int bits) {
+    int64_t O = t->scales[l]->shape[1], g = i / G;
+    unsigned q = naive_get((const uint32_t *)t->qweight[l]->data + o, O, i, bits);
+    unsigned z = naive_get((const uint32_t *)t->qzeros[l]->data + g * (O * bits / 32), 1, o, bits);
+    float s = eq_f16_to_f32(((const uint16_t *)t->scales[l]->data)[g * O + o]);
+    return (float)((int)q - (int)z) * s;
+}
+
+static void compare_linear(const eq_block_tensors *t, int l, const eq_qlinear *q) {
+    int64_t NG = q->I / q->G, rw = eq_pack_words(q->I, q->bits);
+    for (int64_t o = 0; o < q->O; o++)
+        for (int64_t i = 0; i < q->I; i++) {
+            float s = eq_f16_to_f32(eq_f32_to_f16(q->s[o * NG + i / q->G]));
+            float z = eq_z_used(q->z[o * NG + i / q->G], q->bits);
+            float want = ((float)naive_get(q->rows + o * rw, 1, i, q->bits) - z) * s;
+            if (naive_weight(t, l, o, i, q->G, q->bits) != want)
+                fail_msg("%s [%d, %d]", t->qweight[l]->name, (int)o, (int)i);
+        }
+}
+
+static void same_tensor(const eq_tensor *a, const eq_tensor *b) {
+    assert_string_equal(a->name, b->name);
+    assert_int_equal(a->dt, b->dt);
+    assert_int_equal(a->bytes, b->bytes);
+    assert_memory_equal(a->data, b->data, a->bytes);
+}
+
+static void check_folder(maker *m, const char *out) {
+    eq_weights *w = open_good(out);
+    eq_qblock b = {0}, want = {0};
+    eq_err err = {0};
+    assert_int_equal(w->cfg.bits, m->bits);
+    assert_int_equal(w->cfg.G, m->group);
+    assert_false(w->cfg.gptq_v1);
+    same_tensor(w->embed, m->base->embed);
+    same_tensor(w->head, m->base->head);
+    same_tensor(w->norm, m->base->norm);
+    assert_int_equal(eq_qblock_alloc(&want, &w->cfg, m->bits, m->group, &err), EQ_OK);
+    for (int64_t i = 0; i < w->cfg.L; i++) {
+        make(m, &want, i);
+        assert_int_equal(eq_qblock_read(&b, w, i, &err), EQ_OK);
+        /* the block is one allocation: steps, zero points, integers and norms at once */
+        assert_memory_equal(b.lin[0].rows, want.lin[0].rows,
+                            eq_qblock_bytes(&w->cfg, m->bits, m->group));
+        for (int l = 0; l < EQ_LINS; l++) {
+            compare_linear(&w->blocks[i], l, &want.lin[l]);
+            if (w->blocks[i].bias[l]) same_tensor(w->blocks[i].bias[l], m->base->blocks[i].bias[l]);
+        }
+        for (int k = 0; k < EQ_NORM_COUNT; k++) {
+            const eq_tensor *t = w->blocks[i].norm[k], *was = m->base->blocks[i].norm[k];
+            bool changed =
+                m->norms == CHANGE_NORMS || (m->norms == CHANGE_LAST_NORM && i == w->cfg.L - 1);
+            if (t && !changed) same_tensor(t, was);
+            if (t && changed) assert_int_equal(t->dt, EQ_F32);
+        }
+    }
+    assert_string_equal(eq_st_meta(w->state, "recipe"), "{\"seed\":7}");
+    assert_string_equal(eq_st_meta(w->state, "version"), EQ_VERSION);
+    eq_qblock_free(&b), eq_qblock_free(&want);
+    eq_weights_close(w);
+}
+
+/* The parent holds the output folder (or nothing) and no temporary one. */
+static void check_left(const char *parent, bool out_there) {
+    eq_names n;
+    eq_err err = {0};
+    assert_int_equal(eq_list_dir(parent, &n, &err), EQ_OK);
+    assert_int_equal(n.n, out_there ? 1 : 0);
+    eq_names_free(&n);
+}
+
+typedef struct {
+    char *model, *parent, *out;
+    maker m;
+} fixture;
+static fixture begin(const char *text, const tiny_opts *o, int bits, int64_t group) {
+    fixture f = {.model = tiny_dir(), .parent = tiny_dir()};
+    f.out = tiny_path(f.parent, "out");
+    tiny_write(f.model, text, o);
+    f.m = (maker){.base = open_good(f.model), .bits = bits, .group = group};
+    return f;
+}
+static void end(fixture *f) {
+    eq_weights_close((eq_weights *)(uintptr_t)f->m.base);
+    tiny_remove(f->model), tiny_remove(f->parent), eq_free(f->out);
+}
+
+/* ---- tests --------------------------------------------------------------------------------------
+ */
+
+static void every_width_and_group(void **state) {
+    (void)state;
+    const int widths[] = {2, 3, 4, 8};
+    const int64_t groups[] = {32, 64, 128, -1};
+    for (int w = 0; w < 4; w++)
+        for (int g = 0; g < 4; g++) {
+            fixture f = begin(config("llama", false, 2), &(tiny_opts){.dt = EQ_BF16, .seed = 5},
+                              widths[w], groups[g]);
+            eq_err err = {0};
+            int64_t bytes = 0;
+            f.m.norms = g % 2 ? CHANGE_NORMS : KEEP_NORMS;
+            if (write_to(&f.m, f.out, 0, &bytes, &err) != EQ_OK) fail_msg("%s", err.msg);
+            assert_true(bytes > 0);
+            check_folder(&f.m, f.out);
+            check_left(f.parent, true);
+            end(&f);
+        }
+}
+
+static void families_heads_and_shards(void **state) {
+    (void)state;
+    const struct {
+        const char *family;
+        bool tied;
+        tiny_opts o;
+        int64_t shard;
+    } rows[] = {
+        {"qwen2", true, {.dt = EQ_F16, .only_head = true}, 0}, /* biases */
+        {"qwen3", true, {.dt = EQ_BF16, .both = true}, 20000},
+        {"mistral", true, {.dt = EQ_F32}, 100000},
+        {"llama", false, {.dt = EQ_F32, .shards = 3}, 1},
+    };
+    for (int r = 0; r < 4; r++) {
+        fixture f = begin(config(rows[r].family, rows[r].tied, 2), &rows[r].o, 3, 64);
+        eq_err err = {0};
+        f.m.norms = r % 2 ? CHANGE_NORMS : KEEP_NORMS;
+        if (write_to(&f.m, f.out, rows[r].shard, NULL, &err) != EQ_OK) fail_msg("%s", err.msg);
+        check_folder(&f.m, f.out);
+        eq_weights *w = open_good(f.out);
+        assert_true(rows[r].shard ? eq_st_files(w->st) > 1 : eq_st_files(w->st) == 1);
+        assert_int_equal(eq_st_find(w->st, "lm_head.weight") != NULL,
+                         !rows[r].tied || rows[r].o.only_head || rows[r].o.both);
+        eq_weights_close(w);
+        char *index = tiny_path(f.out, "model.safetensors.index.json");
+        assert_true(eq_exists(index));
+        eq_free(index);
+        end(&f);
+    }
+}
+
+/* Blocks whose first norms are untouched and whose last are not: found out while writing. */
+static void late_change_of_a_norm(void **state) {
+    (void)state;
+    for (int shard = 0; shard < 2; shard++) {
+        fixture f = begin(config("llama", false, 3), &(tiny_opts){.dt = EQ_BF16}, 2, 64);
+        eq_err err = {0};
+        f.m.norms = CHANGE_LAST_NORM;
+        if (write_to(&f.m, f.out, shard ? 30000 : 0, NULL, &err) != EQ_OK) fail_msg("%s", err.msg);
+        check_folder(&f.m, f.out);
+        end(&f);
+    }
+}
+
+static void blocks_are_asked_for_once(void **state) {
+    (void)state;
+    fixture f = begin(config("llama", false, 3), &(tiny_opts){0}, 2, 64);
+    eq_err err = {0};
+    assert_int_equal(write_to(&f.m, f.out, 0, NULL, &err), EQ_OK);
+    assert_int_equal(f.m.calls, 3 + 1);
+    end(&f);
+}
+
+static void file_has(const char *dir, const char *name, const char *text) {
+    char *p = tiny_path(dir, name);
+    eq_map m;
+    eq_err err = {0};
+    if (eq_map_open(&m, p, &err) != EQ_OK) fail_msg("%s", err.msg);
+    assert_int_equal(m.size, strlen(text));
+    assert_memory_equal(m.data, text, m.size);
+    eq_map_close(&m), eq_free(p);
+}
+
+static json_t *load_json(const char *dir, const char *name) {
+    char *p = tiny_path(dir, name);
+    json_t *v;
+    eq_err err = {0};
+    if (eq_json_load(&v, p, &err) != EQ_OK) fail_msg("%s", err.msg);
+    eq_free(p);
+    return v;
+}
+
+static void side_files_and_config(void **state) {
+    (void)state;
+    fixture f = begin(config("llama", false, 1), &(tiny_opts){0}, 2, 64);
+    const char *const kept[] = {
+        "tokenizer.json", "tokenizer_config.json", "generation_config.json", "vocab.json",
+        "merges.txt",     "chat_template.jinja",   "tokenizer.model",        "LICENSE",
+        "README.md"};
+    const char *const dropped[] = {
+        "pytorch_model.bin",   "pytorch_model.bin.index.json", "x.gguf",
+        "consolidated.00.pth", "quantize_config.json",         "other.safetensors"};
+    eq_err err = {0};
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        tiny_text(f.model, kept[i], "a\n\xff b");
+    for (size_t i = 0; i < sizeof dropped / sizeof *dropped; i++)
+        tiny_text(f.model, dropped[i], "{}");
+    char *sub = tiny_path(f.model, "onnx"), *link = tiny_path(f.model, "added_tokens.json");
+    assert_int_equal(eq_mkdir(sub, &err), EQ_OK);
+    assert_int_equal(symlink("LICENSE", link), 0);
+    assert_int_equal(write_to(&f.m, f.out, 0, NULL, &err), EQ_OK);
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) file_has(f.out, kept[i], "a\n\xff b");
+    file_has(f.out, "added_tokens.json", "a\n\xff b");
+    eq_names n;
+    assert_int_equal(eq_list_dir(f.out, &n, &err), EQ_OK);
+    /* kept, the link, config, quantize_config, index, model, state */
+    assert_int_equal(n.n, sizeof kept / sizeof *kept + 6);
+    eq_names_free(&n);
+
+    json_t *was = load_json(f.model, "config.json"), *is = load_json(f.out, "config.json"),
+           *alone = load_json(f.out, "quantize_config.json");
+    json_t *q = json_object_get(is, "quantization_config");
+    assert_true(json_equal(q, alone));
+    assert_int_equal(json_integer_value(json_object_get(q, "bits")), 2);
+    assert_string_equal(json_string_value(json_object_get(q, "checkpoint_format")), "gptq_v2");
+    json_object_del(is, "quantization_config");
+    assert_true(json_equal(was, is)); /* reals bit for bit, 1e-05 and 0.1 among them */
+    json_decref(was), json_decref(is), json_decref(alone);
+    eq_free(sub), eq_free(link);
+    end(&f);
+}
+
+/* E2E-QP starts from a checkpoint: everything but the steps comes from there. */
+static void from_a_quantized_base(void **state) {
+    (void)state;
+    fixture f = begin(config("qwen2", true, 2), &(tiny_opts){.dt = EQ_BF16}, 2, 64);
+    eq_err err = {0};
+    char *out2 = tiny_path(f.parent, "again");
+    f.m.norms = CHANGE_NORMS;
+    assert_int_equal(write_to(&f.m, f.out, 0, NULL, &err), EQ_OK);
+    eq_weights *first = open_good(f.out);
+    maker m = {.base = first, .bits = 2, .group = 64, .norms = KEEP_NORMS};
+    if (write_to(&m, out2, 0, NULL, &err) != EQ_OK) fail_msg("%s", err.msg);
+    check_folder(&m, out2);
+    json_t *a = load_json(f.out, "config.json"), *b = load_json(out2, "config.json");
+    assert_true(json_equal(a, b));
+    json_decref(a), json_decref(b);
+    eq_weights_close(first);
+    eq_free(out2);
+    end(&f);
+}
+
+static void hash_folder(const char *dir, char hex[33]) {
+    eq_names n;
+    eq_err err = {0};
+    eq_hash *h = eq_hash_new();
+    assert_int_equal(eq_list_dir(dir, &n, &err), EQ_OK);
+    for (int64_t i = 0; i < n.n; i++) {
+        char *p = tiny_path(dir, n.p[i]);
+        eq_digest d;
+        assert_int_equal(eq_hash_file(p, &d, &err), EQ_OK);
+        eq_hash_put(h, n.p[i], (int64_t)strlen(n.p[i]));
+        eq_hash_put(h, d.hex, 33);
+        eq_free(p);
+    }
+    eq_names_free(&n);
+    memcpy(hex, eq_hash_end(h).hex, 33);
+}
+
+static void threads_do_not_matter(void **state) {
+    (void)state;
+    char hex[2][33];
+    for (int t = 0; t < 2; t++) {
+        fixture f = begin(config("llama", false, 2), &(tiny_opts){0}, 3, 32);
+        eq_err err = {0};
+        eq_par_threads(t ? 3 : 1);
+        assert_int_equal(write_to(&f.m, f.out, 0, NULL, &err), EQ_OK);
+        hash_folder(f.out, hex[t]);
+        end(&f);
+    }
+    eq_par_threads(0);
+    assert_string_equal(hex[0], hex[1]);
+}
+
+static void wrong_places(void **state) {
+    (void)state;
+    fixture f = begin(config("llama", false, 1), &(tiny_opts){0}, 2, 64);
+    eq_err err = {0};
+    assert_int_equal(eq_output_check(f.out, f.model, &err), EQ_OK);
+    assert_int_equal(eq_output_check(f.model, f.model, &err), EQ_EINPUT);
+    assert_non_null(strstr(err.msg, "other than the model's"));
+    err = (eq_err){0};
+    tiny_text(f.parent, "x", "");
+    assert_int_equal(eq_output_check(f.parent, f.model, &err), EQ_EINPUT);
+    assert_non_null(strstr(err.msg, "empty folder"));
+    err = (eq_err){0};
+    char *file = tiny_path(f.parent, "x"), *below = tiny_path(f.parent, "x/y");
+    assert_int_equal(eq_output_check(file, f.model, &err), EQ_EINPUT);
+    err = (eq_err){0};
+    assert_int_equal(eq_output_check(below, f.model, &err), EQ_EINPUT);
+    err = (eq_err){0};
+    assert_int_equal(eq_output_check("", f.model, &err), EQ_EINPUT);
+    err = (eq_err){0};
+    assert_int_equal(eq_output_check("/proc/nothing", f.model, &err), EQ_EIO);
+    eq_free(file), eq_free(below);
+    /* an empty folder is taken, a slash at the end and missing parents are fine */
+    err = (eq_err){0};
+    char *deep = tiny_path(f.parent, "a/b/");
+    assert_int_equal(eq_mkdir(deep, &err), EQ_OK);
+    assert_int_equal(write_to(&f.m, deep, 0, NULL, &err), EQ_OK);
+    eq_free(deep);
+    deep = tiny_path(f.parent, "c/d/e");
+    assert_int_equal(write_to(&f.m, deep, 0, NULL, &err), EQ_OK);
+    check_folder(&f.m, deep);
+    eq_free(deep);
+    end(&f);
+}
+
+/* A killed run's temporary folder goes, one of a living process stays. */
+static void stale_folders(void **state) {
+    (void)state;
+    fixture f = begin(config("llama", false, 1), &(tiny_opts){0}, 2, 64);
+    eq_err err = {0};
+    char *dead = eq_sprintf("%s.tmp-99999999", f.out), *alive = eq_sprintf("%s.tmp-1", f.out);
+    char *mine = eq_sprintf("%s.tmp-%ld", f.out, (long)getpid()),
+         *other = eq_sprintf("%s.tmp-x", f.out);
+    char *const all[] = {dead, alive, mine, other};
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(eq_mkdir(all[i], &err), EQ_OK);
+        tiny_text(all[i], "model-00001-of-00009.safetensors", "old");
+    }
+    assert_int_equal(write_to(&f.m, f.out, 0, NULL, &err), EQ_OK);
+    assert_false(eq_exists(dead));
+    assert_true(eq_exists(alive));
+    assert_false(eq_exists(mine));
+    assert_true(eq_exists(other));
+    check_folder(&f.m, f.out);
+    for (int i = 0; i < 4; i++) eq_free(all[i]);
+    end(&f);
+}
+
+static void what_gptq_cannot_hold(void **state) {
+    (void)state;
+    fixture f = begin(config("llama", false, 1), &(tiny_opts){0}, 2, 64);
+    eq_err err = {0};
+    assert_int_equal(eq_checkpoint_check(&f.m.base->cfg, 2, 64, &err), EQ_OK);
+    assert_int_equal(eq_checkpoint_check(&f.m.base->cfg, 2, 96, &err), EQ_EINPUT);
+    assert_non_null(strstr(err.msg, "self_attn.q_proj [128, 128]"));
+    assert_non_null(strstr(err.msg, "group"));
+    err = (eq_err){0};
+    assert_int_equal(eq_checkpoint_check(&f.m.base->cfg, 5, 64, &err), EQ_EINPUT);
+    err = (eq_err){0};
+    f.m.too_large = true;
+    assert_int_equal(write_to(&f.m, f.out, 0, NULL, &err), EQ_EINPUT);
+    assert_non_null(strstr(err.msg, "model.layers.0.mlp.up_proj"));
+    assert_non_null(strstr(err.msg, "70000"));
+    check_left(f.parent, false);
+    end(&f);
+}
+
+static void disk_full_at_any_write(void **state) {
+    (void)state;
+    fixture f = begin(config("qwen2", false, 1), &(tiny_opts){0}, 2, 64);
+    int failures = 0;
+    tiny_text(f.model, "tokenizer.json", "{}");
+    for (int64_t n = 1;; n++) {
+        eq_err err = {0};
+        eq_io_fail_nth(n);
+        eq_status st = write_to(&f.m, f.out, 30000, NULL, &err);
+        eq_io_fail_nth(0);
+        if (st == EQ_OK) break;
+        assert_int_equal(st, EQ_EIO);
+        assert_non_null(strstr(err.msg, "No space left"));
+        check_left(f.parent, false);
+        failures++;
+    }
+    assert_true(failures > 40);
+    check_folder(&f.m, f.out);
+    end(&f);
+}
+
+static void memory_out_at_any_allocation(void **state) {
+    (void)state;
+    fixture f = begin(config("llama", true, 1), &(tiny_opts){0}, 3, 128);
+    int64_t before = eq_mem_current();
+    int failures = 0;
+    for (int64_t n = 1;; n++) {
+        eq_err err = {0};
+        eq_mem_fail_nth(n);
+        eq_status st = write_to(&f.m, f.out, 0, NULL, &err);
+        eq_mem_fail_nth(0);
+        assert_int_equal(eq_mem_current(), before);
+        if (st == EQ_OK) break;
+        if (st != EQ_ENOMEM) fail_msg("allocation %d: %s", (int)n, err.msg);
+        check_left(f.parent, false);
+        failures++;
+    }
+    assert_true(failures > 50);
+    check_folder(&f.m, f.out);
+    end(&f);
+}
+
+static volatile int stop = 1;
+static void stopped_on_request(void **state) {
+    (void)state;
+    fixture f = begin(config("llama", false, 1), &(tiny_opts){0}, 2, 64);
+    eq_err err = {0};
+    eq_observer obs = {.stop = &stop};
+    eq_checkpoint c = {.base = f.m.base, .bits = 2, .group = 64, .source = source, .ctx = &f.m};
+    assert_int_equal(eq_checkpoint_write(&c, f.out, &obs, NULL, &err), EQ_EINTR);
+    check_left(f.parent, false);
+    eq_qblock_free(&f.m.b);
+    end(&f);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_width_and_group),  cmocka_unit_test(families_heads_and_shards),
+        cmocka_unit_test(late_change_of_a_norm),  cmocka_unit_test(blocks_are_asked_for_once),
+        cmocka_unit_test(side_files_and_config),  cmocka_unit_test(from_a_quantized_base),
+        cmocka_unit_test(threads_do_not_matter),  cmocka_unit_test(wrong_places),
+        cmocka_unit_test(stale_folders),          cmocka_unit_test(what_gptq_cannot_hold),
+        cmocka_unit_test(disk_full_at_any_write), cmocka_unit_test(memory_out_at_any_allocation),
+        cmocka_unit_test(stopped_on_request),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
