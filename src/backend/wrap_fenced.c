@@ -12,7 +12,7 @@
 typedef struct region {
     struct region *next;
     char *p;
-    int64_t bytes, mapped; /* asked for, and in whole pages */
+    int64_t bytes, mapped; /* asked for; in whole pages, with one behind that never opens */
 } region;
 typedef struct {
     region *all;
@@ -65,11 +65,11 @@ static void *fenced_alloc(eq_backend *be, int64_t bytes) {
     fence *f = ((eq_wrap *)be->self)->own;
     int64_t mapped;
     region *r = eq_calloc(1, sizeof *r);
-    if (!r || bytes < 0 || !eq_add(bytes, f->page, &mapped)) {
+    if (!r || bytes < 0 || !eq_add(bytes, 2 * f->page - 1, &mapped)) {
         eq_free(r);
         return NULL;
     }
-    mapped = mapped / f->page * f->page; /* at least one page */
+    mapped = mapped / f->page * f->page;
     void *p = mmap(NULL, (size_t)mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) {
         eq_free(r);
