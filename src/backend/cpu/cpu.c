@@ -1,11 +1,101 @@
-/* The CPU backend: host memory, the reference table, overridden upward per instruction set.
+/* The CPU backend: host memory, the reference table, overridden by threaded operations whose inner
+ * loops come from the best kernel table this CPU has.
  * Invariant: a slot that nothing overrides keeps the reference's meaning. */
-#include "backend/hostmem.h"
+#include "backend/cpu/cpu.h"
 
-eq_status eq_cpu_open(eq_backend **be, const char *cpu_mask, eq_err *err) {
-    (void)cpu_mask;
-    EQ_TRY(eq_host_open(be, "cpu", err));
-    (*be)->kernels = "scalar";
-    eq_ref_ops(&(*be)->op);
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/par.h"
+
+static eq_status cpu_sync(eq_backend *be, eq_err *err) {
+    eq_cpu *c = eq_cpu_of(be);
+    eq_err product = {0};
+    if (eq_gemm_error(c->gemm, &product) != EQ_OK)
+        eq_host_error(be, product.status, "%s", product.msg);
+    return c->host_sync(be, err);
+}
+
+static void cpu_free(void *own) {
+    eq_cpu *c = own;
+    eq_gemm_close(c->gemm);
+    eq_free(c->scratch);
+    eq_free(c);
+}
+
+static const eq_kernels *const tables[] = {[EQ_CPU_SSE2] = &eq_kernels_base,
+                                           [EQ_CPU_AVX2] = &eq_kernels_avx2,
+                                           [EQ_CPU_AVX512] = &eq_kernels_avx512};
+
+static eq_status cpu_init(eq_backend *be, const char *cpu_mask, eq_err *err) {
+    eq_cpu_level level;
+    EQ_TRY(eq_cpu_detect(&level, cpu_mask, err));
+    eq_cpu *c = eq_calloc(1, sizeof *c);
+    if (!c) return eq_nomem(err, "the CPU backend", sizeof *c);
+    eq_host *h = be->self;
+    h->own = c;
+    h->free_own = cpu_free;
+    c->k = tables[level];
+    EQ_TRY(eq_gemm_open(&c->gemm, level, c->k, true, err));
+    snprintf(c->kernels, sizeof c->kernels, "%s, %s (bf16 %s)", c->k->name,
+             eq_gemm_version(c->gemm), eq_gemm_native_bf16(c->gemm) ? "native" : "through fp32");
+    be->kernels = c->kernels;
+    c->host_sync = be->sync;
+    be->sync = cpu_sync;
     return EQ_OK;
+}
+
+eq_status eq_cpu_open(eq_backend **out, const char *cpu_mask, eq_err *err) {
+    eq_backend *be;
+    EQ_TRY(eq_host_open(&be, "cpu", err));
+    eq_status st = cpu_init(be, cpu_mask, err);
+    if (st != EQ_OK) {
+        be->close(be);
+        return st;
+    }
+    eq_ref_ops(&be->op);
+    eq_cpu_elementwise(&be->op);
+    eq_cpu_matmul(&be->op);
+    eq_cpu_norm(&be->op);
+    eq_cpu_attention(&be->op);
+    eq_cpu_attention_bwd(&be->op);
+    eq_cpu_loss(&be->op);
+    eq_cpu_quantize(&be->op);
+    eq_cpu_optim(&be->op);
+    *out = be;
+    return EQ_OK;
+}
+
+eq_scratch eq_cpu_scratch(eq_backend *be, int64_t bytes) {
+    eq_cpu *c = eq_cpu_of(be);
+    int64_t stride = eq_parts(bytes, 64) * 64, all = stride * eq_par_count();
+    if (all > c->scratch_bytes) {
+        eq_free(c->scratch);
+        c->scratch = eq_host_scratch(be, all, 1);
+        c->scratch_bytes = c->scratch ? all : 0;
+    }
+    return (eq_scratch){c->scratch, stride};
+}
+
+const float *eq_chunk_in(const eq_kernels *k, eq_view v, int64_t at, int64_t n, float *buf) {
+    switch (v.dt) {
+    case EQ_F32: return (const float *)v.p + at;
+    case EQ_BF16: k->f32_from_bf16(buf, (const uint16_t *)v.p + at, n); break;
+    case EQ_F16: k->f32_from_f16(buf, (const uint16_t *)v.p + at, n); break;
+    default:
+        for (int64_t i = 0; i < n; i++) buf[i] = eq_load(v.p, v.dt, at + i);
+    }
+    return buf;
+}
+
+void eq_chunk_out(const eq_kernels *k, eq_mut m, int64_t at, int64_t n, const float *from) {
+    float *to = eq_elem(m, at);
+    if (m.dt == EQ_F32) {
+        if (to != from) memcpy(to, from, (size_t)n * sizeof *to);
+    } else if (m.dt == EQ_BF16) {
+        k->bf16_from_f32((uint16_t *)m.p + at, from, n);
+    } else {
+        for (int64_t i = 0; i < n; i++) eq_store(m.p, m.dt, at + i, from[i]);
+    }
 }

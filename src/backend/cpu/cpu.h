@@ -1,0 +1,58 @@
+/* The CPU backend inside: state, scratch memory, and reading any float type in pieces that stay in
+ * the first-level cache. Work is cut into items by shape alone. */
+#ifndef EQ_BACKEND_CPU_CPU_H
+#define EQ_BACKEND_CPU_CPU_H
+#include "backend/cpu/gemm.h"
+#include "backend/cpu/kernels.h"
+#include "backend/hostmem.h"
+
+typedef struct {
+    const eq_kernels *k;
+    eq_gemm *gemm;
+    char *scratch; /* grows to the largest that was asked for */
+    int64_t scratch_bytes;
+    eq_status (*host_sync)(eq_backend *be, eq_err *err);
+    char kernels[96];
+} eq_cpu;
+
+static inline eq_cpu *eq_cpu_of(eq_backend *be) { return ((eq_host *)be->self)->own; }
+
+/* `bytes` for every thread, thread t's at base + t * stride; content undefined, valid until the
+ * next call. NULL: out of memory, noted for sync. Not inside eq_par_for. */
+typedef struct {
+    char *base;
+    int64_t stride;
+} eq_scratch;
+eq_scratch eq_cpu_scratch(eq_backend *be, int64_t bytes);
+static inline void *eq_scratch_of(eq_scratch s, int thread) { return s.base + thread * s.stride; }
+
+/* Elements converted at once, and elements of one item of work. */
+enum { EQ_CHUNK = 1024, EQ_PIECE = 32 * EQ_CHUNK };
+
+static inline int64_t eq_least(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t eq_parts(int64_t n, int64_t part) { return (n + part - 1) / part; }
+/* Rows of an item when a row has `cols` elements. */
+static inline int64_t eq_rows_per_item(int64_t cols) { return cols < EQ_PIECE ? EQ_PIECE / (cols ? cols : 1) : 1; }
+
+static inline void *eq_elem(eq_mut m, int64_t at) {
+    return (char *)m.p + at * eq_dtype_size(m.dt);
+}
+/* Elements [at, at + n) as fp32: the array itself, or a copy in buf. */
+const float *eq_chunk_in(const eq_kernels *k, eq_view v, int64_t at, int64_t n, float *buf);
+/* Where to compute elements [at, ...): the array itself if it is fp32, else buf. */
+static inline float *eq_chunk_at(eq_mut m, int64_t at, float *buf) {
+    return m.dt == EQ_F32 ? (float *)m.p + at : buf;
+}
+/* Puts n elements computed at `from` into place; nothing to do if they were computed there. */
+void eq_chunk_out(const eq_kernels *k, eq_mut m, int64_t at, int64_t n, const float *from);
+
+/* Each fills the slots of its file. */
+void eq_cpu_elementwise(eq_ops *ops);
+void eq_cpu_matmul(eq_ops *ops);
+void eq_cpu_norm(eq_ops *ops);
+void eq_cpu_attention(eq_ops *ops);
+void eq_cpu_attention_bwd(eq_ops *ops);
+void eq_cpu_loss(eq_ops *ops);
+void eq_cpu_quantize(eq_ops *ops);
+void eq_cpu_optim(eq_ops *ops);
+#endif

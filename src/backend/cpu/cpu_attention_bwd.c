@@ -1,0 +1,157 @@
+/* Causal grouped-query attention, backward. The weights are made again, block by block, from the
+ * kept log-sum-exp. Scores are held transposed, keys by queries: then four of the five products
+ * read their operands as they lie, and what belongs to a query runs along the vector.
+ *     P^T = exp(f K Q^T - lse)    dV += P^T dO    dS^T = P^T (V dO^T - delta) f    delta = rowsum(dO O)
+ *     dK += dS^T Q                dQ += dS K
+ * Invariant: one item owns a key head with all of its query heads, so every sum has one order. */
+#include <string.h>
+
+#include "backend/cpu/attention.h"
+#include "base/par.h"
+
+typedef struct {
+    const eq_cpu *c;
+    eq_mut dq, dk, dv;
+    eq_view do_, q, k, v, o, lse;
+    eq_attn_shape s;
+    eq_attn_block b;
+    eq_scratch scratch;
+} bwd_job;
+
+/* A thread's scratch. In fp32 p and ds_t are s_t and dp_t themselves. */
+typedef struct {
+    float *dk, *dv;       /* [T, HD] of the key head */
+    float *s_t, *dp_t;    /* [keys, queries] */
+    void *p_t, *ds_t;     /* [keys, queries] in the type of q */
+    void *ds;             /* [queries, keys] in the type of q */
+    float *dq;            /* [queries, HD] */
+    float *delta;         /* [queries] */
+    float *row, *row2;    /* [HD] */
+} bwd_scratch;
+
+/* Where the loops are: key head kv and query head h of sequence b, queries from q0, keys from k0. */
+typedef struct {
+    int64_t b, kv, h, q0, nq, k0, nk;
+    int thread;
+} place;
+
+static int64_t bwd_bind(bwd_scratch *w, char *base, const bwd_job *j) {
+    int64_t at = 0, scores = j->b.queries * j->b.keys, HD = j->s.HD, size = eq_dtype_size(j->q.dt);
+    bool wide = j->q.dt == EQ_F32;
+    w->dk = eq_attn_take(base, &at, j->s.T * HD * 4);
+    w->dv = eq_attn_take(base, &at, j->s.T * HD * 4);
+    w->s_t = eq_attn_take(base, &at, scores * 4);
+    w->dp_t = eq_attn_take(base, &at, scores * 4);
+    w->p_t = wide ? w->s_t : eq_attn_take(base, &at, scores * size);
+    w->ds_t = wide ? w->dp_t : eq_attn_take(base, &at, scores * size);
+    w->ds = eq_attn_take(base, &at, scores * size);
+    w->dq = eq_attn_take(base, &at, j->b.queries * HD * 4);
+    w->delta = eq_attn_take(base, &at, j->b.queries * 4);
+    w->row = eq_attn_take(base, &at, HD * 4);
+    w->row2 = eq_attn_take(base, &at, HD * 4);
+    return at;
+}
+
+static void rows_dot(const bwd_job *j, const bwd_scratch *w, const place *at) {
+    const eq_attn_shape *s = &j->s;
+    for (int64_t r = 0; r < at->nq; r++) {
+        int64_t i = ((at->b * s->T + at->q0 + r) * s->NH + at->h) * s->HD;
+        const float *d = eq_chunk_in(j->c->k, j->do_, i, s->HD, w->row);
+        w->delta[r] = j->c->k->dot(d, eq_chunk_in(j->c->k, j->o, i, s->HD, w->row2), s->HD);
+    }
+}
+
+/* Scores and dP, both [nk, nq], become P^T, dS^T and dS; 0 where a query does not see the key. */
+static void block_grad(const bwd_job *j, const bwd_scratch *w, const place *at) {
+    const eq_kernels *k = j->c->k;
+    const float *lse = (const float *)j->lse.p + (at->b * j->s.NH + at->h) * j->s.T + at->q0;
+    int64_t n = at->nq;
+    for (int64_t r = 0; r < at->nk; r++) {
+        float *s = w->s_t + r * n, *dp = w->dp_t + r * n;
+        int64_t key = at->k0 + r, lo = key - at->q0, hi = n;
+        if (j->s.window > 0) hi = eq_least(n, key + j->s.window - at->q0);
+        lo = lo < 0 ? 0 : eq_least(lo, n);
+        if (hi < lo) hi = lo;
+        k->attn_grad(s + lo, dp + lo, s + lo, lse + lo, w->delta + lo, j->s.scale, hi - lo);
+        memset(s, 0, (size_t)lo * sizeof *s), memset(s + hi, 0, (size_t)(n - hi) * sizeof *s);
+        memset(dp, 0, (size_t)lo * sizeof *s), memset(dp + hi, 0, (size_t)(n - hi) * sizeof *s);
+        if (j->q.dt == EQ_F32) continue;
+        k->bf16_from_f32((uint16_t *)w->p_t + r * n, s, n);
+        k->bf16_from_f32((uint16_t *)w->ds_t + r * n, dp, n);
+    }
+    if (j->q.dt == EQ_F32)
+        k->transpose32(w->ds, at->nk, w->ds_t, n, at->nk, n);
+    else
+        k->transpose16(w->ds, at->nk, w->ds_t, n, at->nk, n);
+}
+
+static void bwd_block(const bwd_job *j, const bwd_scratch *w, const place *at, bool first) {
+    const eq_attn_shape *s = &j->s;
+    const void *q = eq_attn_at(j->q, s, at->b, at->q0, s->NH, at->h);
+    const void *d = eq_attn_at(j->do_, s, at->b, at->q0, s->NH, at->h);
+    const void *k = eq_attn_at(j->k, s, at->b, at->k0, s->NKV, at->kv);
+    const void *v = eq_attn_at(j->v, s, at->b, at->k0, s->NKV, at->kv);
+    int64_t HD = s->HD, ldq = s->NH * HD, ldk = s->NKV * HD;
+    /* [nk, nq] from rows of keys and rows of queries */
+    eq_product pair = {.c = w->s_t, .a = k, .b = q, .M = at->nk, .N = at->nq, .K = HD,
+                       .ldc = at->nq, .lda = ldk, .ldb = ldq, .in = j->q.dt, .out = EQ_F32,
+                       .b_t = true};
+    eq_gemm_run(j->c->gemm, at->thread, &pair);
+    pair.c = w->dp_t, pair.a = v, pair.b = d;
+    eq_gemm_run(j->c->gemm, at->thread, &pair);
+    block_grad(j, w, at);
+    /* [nk, HD] from weights and rows of queries */
+    eq_product keys = {.c = w->dv + at->k0 * HD, .a = w->p_t, .b = d, .M = at->nk, .N = HD,
+                       .K = at->nq, .ldc = HD, .lda = at->nq, .ldb = ldq, .in = j->q.dt,
+                       .out = EQ_F32, .acc = true};
+    eq_gemm_run(j->c->gemm, at->thread, &keys);
+    keys.c = w->dk + at->k0 * HD, keys.a = w->ds_t, keys.b = q;
+    eq_gemm_run(j->c->gemm, at->thread, &keys);
+    eq_product queries = {.c = w->dq, .a = w->ds, .b = k, .M = at->nq, .N = HD, .K = at->nk,
+                          .ldc = HD, .lda = at->nk, .ldb = ldk, .in = j->q.dt, .out = EQ_F32,
+                          .acc = !first};
+    eq_gemm_run(j->c->gemm, at->thread, &queries);
+}
+
+/* n rows of HD from `from` to rows t0, t0 + 1, ... of head h. */
+static void put_rows(const bwd_job *j, eq_mut to, const float *from, int64_t b, int64_t t0,
+                     int64_t n, int64_t heads, int64_t h) {
+    for (int64_t r = 0; r < n; r++)
+        eq_chunk_out(j->c->k, to, ((b * j->s.T + t0 + r) * heads + h) * j->s.HD, j->s.HD,
+                     from + r * j->s.HD);
+}
+
+static void bwd_item(void *ctx, int64_t item, int thread) {
+    const bwd_job *j = ctx;
+    const eq_attn_shape *s = &j->s;
+    int64_t group = s->NH / s->NKV;
+    place at = {.b = item / s->NKV, .kv = item % s->NKV, .thread = thread};
+    bwd_scratch w;
+    bwd_bind(&w, eq_scratch_of(j->scratch, thread), j);
+    memset(w.dk, 0, (size_t)(s->T * s->HD) * sizeof *w.dk);
+    memset(w.dv, 0, (size_t)(s->T * s->HD) * sizeof *w.dv);
+    for (at.h = at.kv * group; at.h < (at.kv + 1) * group; at.h++)
+        for (at.q0 = 0; at.q0 < s->T; at.q0 += j->b.queries) {
+            at.nq = eq_least(j->b.queries, s->T - at.q0);
+            rows_dot(j, &w, &at);
+            int64_t start = eq_attn_first_block(s, at.q0), end = at.q0 + at.nq;
+            for (at.k0 = start; at.k0 < end; at.k0 += j->b.keys) {
+                at.nk = eq_least(j->b.keys, end - at.k0);
+                bwd_block(j, &w, &at, at.k0 == start);
+            }
+            put_rows(j, j->dq, w.dq, at.b, at.q0, at.nq, s->NH, at.h);
+        }
+    put_rows(j, j->dk, w.dk, at.b, 0, s->T, s->NKV, at.kv);
+    put_rows(j, j->dv, w.dv, at.b, 0, s->T, s->NKV, at.kv);
+}
+
+static void attn_bwd(eq_backend *be, eq_mut dq, eq_mut dk, eq_mut dv, eq_view do_, eq_view q,
+                     eq_view k, eq_view v, eq_view o, eq_view lse, eq_attn_shape s) {
+    bwd_job j = {.c = eq_cpu_of(be), .dq = dq, .dk = dk, .dv = dv, .do_ = do_, .q = q, .k = k,
+                 .v = v, .o = o, .lse = lse, .s = s, .b = eq_attn_blocks(&s)};
+    bwd_scratch measure;
+    j.scratch = eq_cpu_scratch(be, bwd_bind(&measure, NULL, &j));
+    if (j.scratch.base) eq_par_for(s.B * s.NKV, bwd_item, &j);
+}
+
+void eq_cpu_attention_bwd(eq_ops *ops) { ops->attn_bwd = attn_bwd; }

@@ -1,0 +1,142 @@
+/* Elementwise operations, embedding rows and rotary positions, threaded over pieces.
+ * Invariant: a piece reads all of its inputs before it writes, so that an output may be one of the
+ * inputs where backend.h says so. */
+#include <string.h>
+
+#include "backend/cpu/cpu.h"
+#include "base/par.h"
+
+/* One job shape serves all: up to two outputs and three inputs, and a function for one chunk. */
+typedef struct job {
+    const eq_kernels *k;
+    eq_mut y, y2;
+    eq_view a, b, c;
+    float f;
+    int64_t rows, cols;
+    void (*chunk)(const struct job *j, int64_t at, int64_t n);
+} job;
+
+static void piece(void *ctx, int64_t item, int thread) {
+    (void)thread;
+    const job *j = ctx;
+    int64_t end = eq_least((item + 1) * EQ_PIECE, j->y.n);
+    for (int64_t at = item * EQ_PIECE; at < end; at += EQ_CHUNK)
+        j->chunk(j, at, eq_least(EQ_CHUNK, end - at));
+}
+
+static void run(job *j) { eq_par_for(eq_parts(j->y.n, EQ_PIECE), piece, j); }
+
+/* ---- fill, cast, add ------------------------------------------------------------------------- */
+
+static void fill_chunk(const job *j, int64_t at, int64_t n) {
+    float buf[EQ_CHUNK], *y = eq_chunk_at(j->y, at, buf);
+    for (int64_t i = 0; i < n; i++) y[i] = j->f;
+    eq_chunk_out(j->k, j->y, at, n, y);
+}
+static void fill(eq_backend *be, eq_mut y, float v) {
+    run(&(job){.k = eq_cpu_of(be)->k, .y = y, .f = v, .chunk = fill_chunk});
+}
+
+static void cast_chunk(const job *j, int64_t at, int64_t n) {
+    float buf[EQ_CHUNK];
+    eq_chunk_out(j->k, j->y, at, n, eq_chunk_in(j->k, j->a, at, n, eq_chunk_at(j->y, at, buf)));
+}
+static void copy_chunk(const job *j, int64_t at, int64_t n) {
+    int64_t size = eq_dtype_size(j->y.dt);
+    memcpy(eq_elem(j->y, at), (const char *)j->a.p + at * size, (size_t)(n * size));
+}
+static void cast(eq_backend *be, eq_mut y, eq_view x) {
+    if (y.p == x.p && y.dt == x.dt) return;
+    run(&(job){.k = eq_cpu_of(be)->k, .y = y, .a = x,
+               .chunk = y.dt == x.dt ? copy_chunk : cast_chunk});
+}
+
+static void add_chunk(const job *j, int64_t at, int64_t n) {
+    float ba[EQ_CHUNK], bb[EQ_CHUNK], by[EQ_CHUNK], *y = eq_chunk_at(j->y, at, by);
+    j->k->add(y, eq_chunk_in(j->k, j->a, at, n, ba), eq_chunk_in(j->k, j->b, at, n, bb), n);
+    eq_chunk_out(j->k, j->y, at, n, y);
+}
+static void add(eq_backend *be, eq_mut y, eq_view a, eq_view b) {
+    run(&(job){.k = eq_cpu_of(be)->k, .y = y, .a = a, .b = b, .chunk = add_chunk});
+}
+
+/* ---- SwiGLU ---------------------------------------------------------------------------------- */
+
+static void swiglu_fwd_chunk(const job *j, int64_t at, int64_t n) {
+    float bg[EQ_CHUNK], bu[EQ_CHUNK], bh[EQ_CHUNK], *h = eq_chunk_at(j->y, at, bh);
+    j->k->swiglu_fwd(h, eq_chunk_in(j->k, j->a, at, n, bg), eq_chunk_in(j->k, j->b, at, n, bu), n);
+    eq_chunk_out(j->k, j->y, at, n, h);
+}
+static void swiglu_fwd(eq_backend *be, eq_mut h, eq_view g, eq_view u) {
+    run(&(job){.k = eq_cpu_of(be)->k, .y = h, .a = g, .b = u, .chunk = swiglu_fwd_chunk});
+}
+
+static void swiglu_bwd_chunk(const job *j, int64_t at, int64_t n) {
+    float bh[EQ_CHUNK], bg[EQ_CHUNK], bu[EQ_CHUNK], bdg[EQ_CHUNK], bdu[EQ_CHUNK];
+    float *dg = eq_chunk_at(j->y, at, bdg), *du = eq_chunk_at(j->y2, at, bdu);
+    j->k->swiglu_bwd(dg, du, eq_chunk_in(j->k, j->c, at, n, bh), eq_chunk_in(j->k, j->a, at, n, bg),
+                     eq_chunk_in(j->k, j->b, at, n, bu), n);
+    eq_chunk_out(j->k, j->y, at, n, dg);
+    eq_chunk_out(j->k, j->y2, at, n, du);
+}
+static void swiglu_bwd(eq_backend *be, eq_mut dg, eq_mut du, eq_view dh, eq_view g, eq_view u) {
+    run(&(job){.k = eq_cpu_of(be)->k, .y = dg, .y2 = du, .a = g, .b = u, .c = dh,
+               .chunk = swiglu_bwd_chunk});
+}
+
+/* ---- rows: bias, embedding ------------------------------------------------------------------- */
+
+static void bias_rows(void *ctx, int64_t item, int thread) {
+    (void)thread;
+    const job *j = ctx;
+    float by[EQ_CHUNK], bb[EQ_CHUNK];
+    int64_t per = eq_rows_per_item(j->cols), end = eq_least((item + 1) * per, j->rows);
+    for (int64_t c = 0; c < j->cols; c += EQ_CHUNK) {
+        int64_t n = eq_least(EQ_CHUNK, j->cols - c);
+        const float *b = eq_chunk_in(j->k, j->b, c, n, bb);
+        for (int64_t r = item * per; r < end; r++) {
+            int64_t at = r * j->cols + c;
+            float *y = eq_chunk_at(j->y, at, by);
+            j->k->add(y, eq_chunk_in(j->k, eq_ro(j->y), at, n, by), b, n);
+            eq_chunk_out(j->k, j->y, at, n, y);
+        }
+    }
+}
+static void bias_add(eq_backend *be, eq_mut y, eq_view b, int64_t rows, int64_t cols) {
+    job j = {.k = eq_cpu_of(be)->k, .y = y, .b = b, .rows = rows, .cols = cols};
+    eq_par_for(eq_parts(rows, eq_rows_per_item(cols)), bias_rows, &j);
+}
+
+static void embed_rows(void *ctx, int64_t item, int thread) {
+    (void)thread;
+    const job *j = ctx;
+    const int32_t *id = j->b.p;
+    float buf[EQ_CHUNK];
+    int64_t D = j->cols, per = eq_rows_per_item(D), size = eq_dtype_size(j->y.dt);
+    for (int64_t r = item * per; r < eq_least((item + 1) * per, j->rows); r++) {
+        if (j->y.dt == j->a.dt) {
+            memcpy(eq_elem(j->y, r * D), (const char *)j->a.p + id[r] * D * size,
+                   (size_t)(D * size));
+            continue;
+        }
+        for (int64_t c = 0; c < D; c += EQ_CHUNK) {
+            int64_t n = eq_least(EQ_CHUNK, D - c);
+            float *y = eq_chunk_at(j->y, r * D + c, buf);
+            eq_chunk_out(j->k, j->y, r * D + c, n, eq_chunk_in(j->k, j->a, id[r] * D + c, n, y));
+        }
+    }
+}
+static void embed(eq_backend *be, eq_mut y, eq_view table, eq_view ids, int64_t rows, int64_t D) {
+    job j = {.k = eq_cpu_of(be)->k, .y = y, .a = table, .b = ids, .rows = rows, .cols = D};
+    eq_par_for(eq_parts(rows, eq_rows_per_item(D)), embed_rows, &j);
+}
+
+void eq_cpu_elementwise(eq_ops *ops) {
+    ops->fill = fill;
+    ops->cast = cast;
+    ops->add = add;
+    ops->bias_add = bias_add;
+    ops->embed = embed;
+    ops->swiglu_fwd = swiglu_fwd;
+    ops->swiglu_bwd = swiglu_bwd;
+}

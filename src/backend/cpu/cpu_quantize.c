@@ -1,0 +1,186 @@
+/* The number format (METHOD section 1): training forward and backward, start, packing, and packed
+ * weights back to numbers. Runs of a group inside a cached chunk go to the kernels.
+ * Invariant: weight i of row o belongs to group (o * I + i) / G, and a chunk never crosses a row. */
+#include "backend/cpu/cpu.h"
+#include "base/par.h"
+#include "quant/number.h"
+#include "quant/pack.h"
+
+typedef struct {
+    const eq_kernels *k;
+    eq_qshape q;
+    float *s, *z, *ds, *dz, *dw; /* s and z are written by fq_init and fq_pack only */
+    const float *w, *dw_hat;
+    eq_mut w_hat;
+    eq_view grad;
+    uint32_t *words;
+} quant_job;
+
+static eq_group group_used(const quant_job *j, int64_t g) {
+    return (eq_group){eq_s_used(j->s[g]), eq_z_used(j->z[g], j->q.bits), eq_q_max(j->q.bits)};
+}
+static eq_group group_stored(const quant_job *j, int64_t g) {
+    return (eq_group){j->s[g], j->z[g], eq_q_max(j->q.bits)};
+}
+/* Weights from `at` to the end of their group, at most n. */
+static int64_t run_of(const quant_job *j, int64_t at, int64_t n) {
+    return eq_least(j->q.G - at % j->q.G, n);
+}
+
+/* ---- whole groups: start and gradients ------------------------------------------------------- */
+
+static int64_t groups_per_item(const eq_qshape *q) { return q->G < EQ_PIECE ? EQ_PIECE / q->G : 1; }
+static int64_t groups_of(const eq_qshape *q) { return q->O * (q->I / q->G); }
+
+static void init_groups(void *ctx, int64_t item, int thread) {
+    (void)thread;
+    const quant_job *j = ctx;
+    int64_t per = groups_per_item(&j->q), end = eq_least((item + 1) * per, groups_of(&j->q));
+    for (int64_t g = item * per; g < end; g++) {
+        float lo, hi;
+        j->k->min_max(&lo, &hi, j->w + g * j->q.G, j->q.G);
+        eq_minmax_start(lo, hi, j->q.bits, j->s + g, j->z + g);
+    }
+}
+
+static void bwd_groups(void *ctx, int64_t item, int thread) {
+    (void)thread;
+    const quant_job *j = ctx;
+    int64_t per = groups_per_item(&j->q), end = eq_least((item + 1) * per, groups_of(&j->q));
+    for (int64_t g = item * per; g < end; g++) {
+        float ds, dz;
+        int64_t at = g * j->q.G;
+        j->k->fq_bwd(j->dw ? j->dw + at : NULL, &ds, &dz, j->dw_hat + at, j->w + at,
+                     group_used(j, g), j->q.G);
+        if (j->ds) j->ds[g] = ds;
+        if (j->dz) j->dz[g] = dz;
+    }
+}
+
+static void over_groups(quant_job *j, eq_par_fn fn) {
+    eq_par_for(eq_parts(groups_of(&j->q), groups_per_item(&j->q)), fn, j);
+}
+
+/* ---- rows in chunks -------------------------------------------------------------------------- */
+
+static void fwd_chunk(const quant_job *j, int64_t at, int64_t n) {
+    float buf[EQ_CHUNK], *y = eq_chunk_at(j->w_hat, at, buf);
+    for (int64_t i = 0, run; i < n; i += run) {
+        run = run_of(j, at + i, n - i);
+        j->k->fq_fwd(y + i, j->w + at + i, group_used(j, (at + i) / j->q.G), run);
+    }
+    eq_chunk_out(j->k, j->w_hat, at, n, y);
+}
+
+static void pack_chunk(const quant_job *j, int64_t at, int64_t n) {
+    uint8_t code[EQ_CHUNK];
+    for (int64_t i = 0, run; i < n; i += run) {
+        run = run_of(j, at + i, n - i);
+        j->k->fq_code(code + i, j->w + at + i, group_stored(j, (at + i) / j->q.G), run);
+    }
+    eq_pack_row(j->words + eq_pack_words(at, j->q.bits), code, n, j->q.bits);
+}
+
+static void dequant_chunk(const quant_job *j, int64_t at, int64_t n) {
+    float buf[EQ_CHUNK], *y = eq_chunk_at(j->w_hat, at, buf);
+    j->k->unpack(y, j->words + eq_pack_words(at, j->q.bits), j->q.bits, n);
+    for (int64_t i = 0, run; i < n; i += run) {
+        run = run_of(j, at + i, n - i);
+        j->k->dequant(y + i, y + i, group_stored(j, (at + i) / j->q.G), run);
+    }
+    eq_chunk_out(j->k, j->w_hat, at, n, y);
+}
+
+static void dequant_bwd_chunk(const quant_job *j, int64_t at, int64_t n) {
+    float code[EQ_CHUNK], buf[EQ_CHUNK];
+    const float *d = eq_chunk_in(j->k, j->grad, at, n, buf);
+    j->k->unpack(code, j->words + eq_pack_words(at, j->q.bits), j->q.bits, n);
+    for (int64_t i = 0, run; i < n; i += run) {
+        int64_t g = (at + i) / j->q.G;
+        float ds, dz;
+        run = run_of(j, at + i, n - i);
+        j->k->dequant_bwd(&ds, &dz, d + i, code + i, group_stored(j, g), run);
+        if (j->ds) j->ds[g] += ds;
+        if (j->dz) j->dz[g] += dz;
+    }
+}
+
+/* Packing reads s as it will be read back, so s goes to fp16 and z to an integer first. */
+static void round_row(const quant_job *j, int64_t row) {
+    int64_t per_row = j->q.I / j->q.G;
+    for (int64_t g = row * per_row; g < (row + 1) * per_row; g++) {
+        j->s[g] = eq_f16_to_f32(eq_f32_to_f16(eq_s_used(j->s[g])));
+        j->z[g] = eq_z_used(j->z[g], j->q.bits);
+    }
+}
+
+/* CHUNK is a multiple of 32, so a chunk of a packed row begins at a word. */
+#define EQ_ROWS_ITEM(name, before_row, chunk)                                                      \
+    static void name(void *ctx, int64_t item, int thread) {                                        \
+        (void)thread;                                                                              \
+        const quant_job *j = ctx;                                                                  \
+        int64_t I = j->q.I, per = eq_rows_per_item(I);                                             \
+        for (int64_t row = item * per; row < eq_least((item + 1) * per, j->q.O); row++) {          \
+            before_row;                                                                            \
+            for (int64_t c = 0; c < I; c += EQ_CHUNK)                                              \
+                chunk(j, row * I + c, eq_least(EQ_CHUNK, I - c));                                  \
+        }                                                                                          \
+    }
+EQ_ROWS_ITEM(fwd_rows, , fwd_chunk)
+EQ_ROWS_ITEM(pack_rows, round_row(j, row), pack_chunk)
+EQ_ROWS_ITEM(dequant_rows, , dequant_chunk)
+EQ_ROWS_ITEM(dequant_bwd_rows, , dequant_bwd_chunk)
+
+static void over_rows(quant_job *j, eq_par_fn fn) {
+    eq_par_for(eq_parts(j->q.O, eq_rows_per_item(j->q.I)), fn, j);
+}
+
+/* ---- the operations -------------------------------------------------------------------------- */
+
+static void fq_init(eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_qshape q) {
+    over_groups(&(quant_job){.k = eq_cpu_of(be)->k, .q = q, .s = s.p, .z = z.p, .w = w.p},
+                init_groups);
+}
+
+static void fq_fwd(eq_backend *be, eq_mut w_hat, eq_view w, eq_view s, eq_view z, eq_qshape q) {
+    over_rows(&(quant_job){.k = eq_cpu_of(be)->k, .q = q, .s = (float *)s.p, .z = (float *)z.p,
+                           .w = w.p, .w_hat = w_hat},
+              fwd_rows);
+}
+
+static void fq_bwd(eq_backend *be, eq_mut dw, eq_mut ds, eq_mut dz, eq_view dw_hat, eq_view w,
+                   eq_view s, eq_view z, eq_qshape q) {
+    over_groups(&(quant_job){.k = eq_cpu_of(be)->k, .q = q, .s = (float *)s.p, .z = (float *)z.p,
+                             .w = w.p, .dw_hat = dw_hat.p, .dw = dw.n ? dw.p : NULL,
+                             .ds = ds.n ? ds.p : NULL, .dz = dz.n ? dz.p : NULL},
+                bwd_groups);
+}
+
+static void fq_pack(eq_backend *be, eq_mut q, eq_mut s, eq_mut z, eq_view w, eq_qshape qs) {
+    over_rows(&(quant_job){.k = eq_cpu_of(be)->k, .q = qs, .s = s.p, .z = z.p, .w = w.p,
+                           .words = q.p},
+              pack_rows);
+}
+
+static void dequant(eq_backend *be, eq_mut w_hat, eq_view q, eq_view s, eq_view z, eq_qshape qs) {
+    over_rows(&(quant_job){.k = eq_cpu_of(be)->k, .q = qs, .s = (float *)s.p, .z = (float *)z.p,
+                           .w_hat = w_hat, .words = (uint32_t *)q.p},
+              dequant_rows);
+}
+
+static void dequant_bwd(eq_backend *be, eq_mut ds, eq_mut dz, eq_view dw_hat, eq_view q, eq_view s,
+                        eq_view z, eq_qshape qs) {
+    over_rows(&(quant_job){.k = eq_cpu_of(be)->k, .q = qs, .s = (float *)s.p, .z = (float *)z.p,
+                           .grad = dw_hat, .words = (uint32_t *)q.p, .ds = ds.n ? ds.p : NULL,
+                           .dz = dz.n ? dz.p : NULL},
+              dequant_bwd_rows);
+}
+
+void eq_cpu_quantize(eq_ops *ops) {
+    ops->fq_init = fq_init;
+    ops->fq_fwd = fq_fwd;
+    ops->fq_bwd = fq_bwd;
+    ops->fq_pack = fq_pack;
+    ops->dequant = dequant;
+    ops->dequant_bwd = dequant_bwd;
+}

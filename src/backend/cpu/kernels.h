@@ -1,0 +1,69 @@
+/* The inner loops, one table per instruction set. Each is written once, as plain C, in a
+ * kernels_*.inc.h file; kernels_base.c, kernels_avx2.c and kernels_avx512.c compile all of them
+ * with their own flags. Kernels are serial, work on fp32 (16-bit types are converted at the edge)
+ * and allow an output to be one of the inputs unless said otherwise. */
+#ifndef EQ_BACKEND_CPU_KERNELS_H
+#define EQ_BACKEND_CPU_KERNELS_H
+#include "backend/backend.h"
+
+typedef struct {
+    float s, z, top; /* s' and z' as used (quant/number.h), Q */
+} eq_group;
+
+/* clang-format off */
+#define EQ_KERNELS(K) \
+  /* conversions; y and x do not overlap */ \
+  K(void, f32_from_bf16, (float *y, const uint16_t *x, int64_t n)) \
+  K(void, f32_from_f16,  (float *y, const uint16_t *x, int64_t n)) \
+  K(void, bf16_from_f32, (uint16_t *y, const float *x, int64_t n)) \
+  /* y[c * ldy + r] = x[r * ldx + c]; no overlap */ \
+  K(void, transpose16, (uint16_t *y, int64_t ldy, const uint16_t *x, int64_t ldx, int64_t rows, int64_t cols)) \
+  K(void, transpose32, (uint32_t *y, int64_t ldy, const uint32_t *x, int64_t ldx, int64_t rows, int64_t cols)) \
+  /* elementwise */ \
+  K(void, add,        (float *y, const float *a, const float *b, int64_t n)) \
+  K(void, scale,      (float *y, const float *x, float f, int64_t n)) \
+  K(void, swiglu_fwd, (float *h, const float *g, const float *u, int64_t n)) \
+  K(void, swiglu_bwd, (float *dg, float *du, const float *dh, const float *g, const float *u, int64_t n)) \
+  /* in place: a, b = a cos - b sin, b cos + a sin */ \
+  K(void, rope,       (float *a, float *b, const float *cos, const float *sin, float sign, int64_t n)) \
+  /* reductions */ \
+  K(double, sum,      (const float *x, int64_t n)) \
+  K(double, sumsq,    (const float *x, int64_t n)) \
+  K(float, dot,       (const float *a, const float *b, int64_t n)) \
+  K(float, max,       (const float *x, int64_t n)) \
+  /* sum of (y - t)^2, dy (NULL: not wanted) = (y - t) * f */ \
+  K(double, mse,      (float *dy, const float *y, const float *t, float f, int64_t n)) \
+  /* sum of exp(x[i] - top) */ \
+  K(float, exp_sum,   (const float *x, float top, int64_t n)) \
+  /* y[i] = exp(x[i] - top) * f */ \
+  K(void, exp_scale,  (float *y, const float *x, float top, float f, int64_t n)) \
+  /* RMSNorm rows: y = x * r * w; dot of dy w x; dx = r w dy - back x (+ dx); dw += dy x r */ \
+  K(void, norm_fwd,   (float *y, const float *x, const float *w, float r, int64_t n)) \
+  K(float, norm_dot,  (const float *dy, const float *w, const float *x, int64_t n)) \
+  K(void, norm_dx,    (float *dx, const float *dy, const float *x, const float *w, float r, float back, int acc, int64_t n)) \
+  K(void, norm_dw,    (float *dw, const float *dy, const float *x, float r, int64_t n)) \
+  /* attention: y[i] = exp(x[i] * f - top), returns the sum */ \
+  K(float, softmax,   (float *y, const float *x, float f, float top, int64_t n)) \
+  /* p[i] = exp(s[i] * f - lse[i]); ds[i] = p[i] * (dp[i] - delta[i]) * f, written over dp */ \
+  K(void, attn_grad,  (float *p, float *dp, const float *s, const float *lse, const float *delta, float f, int64_t n)) \
+  /* the number format: one group, or a part of one */ \
+  K(void, min_max,    (float *lo, float *hi, const float *w, int64_t n)) \
+  K(void, fq_fwd,     (float *w_hat, const float *w, eq_group g, int64_t n)) \
+  K(void, fq_bwd,     (float *dw, float *ds, float *dz, const float *dw_hat, const float *w, eq_group g, int64_t n)) \
+  K(void, fq_code,    (uint8_t *q, const float *w, eq_group g, int64_t n)) \
+  /* codes as fp32; n % 32 == 0, words at a multiple of 32 values */ \
+  K(void, unpack,     (float *q, const uint32_t *words, int bits, int64_t n)) \
+  K(void, dequant,    (float *w_hat, const float *q, eq_group g, int64_t n)) \
+  K(void, dequant_bwd, (float *ds, float *dz, const float *dw_hat, const float *q, eq_group g, int64_t n)) \
+  K(void, adamw,      (float *p, float *m, float *v, const float *g, const eq_adamw *a, int64_t n))
+/* clang-format on */
+
+typedef struct {
+    const char *name;
+#define EQ_KERNEL_FIELD(type, name, params) type(*name) params;
+    EQ_KERNELS(EQ_KERNEL_FIELD)
+#undef EQ_KERNEL_FIELD
+} eq_kernels;
+
+extern const eq_kernels eq_kernels_base, eq_kernels_avx2, eq_kernels_avx512;
+#endif

@@ -1,0 +1,95 @@
+/* Kernels: element i of the output from element i of the inputs. */
+#ifndef EQ_BACKEND_CPU_KERNELS_ELEMENTWISE_INC_H
+#define EQ_BACKEND_CPU_KERNELS_ELEMENTWISE_INC_H
+#include <math.h>
+
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/kernels_math.inc.h"
+
+static inline void k_add(float *y, const float *a, const float *b, int64_t n) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i] = a[i] + b[i];
+}
+
+static inline void k_scale(float *y, const float *x, float f, int64_t n) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i] = x[i] * f;
+}
+
+static inline void k_swiglu_fwd(float *h, const float *g, const float *u, int64_t n) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) h[i] = g[i] * vec_sigmoid(g[i]) * u[i];
+}
+
+static inline void k_swiglu_bwd(float *dg, float *du, const float *dh, const float *g,
+                                const float *u, int64_t n) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        float d = dh[i], gi = g[i], ui = u[i], p = vec_sigmoid(gi);
+        dg[i] = d * ui * p * (1.0f + gi * (1.0f - p));
+        du[i] = d * gi * p;
+    }
+}
+
+static inline void k_rope(float *a, float *b, const float *cos, const float *sin, float sign,
+                          int64_t n) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        float x = a[i], y = b[i], s = sign * sin[i];
+        a[i] = x * cos[i] - y * s;
+        b[i] = y * cos[i] + x * s;
+    }
+}
+
+static inline void k_exp_scale(float *y, const float *x, float top, float f, int64_t n) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i] = vec_expf(x[i] - top) * f;
+}
+
+static inline void k_attn_grad(float *p, float *dp, const float *s, const float *lse,
+                               const float *delta, float f, int64_t n) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        float e = vec_expf(s[i] * f - lse[i]);
+        dp[i] = e * (dp[i] - delta[i]) * f;
+        p[i] = e;
+    }
+}
+
+static inline void k_norm_fwd(float *y, const float *x, const float *w, float r, int64_t n) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i] = x[i] * r * w[i];
+}
+
+static inline void k_norm_dx(float *dx, const float *dy, const float *x, const float *w, float r,
+                             float back, int acc, int64_t n) {
+    if (acc) {
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) dx[i] += r * w[i] * dy[i] - back * x[i];
+    } else {
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) dx[i] = r * w[i] * dy[i] - back * x[i];
+    }
+}
+
+static inline void k_norm_dw(float *dw, const float *dy, const float *x, float r, int64_t n) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) dw[i] += dy[i] * x[i] * r;
+}
+
+static inline void k_adamw(float *p, float *m, float *v, const float *g, const eq_adamw *a,
+                           int64_t n) {
+    const float b1 = a->beta1, b2 = a->beta2, c1 = 1.0f - b1, c2 = 1.0f - b2;
+    const float keep = 1.0f - a->lr * a->weight_decay, step = a->lr / a->bias1;
+    const float root = sqrtf(a->bias2), eps = a->eps, f = a->grad_scale;
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        float gi = g[i] * f;
+        float mi = b1 * m[i] + c1 * gi, vi = b2 * v[i] + c2 * gi * gi;
+        /* step m / (sqrt(v) / root + eps), with one division */
+        p[i] = p[i] * keep - step * root * mi / (sqrtf(vi) + eps * root);
+        m[i] = mi;
+        v[i] = vi;
+    }
+}
+#endif

@@ -1,0 +1,92 @@
+/* Kernels: sums, dot products and maxima. The lanes of a vector sum are added in an order fixed by
+ * the compiled code, so that a result depends on shape and instruction set alone. */
+#ifndef EQ_BACKEND_CPU_KERNELS_REDUCE_INC_H
+#define EQ_BACKEND_CPU_KERNELS_REDUCE_INC_H
+#include <math.h>
+
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/kernels_math.inc.h"
+
+static inline double k_sum(const float *x, int64_t n) {
+    double s = 0.0;
+#pragma omp simd reduction(+ : s)
+    for (int64_t i = 0; i < n; i++) s += (double)x[i];
+    return s;
+}
+
+static inline double k_sumsq(const float *x, int64_t n) {
+    double s = 0.0;
+#pragma omp simd reduction(+ : s)
+    for (int64_t i = 0; i < n; i++) s += (double)x[i] * (double)x[i];
+    return s;
+}
+
+static inline float k_dot(const float *a, const float *b, int64_t n) {
+    float s = 0.0f;
+#pragma omp simd reduction(+ : s)
+    for (int64_t i = 0; i < n; i++) s += a[i] * b[i];
+    return s;
+}
+
+static inline float k_norm_dot(const float *dy, const float *w, const float *x, int64_t n) {
+    float s = 0.0f;
+#pragma omp simd reduction(+ : s)
+    for (int64_t i = 0; i < n; i++) s += dy[i] * w[i] * x[i];
+    return s;
+}
+
+static inline float k_max(const float *x, int64_t n) {
+    float top = -INFINITY;
+#pragma omp simd reduction(max : top)
+    for (int64_t i = 0; i < n; i++) top = x[i] > top ? x[i] : top;
+    return top;
+}
+
+static inline double k_mse(float *dy, const float *y, const float *t, float f, int64_t n) {
+    double s = 0.0;
+    if (dy) {
+#pragma omp simd reduction(+ : s)
+        for (int64_t i = 0; i < n; i++) {
+            float e = y[i] - t[i];
+            dy[i] = e * f;
+            s += (double)e * (double)e;
+        }
+    } else {
+#pragma omp simd reduction(+ : s)
+        for (int64_t i = 0; i < n; i++) {
+            float e = y[i] - t[i];
+            s += (double)e * (double)e;
+        }
+    }
+    return s;
+}
+
+static inline float k_exp_sum(const float *x, float top, int64_t n) {
+    float s = 0.0f;
+#pragma omp simd reduction(+ : s)
+    for (int64_t i = 0; i < n; i++) s += vec_expf(x[i] - top);
+    return s;
+}
+
+static inline float k_softmax(float *y, const float *x, float f, float top, int64_t n) {
+    float s = 0.0f;
+#pragma omp simd reduction(+ : s)
+    for (int64_t i = 0; i < n; i++) {
+        float e = vec_expf(x[i] * f - top);
+        y[i] = e;
+        s += e;
+    }
+    return s;
+}
+
+static inline void k_min_max(float *lo, float *hi, const float *w, int64_t n) {
+    float a = w[0], b = w[0];
+#pragma omp simd reduction(min : a) reduction(max : b)
+    for (int64_t i = 0; i < n; i++) {
+        a = w[i] < a ? w[i] : a;
+        b = w[i] > b ? w[i] : b;
+    }
+    *lo = a;
+    *hi = b;
+}
+#endif
