@@ -42,12 +42,12 @@ static void rmsnorm_fwd(eq_backend *be, eq_mut y, eq_mut rstd, eq_view x, eq_vie
 
 static void bwd_row(const norm_job *j, int64_t row, float *buf, float *dw) {
     int64_t D = j->D, at = row * D;
-    float r = ((const float *)j->r.p)[row];
+    const double r = (double)((const float *)j->r.p)[row];
     const float *w = j->w.p, *dy = eq_chunk_in(j->k, j->dy, at, D, buf);
     const float *x = eq_chunk_in(j->k, j->x, at, D, buf + D);
-    if (dw) j->k->norm_dw(dw, dy, x, r, D);
+    if (dw) j->k->norm_dw(dw, dy, x, (float)r, D);
     if (!j->dx.n) return;
-    float back = r * r * r / (float)D * j->k->norm_dot(dy, w, x, D);
+    double back = r * r * r / (double)D * j->k->norm_dot(dy, w, x, D);
     float *dx = eq_chunk_at(j->dx, at, buf + 2 * D);
     j->k->norm_dx(dx, dy, x, w, r, back, j->acc, D);
     eq_chunk_out(j->k, j->dx, at, D, dx);

@@ -17,6 +17,7 @@ typedef struct {
     int64_t M, N, K, ldc, lda, ldb;
     int32_t in, out, b_t, acc;
 } shape_key;
+_Static_assert(sizeof(shape_key) == 64, "compared as bytes: no padding");
 
 typedef struct {
     shape_key key;
@@ -215,10 +216,8 @@ static worker *worker_of(eq_gemm *g, int thread) {
 /* ---- running --------------------------------------------------------------------------------- */
 
 static void run(eq_gemm *g, worker *w, const eq_product *p) {
-    shape_key key;
-    memset(&key, 0, sizeof key);
-    key = (shape_key){p->M, p->N, p->K, p->ldc, p->lda, p->ldb, (int32_t)p->in, (int32_t)p->out,
-                      p->b_t, p->acc};
+    shape_key key = {p->M, p->N, p->K, p->ldc, p->lda, p->ldb, (int32_t)p->in, (int32_t)p->out,
+                     p->b_t, p->acc};
     entry *e = entry_of(g, w, &key);
     if (!e || !grow(g, &w->pad, &w->pad_bytes, e->pad_bytes)) return;
     e->used = ++w->clock;
@@ -240,26 +239,39 @@ static void widen(const eq_kernels *k, float *to, const uint16_t *from, int64_t 
     for (int64_t r = 0; r < rows; r++) k->f32_from_bf16(to + r * cols, from + r * ld, cols);
 }
 
-/* bf16 operands as fp32 copies, a piece of K at a time in rising order, summed in fp32. */
+/* a's columns and b's rows from k0 on, n of them, as fp32: copies in `to` where they are bf16. */
+static void widen_piece(const eq_kernels *k, eq_product *piece, float *to, const eq_product *p,
+                        int64_t k0, int64_t n) {
+    int64_t size = eq_dtype_size(p->in), b0 = p->b_t ? k0 : k0 * p->ldb;
+    int64_t b_rows = p->b_t ? p->N : n, b_cols = p->b_t ? n : p->N;
+    piece->a = (const char *)p->a + k0 * size;
+    piece->b = (const char *)p->b + b0 * size;
+    piece->K = n;
+    if (p->in == EQ_F32) return;
+    widen(k, to, piece->a, p->lda, p->M, n);
+    widen(k, to + p->M * n, piece->b, p->ldb, b_rows, b_cols);
+    piece->a = to, piece->lda = n;
+    piece->b = to + p->M * n, piece->ldb = b_cols;
+}
+
+/* In fp32, where oneDNN cannot take the types as they are: a bf16 result is rounded once, at the
+ * end; bf16 operands are widened a piece of K at a time, in rising order. */
 static void run_widened(eq_gemm *g, worker *w, const eq_product *p) {
-    int64_t step = p->K < WIDEN_K ? p->K : WIDEN_K, sum = p->out == EQ_F32 ? 0 : p->M * p->N;
-    if (!grow(g, &w->wide, &w->wide_bytes, 4 * (step * (p->M + p->N) + sum))) return;
-    float *a = (float *)(void *)w->wide, *b = a + step * p->M, *c = sum ? b + step * p->N : p->c;
-    int64_t ldc = sum ? p->N : p->ldc;
+    int64_t step = p->in == EQ_BF16 ? WIDEN_K : p->K, sum = p->out == EQ_BF16 ? p->M * p->N : 0;
+    if (step > p->K) step = p->K;
+    int64_t copies = p->in == EQ_BF16 ? step * (p->M + p->N) : 0;
+    if (!grow(g, &w->wide, &w->wide_bytes, 4 * (copies + sum))) return;
+    float *wide = (float *)(void *)w->wide, *c = wide + copies;
+    eq_product piece = *p;
+    piece.in = piece.out = EQ_F32;
+    if (sum) piece.c = c, piece.ldc = p->N;
     for (int64_t k0 = 0; k0 < p->K; k0 += step) {
-        int64_t n = p->K - k0 < step ? p->K - k0 : step;
-        widen(g->k, a, (const uint16_t *)p->a + k0, p->lda, p->M, n);
-        if (p->b_t)
-            widen(g->k, b, (const uint16_t *)p->b + k0, p->ldb, p->N, n);
-        else
-            widen(g->k, b, (const uint16_t *)p->b + k0 * p->ldb, p->ldb, n, p->N);
-        eq_product part = {.c = c, .a = a, .b = b, .M = p->M, .N = p->N, .K = n, .ldc = ldc,
-                           .lda = n, .ldb = p->b_t ? n : p->N, .in = EQ_F32, .out = EQ_F32,
-                           .b_t = p->b_t, .acc = k0 > 0 || p->acc};
-        run(g, w, &part);
+        widen_piece(g->k, &piece, wide, p, k0, p->K - k0 < step ? p->K - k0 : step);
+        piece.acc = k0 > 0 || p->acc;
+        run(g, w, &piece);
     }
     for (int64_t r = 0; r < p->M && sum; r++)
-        g->k->bf16_from_f32((uint16_t *)p->c + r * p->ldc, c + r * ldc, p->N);
+        g->k->bf16_from_f32((uint16_t *)p->c + r * p->ldc, c + r * p->N, p->N);
 }
 
 void eq_gemm_run(eq_gemm *g, int thread, const eq_product *p) {
@@ -272,7 +284,7 @@ void eq_gemm_run(eq_gemm *g, int thread, const eq_product *p) {
     }
     worker *w = worker_of(g, thread);
     if (!w) return;
-    if (p->in == EQ_BF16 && !g->native_bf16)
+    if (p->in == EQ_BF16 ? !g->native_bf16 : p->out == EQ_BF16)
         run_widened(g, w, p);
     else
         run(g, w, p);

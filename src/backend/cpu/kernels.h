@@ -39,8 +39,8 @@ typedef struct {
   K(void, exp_scale,  (float *y, const float *x, float top, float f, int64_t n)) \
   /* RMSNorm rows: y = x * r * w; dot of dy w x; dx = r w dy - back x (+ dx); dw += dy x r */ \
   K(void, norm_fwd,   (float *y, const float *x, const float *w, float r, int64_t n)) \
-  K(float, norm_dot,  (const float *dy, const float *w, const float *x, int64_t n)) \
-  K(void, norm_dx,    (float *dx, const float *dy, const float *x, const float *w, float r, float back, int acc, int64_t n)) \
+  K(double, norm_dot,  (const float *dy, const float *w, const float *x, int64_t n)) \
+  K(void, norm_dx,    (float *dx, const float *dy, const float *x, const float *w, double r, double back, int acc, int64_t n)) \
   K(void, norm_dw,    (float *dw, const float *dy, const float *x, float r, int64_t n)) \
   /* attention: y[i] = exp(x[i] * f - top), returns the sum */ \
   K(float, softmax,   (float *y, const float *x, float f, float top, int64_t n)) \

@@ -61,14 +61,16 @@ static inline void k_norm_fwd(float *y, const float *x, const float *w, float r,
     for (int64_t i = 0; i < n; i++) y[i] = x[i] * r * w[i];
 }
 
-static inline void k_norm_dx(float *dx, const float *dy, const float *x, const float *w, float r,
-                             float back, int acc, int64_t n) {
+/* In double: the two terms nearly cancel where a row is short or dy is along x. */
+static inline void k_norm_dx(float *dx, const float *dy, const float *x, const float *w, double r,
+                             double back, int acc, int64_t n) {
     if (acc) {
 #pragma omp simd
-        for (int64_t i = 0; i < n; i++) dx[i] += r * w[i] * dy[i] - back * x[i];
+        for (int64_t i = 0; i < n; i++)
+            dx[i] = (float)((double)dx[i] + (r * w[i] * dy[i] - back * x[i]));
     } else {
 #pragma omp simd
-        for (int64_t i = 0; i < n; i++) dx[i] = r * w[i] * dy[i] - back * x[i];
+        for (int64_t i = 0; i < n; i++) dx[i] = (float)(r * w[i] * dy[i] - back * x[i]);
     }
 }
 

@@ -28,10 +28,10 @@ static inline float k_dot(const float *a, const float *b, int64_t n) {
     return s;
 }
 
-static inline float k_norm_dot(const float *dy, const float *w, const float *x, int64_t n) {
-    float s = 0.0f;
+static inline double k_norm_dot(const float *dy, const float *w, const float *x, int64_t n) {
+    double s = 0.0;
 #pragma omp simd reduction(+ : s)
-    for (int64_t i = 0; i < n; i++) s += dy[i] * w[i] * x[i];
+    for (int64_t i = 0; i < n; i++) s += (double)dy[i] * w[i] * x[i];
     return s;
 }
 
