@@ -80,9 +80,14 @@ eq_scratch eq_cpu_scratch(eq_backend *be, int64_t bytes) {
 
 const float *eq_chunk_in(const eq_kernels *k, eq_view v, int64_t at, int64_t n, float *buf) {
     switch (v.dt) {
-    case EQ_F32: return (const float *)v.p + at;
-    case EQ_BF16: k->f32_from_bf16(buf, (const uint16_t *)v.p + at, n); break;
-    case EQ_F16: k->f32_from_f16(buf, (const uint16_t *)v.p + at, n); break;
+    case EQ_F32:
+        return (const float *)v.p + at;
+    case EQ_BF16:
+        k->f32_from_bf16(buf, (const uint16_t *)v.p + at, n);
+        break;
+    case EQ_F16:
+        k->f32_from_f16(buf, (const uint16_t *)v.p + at, n);
+        break;
     default:
         for (int64_t i = 0; i < n; i++) buf[i] = eq_load(v.p, v.dt, at + i);
     }

@@ -32,11 +32,11 @@ enum { EQ_CHUNK = 1024, EQ_PIECE = 32 * EQ_CHUNK };
 static inline int64_t eq_least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t eq_parts(int64_t n, int64_t part) { return (n + part - 1) / part; }
 /* Rows of an item when a row has `cols` elements. */
-static inline int64_t eq_rows_per_item(int64_t cols) { return cols < EQ_PIECE ? EQ_PIECE / (cols ? cols : 1) : 1; }
-
-static inline void *eq_elem(eq_mut m, int64_t at) {
-    return (char *)m.p + at * eq_dtype_size(m.dt);
+static inline int64_t eq_rows_per_item(int64_t cols) {
+    return cols < EQ_PIECE ? EQ_PIECE / (cols ? cols : 1) : 1;
 }
+
+static inline void *eq_elem(eq_mut m, int64_t at) { return (char *)m.p + at * eq_dtype_size(m.dt); }
 /* Elements [at, at + n) as fp32: the array itself, or a copy in buf. */
 const float *eq_chunk_in(const eq_kernels *k, eq_view v, int64_t at, int64_t n, float *buf);
 /* Where to compute elements [at, ...): the array itself if it is fp32, else buf. */

@@ -85,15 +85,32 @@ static void fwd_item(void *ctx, int64_t item, int thread) {
     fwd_bind(&w, eq_scratch_of(j->scratch, thread), j);
     for (int64_t k0 = start; k0 < end; k0 += j->b.keys) {
         int64_t nk = eq_least(j->b.keys, end - k0);
-        eq_product qk = {.c = w.s, .a = eq_attn_at(j->q, s, b, q0, s->NH, h),
-                         .b = eq_attn_at(j->k, s, b, k0, s->NKV, kv), .M = nq, .N = nk, .K = HD,
-                         .ldc = nk, .lda = s->NH * HD, .ldb = s->NKV * HD, .in = j->q.dt,
-                         .out = EQ_F32, .b_t = true};
+        eq_product qk = {.c = w.s,
+                         .a = eq_attn_at(j->q, s, b, q0, s->NH, h),
+                         .b = eq_attn_at(j->k, s, b, k0, s->NKV, kv),
+                         .M = nq,
+                         .N = nk,
+                         .K = HD,
+                         .ldc = nk,
+                         .lda = s->NH * HD,
+                         .ldb = s->NKV * HD,
+                         .in = j->q.dt,
+                         .out = EQ_F32,
+                         .b_t = true};
         eq_gemm_run(j->c->gemm, thread, &qk);
         for (int64_t r = 0; r < nq; r++) softmax_row(j, &w, q0 + r, r, k0, nk, k0 == start);
-        eq_product pv = {.c = w.acc, .a = w.p, .b = eq_attn_at(j->v, s, b, k0, s->NKV, kv),
-                         .M = nq, .N = HD, .K = nk, .ldc = HD, .lda = nk, .ldb = s->NKV * HD,
-                         .in = j->v.dt, .out = EQ_F32, .acc = k0 != start};
+        eq_product pv = {.c = w.acc,
+                         .a = w.p,
+                         .b = eq_attn_at(j->v, s, b, k0, s->NKV, kv),
+                         .M = nq,
+                         .N = HD,
+                         .K = nk,
+                         .ldc = HD,
+                         .lda = nk,
+                         .ldb = s->NKV * HD,
+                         .in = j->v.dt,
+                         .out = EQ_F32,
+                         .acc = k0 != start};
         eq_gemm_run(j->c->gemm, thread, &pv);
     }
     fwd_finish(j, &w, b, h, q0, nq);
@@ -101,7 +118,13 @@ static void fwd_item(void *ctx, int64_t item, int thread) {
 
 static void attn_fwd(eq_backend *be, eq_mut o, eq_mut lse, eq_view q, eq_view k, eq_view v,
                      eq_attn_shape s) {
-    attn_job j = {.c = eq_cpu_of(be), .o = o, .lse = lse, .q = q, .k = k, .v = v, .s = s,
+    attn_job j = {.c = eq_cpu_of(be),
+                  .o = o,
+                  .lse = lse,
+                  .q = q,
+                  .k = k,
+                  .v = v,
+                  .s = s,
                   .b = eq_attn_blocks(&s)};
     fwd_scratch measure;
     j.scratch = eq_cpu_scratch(be, fwd_bind(&measure, NULL, &j));

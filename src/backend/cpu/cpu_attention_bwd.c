@@ -1,9 +1,9 @@
 /* Causal grouped-query attention, backward. The weights are made again, block by block, from the
  * kept log-sum-exp. Scores are held transposed, keys by queries: then four of the five products
  * read their operands as they lie, and what belongs to a query runs along the vector.
- *     P^T = exp(f K Q^T - lse)    dV += P^T dO    dS^T = P^T (V dO^T - delta) f    delta = rowsum(dO O)
- *     dK += dS^T Q                dQ += dS K
- * Invariant: one item owns a key head with all of its query heads, so every sum has one order. */
+ *     P^T = exp(f K Q^T - lse)    dV += P^T dO    dS^T = P^T (V dO^T - delta) f    delta =
+ * rowsum(dO O) dK += dS^T Q                dQ += dS K Invariant: one item owns a key head with all
+ * of its query heads, so every sum has one order. */
 #include <string.h>
 
 #include "backend/cpu/attention.h"
@@ -20,16 +20,17 @@ typedef struct {
 
 /* A thread's scratch. In fp32 p and ds_t are s_t and dp_t themselves. */
 typedef struct {
-    float *dk, *dv;       /* [T, HD] of the key head */
-    float *s_t, *dp_t;    /* [keys, queries] */
-    void *p_t, *ds_t;     /* [keys, queries] in the type of q */
-    void *ds;             /* [queries, keys] in the type of q */
-    float *dq;            /* [queries, HD] */
-    float *delta;         /* [queries] */
-    float *row, *row2;    /* [HD] */
+    float *dk, *dv;    /* [T, HD] of the key head */
+    float *s_t, *dp_t; /* [keys, queries] */
+    void *p_t, *ds_t;  /* [keys, queries] in the type of q */
+    void *ds;          /* [queries, keys] in the type of q */
+    float *dq;         /* [queries, HD] */
+    float *delta;      /* [queries] */
+    float *row, *row2; /* [HD] */
 } bwd_scratch;
 
-/* Where the loops are: key head kv and query head h of sequence b, queries from q0, keys from k0. */
+/* Where the loops are: key head kv and query head h of sequence b, queries from q0, keys from k0.
+ */
 typedef struct {
     int64_t b, kv, h, q0, nq, k0, nk;
     int thread;
@@ -93,22 +94,49 @@ static void bwd_block(const bwd_job *j, const bwd_scratch *w, const place *at, b
     const void *v = eq_attn_at(j->v, s, at->b, at->k0, s->NKV, at->kv);
     int64_t HD = s->HD, ldq = s->NH * HD, ldk = s->NKV * HD;
     /* [nk, nq] from rows of keys and rows of queries */
-    eq_product pair = {.c = w->s_t, .a = k, .b = q, .M = at->nk, .N = at->nq, .K = HD,
-                       .ldc = at->nq, .lda = ldk, .ldb = ldq, .in = j->q.dt, .out = EQ_F32,
+    eq_product pair = {.c = w->s_t,
+                       .a = k,
+                       .b = q,
+                       .M = at->nk,
+                       .N = at->nq,
+                       .K = HD,
+                       .ldc = at->nq,
+                       .lda = ldk,
+                       .ldb = ldq,
+                       .in = j->q.dt,
+                       .out = EQ_F32,
                        .b_t = true};
     eq_gemm_run(j->c->gemm, at->thread, &pair);
     pair.c = w->dp_t, pair.a = v, pair.b = d;
     eq_gemm_run(j->c->gemm, at->thread, &pair);
     block_grad(j, w, at);
     /* [nk, HD] from weights and rows of queries */
-    eq_product keys = {.c = w->dv + at->k0 * HD, .a = w->p_t, .b = d, .M = at->nk, .N = HD,
-                       .K = at->nq, .ldc = HD, .lda = at->nq, .ldb = ldq, .in = j->q.dt,
-                       .out = EQ_F32, .acc = true};
+    eq_product keys = {.c = w->dv + at->k0 * HD,
+                       .a = w->p_t,
+                       .b = d,
+                       .M = at->nk,
+                       .N = HD,
+                       .K = at->nq,
+                       .ldc = HD,
+                       .lda = at->nq,
+                       .ldb = ldq,
+                       .in = j->q.dt,
+                       .out = EQ_F32,
+                       .acc = true};
     eq_gemm_run(j->c->gemm, at->thread, &keys);
     keys.c = w->dk + at->k0 * HD, keys.a = w->ds_t, keys.b = q;
     eq_gemm_run(j->c->gemm, at->thread, &keys);
-    eq_product queries = {.c = w->dq, .a = w->ds, .b = k, .M = at->nq, .N = HD, .K = at->nk,
-                          .ldc = HD, .lda = at->nk, .ldb = ldk, .in = j->q.dt, .out = EQ_F32,
+    eq_product queries = {.c = w->dq,
+                          .a = w->ds,
+                          .b = k,
+                          .M = at->nq,
+                          .N = HD,
+                          .K = at->nk,
+                          .ldc = HD,
+                          .lda = at->nk,
+                          .ldb = ldk,
+                          .in = j->q.dt,
+                          .out = EQ_F32,
                           .acc = !first};
     eq_gemm_run(j->c->gemm, at->thread, &queries);
 }
@@ -147,8 +175,18 @@ static void bwd_item(void *ctx, int64_t item, int thread) {
 
 static void attn_bwd(eq_backend *be, eq_mut dq, eq_mut dk, eq_mut dv, eq_view do_, eq_view q,
                      eq_view k, eq_view v, eq_view o, eq_view lse, eq_attn_shape s) {
-    bwd_job j = {.c = eq_cpu_of(be), .dq = dq, .dk = dk, .dv = dv, .do_ = do_, .q = q, .k = k,
-                 .v = v, .o = o, .lse = lse, .s = s, .b = eq_attn_blocks(&s)};
+    bwd_job j = {.c = eq_cpu_of(be),
+                 .dq = dq,
+                 .dk = dk,
+                 .dv = dv,
+                 .do_ = do_,
+                 .q = q,
+                 .k = k,
+                 .v = v,
+                 .o = o,
+                 .lse = lse,
+                 .s = s,
+                 .b = eq_attn_blocks(&s)};
     bwd_scratch measure;
     j.scratch = eq_cpu_scratch(be, bwd_bind(&measure, NULL, &j));
     if (j.scratch.base) eq_par_for(s.B * s.NKV, bwd_item, &j);

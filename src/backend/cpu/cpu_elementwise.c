@@ -47,8 +47,8 @@ static void copy_chunk(const job *j, int64_t at, int64_t n) {
 }
 static void cast(eq_backend *be, eq_mut y, eq_view x) {
     if (y.p == x.p && y.dt == x.dt) return;
-    run(&(job){.k = eq_cpu_of(be)->k, .y = y, .a = x,
-               .chunk = y.dt == x.dt ? copy_chunk : cast_chunk});
+    run(&(job){
+        .k = eq_cpu_of(be)->k, .y = y, .a = x, .chunk = y.dt == x.dt ? copy_chunk : cast_chunk});
 }
 
 static void add_chunk(const job *j, int64_t at, int64_t n) {
@@ -80,7 +80,12 @@ static void swiglu_bwd_chunk(const job *j, int64_t at, int64_t n) {
     eq_chunk_out(j->k, j->y2, at, n, du);
 }
 static void swiglu_bwd(eq_backend *be, eq_mut dg, eq_mut du, eq_view dh, eq_view g, eq_view u) {
-    run(&(job){.k = eq_cpu_of(be)->k, .y = dg, .y2 = du, .a = g, .b = u, .c = dh,
+    run(&(job){.k = eq_cpu_of(be)->k,
+               .y = dg,
+               .y2 = du,
+               .a = g,
+               .b = u,
+               .c = dh,
                .chunk = swiglu_bwd_chunk});
 }
 

@@ -50,8 +50,9 @@ static double run_sum(eq_backend *be, sum_job *j) {
 }
 
 static void mse(eq_backend *be, eq_mut loss, eq_mut dy, eq_view y, eq_view t) {
-    double n = (double)y.n, s = run_sum(be, &(sum_job){.kind = MSE, .dy = dy, .y = y, .t = t,
-                                                       .f = (float)(2.0 / n)});
+    double n = (double)y.n,
+           s = run_sum(be,
+                       &(sum_job){.kind = MSE, .dy = dy, .y = y, .t = t, .f = (float)(2.0 / n)});
     eq_store(loss.p, loss.dt, 0, (float)(s / n));
 }
 static void sumsq(eq_backend *be, eq_mut acc, eq_view x) {
@@ -109,8 +110,14 @@ static void ce_row(void *ctx, int64_t row, int thread) {
 
 static void cross_entropy(eq_backend *be, eq_mut loss, eq_mut dlogits, eq_view logits,
                           eq_view targets, int64_t rows, int64_t V, float scale) {
-    ce_job j = {.k = eq_cpu_of(be)->k, .loss = loss.p, .dlogits = dlogits, .logits = logits.p,
-                .targets = targets.p, .rows = rows, .V = V, .scale = scale};
+    ce_job j = {.k = eq_cpu_of(be)->k,
+                .loss = loss.p,
+                .dlogits = dlogits,
+                .logits = logits.p,
+                .targets = targets.p,
+                .rows = rows,
+                .V = V,
+                .scale = scale};
     eq_par_for(rows, ce_row, &j);
 }
 

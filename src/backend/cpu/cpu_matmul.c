@@ -6,7 +6,8 @@
 #include "base/par.h"
 
 enum { TILE_M = 512, TILE_N = 1024, TILES = 16, LEAST = 32, STEP = 16 };
-#define LEAST_WORK (4 << 20) /* multiply-adds below which waking a thread costs more than it gives */
+#define LEAST_WORK \
+    (4 << 20) /* multiply-adds below which waking a thread costs more than it gives */
 
 typedef struct {
     const eq_cpu *c;
@@ -33,7 +34,8 @@ static void cut(matmul_job *j) {
     }
 }
 
-static void tile(const matmul_job *j, int thread, const void *a, int64_t lda, int64_t m, int64_t n) {
+static void tile(const matmul_job *j, int thread, const void *a, int64_t lda, int64_t m,
+                 int64_t n) {
     int64_t in = eq_dtype_size(j->p.in), out = eq_dtype_size(j->p.out);
     eq_product t = j->p;
     t.M = eq_least(j->bm, j->p.M - m);
@@ -66,8 +68,18 @@ static void band_item(void *ctx, int64_t item, int thread) {
 static matmul_job job_of(eq_backend *be, eq_mut y, eq_view a, eq_view b, int64_t M, int64_t N,
                          int64_t K, int acc) {
     matmul_job j = {.c = eq_cpu_of(be)};
-    j.p = (eq_product){.c = y.p, .a = a.p, .b = b.p, .M = M, .N = N, .K = K, .ldc = N, .lda = K,
-                       .ldb = N, .in = a.dt, .out = y.dt, .acc = acc != 0};
+    j.p = (eq_product){.c = y.p,
+                       .a = a.p,
+                       .b = b.p,
+                       .M = M,
+                       .N = N,
+                       .K = K,
+                       .ldc = N,
+                       .lda = K,
+                       .ldb = N,
+                       .in = a.dt,
+                       .out = y.dt,
+                       .acc = acc != 0};
     if (M > 0 && N > 0) cut(&j);
     return j;
 }

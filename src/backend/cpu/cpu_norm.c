@@ -34,8 +34,15 @@ static void fwd_rows(void *ctx, int64_t item, int thread) {
 
 static void rmsnorm_fwd(eq_backend *be, eq_mut y, eq_mut rstd, eq_view x, eq_view w, int64_t rows,
                         int64_t D, float eps) {
-    norm_job j = {.k = eq_cpu_of(be)->k, .y = y, .rstd = rstd, .x = x, .w = w, .rows = rows, .D = D,
-                  .per = eq_rows_per_item(D), .eps = eps,
+    norm_job j = {.k = eq_cpu_of(be)->k,
+                  .y = y,
+                  .rstd = rstd,
+                  .x = x,
+                  .w = w,
+                  .rows = rows,
+                  .D = D,
+                  .per = eq_rows_per_item(D),
+                  .eps = eps,
                   .scratch = eq_cpu_scratch(be, 2 * D * (int64_t)sizeof(float))};
     if (j.scratch.base) eq_par_for(eq_parts(rows, j.per), fwd_rows, &j);
 }
@@ -67,8 +74,17 @@ static void rmsnorm_bwd(eq_backend *be, eq_mut dx, eq_mut dw, eq_view dy, eq_vie
     const int64_t f = sizeof(float);
     /* At most 64 partial sums, so that their memory stays small beside the rows. */
     int64_t per = eq_parts(rows, 64), items = rows ? eq_parts(rows, per) : 0;
-    norm_job j = {.k = eq_cpu_of(be)->k, .dx = dx, .dw = dw, .dy = dy, .x = x, .w = w, .r = rstd,
-                  .rows = rows, .D = D, .per = per, .acc = acc};
+    norm_job j = {.k = eq_cpu_of(be)->k,
+                  .dx = dx,
+                  .dw = dw,
+                  .dy = dy,
+                  .x = x,
+                  .w = w,
+                  .r = rstd,
+                  .rows = rows,
+                  .D = D,
+                  .per = per,
+                  .acc = acc};
     int64_t partial = dw.n ? items * D * f : 0, threads = eq_par_count();
     j.scratch = eq_cpu_scratch(be, 3 * D * f + 64 + eq_parts(partial, threads));
     if (!j.scratch.base) return;
@@ -108,8 +124,16 @@ static void rope_rows(void *ctx, int64_t item, int thread) {
 
 static void rope(eq_backend *be, eq_mut x, eq_view cos, eq_view sin, int64_t B, int64_t T,
                  int64_t NH, int64_t HD, int sign) {
-    rope_job j = {.k = eq_cpu_of(be)->k, .x = x, .cos = cos.p, .sin = sin.p, .rows = B * T, .T = T,
-                  .NH = NH, .HD = HD, .per = eq_rows_per_item(NH * HD), .sign = (float)sign,
+    rope_job j = {.k = eq_cpu_of(be)->k,
+                  .x = x,
+                  .cos = cos.p,
+                  .sin = sin.p,
+                  .rows = B * T,
+                  .T = T,
+                  .NH = NH,
+                  .HD = HD,
+                  .per = eq_rows_per_item(NH * HD),
+                  .sign = (float)sign,
                   .scratch = eq_cpu_scratch(be, NH * HD * (int64_t)sizeof(float))};
     if (j.scratch.base) eq_par_for(eq_parts(B * T, j.per), rope_rows, &j);
 }

@@ -1,6 +1,7 @@
 /* The number format (METHOD section 1): training forward and backward, start, packing, and packed
  * weights back to numbers. Runs of a group inside a cached chunk go to the kernels.
- * Invariant: weight i of row o belongs to group (o * I + i) / G, and a chunk never crosses a row. */
+ * Invariant: weight i of row o belongs to group (o * I + i) / G, and a chunk never crosses a row.
+ */
 #include "backend/cpu/cpu.h"
 #include "base/par.h"
 #include "quant/number.h"
@@ -37,9 +38,8 @@ static void init_groups(void *ctx, int64_t item, int thread) {
     const quant_job *j = ctx;
     int64_t per = groups_per_item(&j->q), end = eq_least((item + 1) * per, groups_of(&j->q));
     for (int64_t g = item * per; g < end; g++) {
-        float lo, hi;
-        j->k->min_max(&lo, &hi, j->w + g * j->q.G, j->q.G);
-        eq_minmax_start(lo, hi, j->q.bits, j->s + g, j->z + g);
+        const float *w = j->w + g * j->q.G;
+        eq_minmax_start(j->k->min(w, j->q.G), j->k->max(w, j->q.G), j->q.bits, j->s + g, j->z + g);
     }
 }
 
@@ -115,16 +115,16 @@ static void round_row(const quant_job *j, int64_t row) {
 }
 
 /* CHUNK is a multiple of 32, so a chunk of a packed row begins at a word. */
-#define EQ_ROWS_ITEM(name, before_row, chunk)                                                      \
-    static void name(void *ctx, int64_t item, int thread) {                                        \
-        (void)thread;                                                                              \
-        const quant_job *j = ctx;                                                                  \
-        int64_t I = j->q.I, per = eq_rows_per_item(I);                                             \
-        for (int64_t row = item * per; row < eq_least((item + 1) * per, j->q.O); row++) {          \
-            before_row;                                                                            \
-            for (int64_t c = 0; c < I; c += EQ_CHUNK)                                              \
-                chunk(j, row * I + c, eq_least(EQ_CHUNK, I - c));                                  \
-        }                                                                                          \
+#define EQ_ROWS_ITEM(name, before_row, chunk) \
+    static void name(void *ctx, int64_t item, int thread) { \
+        (void)thread; \
+        const quant_job *j = ctx; \
+        int64_t I = j->q.I, per = eq_rows_per_item(I); \
+        for (int64_t row = item * per; row < eq_least((item + 1) * per, j->q.O); row++) { \
+            before_row; \
+            for (int64_t c = 0; c < I; c += EQ_CHUNK) \
+                chunk(j, row *I + c, eq_least(EQ_CHUNK, I - c)); \
+        } \
     }
 EQ_ROWS_ITEM(fwd_rows, , fwd_chunk)
 EQ_ROWS_ITEM(pack_rows, round_row(j, row), pack_chunk)
@@ -143,35 +143,54 @@ static void fq_init(eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_qshape q) 
 }
 
 static void fq_fwd(eq_backend *be, eq_mut w_hat, eq_view w, eq_view s, eq_view z, eq_qshape q) {
-    over_rows(&(quant_job){.k = eq_cpu_of(be)->k, .q = q, .s = (float *)s.p, .z = (float *)z.p,
-                           .w = w.p, .w_hat = w_hat},
+    over_rows(&(quant_job){.k = eq_cpu_of(be)->k,
+                           .q = q,
+                           .s = (float *)s.p,
+                           .z = (float *)z.p,
+                           .w = w.p,
+                           .w_hat = w_hat},
               fwd_rows);
 }
 
 static void fq_bwd(eq_backend *be, eq_mut dw, eq_mut ds, eq_mut dz, eq_view dw_hat, eq_view w,
                    eq_view s, eq_view z, eq_qshape q) {
-    over_groups(&(quant_job){.k = eq_cpu_of(be)->k, .q = q, .s = (float *)s.p, .z = (float *)z.p,
-                             .w = w.p, .dw_hat = dw_hat.p, .dw = dw.n ? dw.p : NULL,
-                             .ds = ds.n ? ds.p : NULL, .dz = dz.n ? dz.p : NULL},
+    over_groups(&(quant_job){.k = eq_cpu_of(be)->k,
+                             .q = q,
+                             .s = (float *)s.p,
+                             .z = (float *)z.p,
+                             .w = w.p,
+                             .dw_hat = dw_hat.p,
+                             .dw = dw.n ? dw.p : NULL,
+                             .ds = ds.n ? ds.p : NULL,
+                             .dz = dz.n ? dz.p : NULL},
                 bwd_groups);
 }
 
 static void fq_pack(eq_backend *be, eq_mut q, eq_mut s, eq_mut z, eq_view w, eq_qshape qs) {
-    over_rows(&(quant_job){.k = eq_cpu_of(be)->k, .q = qs, .s = s.p, .z = z.p, .w = w.p,
-                           .words = q.p},
-              pack_rows);
+    over_rows(
+        &(quant_job){.k = eq_cpu_of(be)->k, .q = qs, .s = s.p, .z = z.p, .w = w.p, .words = q.p},
+        pack_rows);
 }
 
 static void dequant(eq_backend *be, eq_mut w_hat, eq_view q, eq_view s, eq_view z, eq_qshape qs) {
-    over_rows(&(quant_job){.k = eq_cpu_of(be)->k, .q = qs, .s = (float *)s.p, .z = (float *)z.p,
-                           .w_hat = w_hat, .words = (uint32_t *)q.p},
+    over_rows(&(quant_job){.k = eq_cpu_of(be)->k,
+                           .q = qs,
+                           .s = (float *)s.p,
+                           .z = (float *)z.p,
+                           .w_hat = w_hat,
+                           .words = (uint32_t *)q.p},
               dequant_rows);
 }
 
 static void dequant_bwd(eq_backend *be, eq_mut ds, eq_mut dz, eq_view dw_hat, eq_view q, eq_view s,
                         eq_view z, eq_qshape qs) {
-    over_rows(&(quant_job){.k = eq_cpu_of(be)->k, .q = qs, .s = (float *)s.p, .z = (float *)z.p,
-                           .grad = dw_hat, .words = (uint32_t *)q.p, .ds = ds.n ? ds.p : NULL,
+    over_rows(&(quant_job){.k = eq_cpu_of(be)->k,
+                           .q = qs,
+                           .s = (float *)s.p,
+                           .z = (float *)z.p,
+                           .grad = dw_hat,
+                           .words = (uint32_t *)q.p,
+                           .ds = ds.n ? ds.p : NULL,
                            .dz = dz.n ? dz.p : NULL},
               dequant_bwd_rows);
 }

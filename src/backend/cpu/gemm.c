@@ -11,7 +11,9 @@
 #include "base/mem.h"
 
 enum { THREADS = 512, SETS = 64, WAYS = 4, ARGS = 4 };
-enum { WIDEN_K = 512 }; /* depth of one widened piece: keeps both operands in the second-level cache */
+enum {
+    WIDEN_K = 512
+}; /* depth of one widened piece: keeps both operands in the second-level cache */
 
 typedef struct {
     int64_t M, N, K, ldc, lda, ldb;
@@ -174,8 +176,8 @@ static dnnl_status_t entry_fill(entry *e, dnnl_engine_t engine, const shape_key 
 }
 
 static uint64_t hash(const shape_key *k) {
-    const int64_t part[] = {k->M, k->N, k->K, k->ldc, k->lda, k->ldb,
-                            k->in | k->out << 4 | k->b_t << 8 | k->acc << 9};
+    const int64_t part[] = {
+        k->M, k->N, k->K, k->ldc, k->lda, k->ldb, k->in | k->out << 4 | k->b_t << 8 | k->acc << 9};
     uint64_t h = 0;
     for (size_t i = 0; i < sizeof part / sizeof *part; i++)
         h = (h ^ (uint64_t)part[i]) * 0x9e3779b97f4a7c15u, h ^= h >> 29;
@@ -216,7 +218,7 @@ static worker *worker_of(eq_gemm *g, int thread) {
 /* ---- running --------------------------------------------------------------------------------- */
 
 static void run(eq_gemm *g, worker *w, const eq_product *p) {
-    shape_key key = {p->M, p->N, p->K, p->ldc, p->lda, p->ldb, (int32_t)p->in, (int32_t)p->out,
+    shape_key key = {p->M,   p->N,  p->K, p->ldc, p->lda, p->ldb, (int32_t)p->in, (int32_t)p->out,
                      p->b_t, p->acc};
     entry *e = entry_of(g, w, &key);
     if (!e || !grow(g, &w->pad, &w->pad_bytes, e->pad_bytes)) return;

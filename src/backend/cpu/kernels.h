@@ -31,6 +31,7 @@ typedef struct {
   K(double, sumsq,    (const float *x, int64_t n)) \
   K(float, dot,       (const float *a, const float *b, int64_t n)) \
   K(float, max,       (const float *x, int64_t n)) \
+  K(float, min,       (const float *x, int64_t n)) \
   /* sum of (y - t)^2, dy (NULL: not wanted) = (y - t) * f */ \
   K(double, mse,      (float *dy, const float *y, const float *t, float f, int64_t n)) \
   /* sum of exp(x[i] - top) */ \
@@ -47,7 +48,6 @@ typedef struct {
   /* p[i] = exp(s[i] * f - lse[i]); ds[i] = p[i] * (dp[i] - delta[i]) * f, written over dp */ \
   K(void, attn_grad,  (float *p, float *dp, const float *s, const float *lse, const float *delta, float f, int64_t n)) \
   /* the number format: one group, or a part of one */ \
-  K(void, min_max,    (float *lo, float *hi, const float *w, int64_t n)) \
   K(void, fq_fwd,     (float *w_hat, const float *w, eq_group g, int64_t n)) \
   K(void, fq_bwd,     (float *dw, float *ds, float *dz, const float *dw_hat, const float *w, eq_group g, int64_t n)) \
   K(void, fq_code,    (uint8_t *q, const float *w, eq_group g, int64_t n)) \

@@ -25,17 +25,17 @@ static inline void k_f32_from_f16(float *y, const uint16_t *x, int64_t n) {
 }
 
 /* Blocks of a cache line square keep every touched line in the first-level cache. */
-#define EQ_TRANSPOSE(name, type, block)                                                            \
-    static inline void name(type *y, int64_t ldy, const type *x, int64_t ldx, int64_t rows,        \
-                            int64_t cols) {                                                        \
-        for (int64_t r0 = 0; r0 < rows; r0 += (block)) {                                           \
-            int64_t r1 = r0 + (block) < rows ? r0 + (block) : rows;                                \
-            for (int64_t c0 = 0; c0 < cols; c0 += (block)) {                                       \
-                int64_t c1 = c0 + (block) < cols ? c0 + (block) : cols;                            \
-                for (int64_t c = c0; c < c1; c++)                                                  \
-                    for (int64_t r = r0; r < r1; r++) y[c * ldy + r] = x[r * ldx + c];             \
-            }                                                                                      \
-        }                                                                                          \
+#define EQ_TRANSPOSE(name, type, block) \
+    static inline void name(type *y, int64_t ldy, const type *x, int64_t ldx, int64_t rows, \
+                            int64_t cols) { \
+        for (int64_t r0 = 0; r0 < rows; r0 += (block)) { \
+            int64_t r1 = r0 + (block) < rows ? r0 + (block) : rows; \
+            for (int64_t c0 = 0; c0 < cols; c0 += (block)) { \
+                int64_t c1 = c0 + (block) < cols ? c0 + (block) : cols; \
+                for (int64_t c = c0; c < c1; c++) \
+                    for (int64_t r = r0; r < r1; r++) y[c * ldy + r] = x[r * ldx + c]; \
+            } \
+        } \
     }
 EQ_TRANSPOSE(k_transpose16, uint16_t, 32)
 EQ_TRANSPOSE(k_transpose32, uint32_t, 16)

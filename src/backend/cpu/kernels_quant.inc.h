@@ -23,14 +23,14 @@ static inline void k_fq_code(uint8_t *q, const float *w, eq_group g, int64_t n) 
 static inline void k_fq_bwd(float *dw, float *ds, float *dz, const float *dw_hat, const float *w,
                             eq_group g, int64_t n) {
     float sum_s = 0.0f, sum_z = 0.0f;
-#define EQ_FQ_BWD(STORE)                                                                           \
-    _Pragma("omp simd reduction(+ : sum_s, sum_z)") for (int64_t i = 0; i < n; i++) {              \
-        float d = dw_hat[i], x = w[i] / g.s, r = rintf(x), t = r + g.z;                            \
-        bool inside = t >= 0.0f && t <= g.top;                                                     \
-        float outside = t < 0.0f ? -g.z : g.top - g.z;                                             \
-        sum_s += d * (inside ? r - x : outside);                                                   \
-        sum_z += inside ? 0.0f : d;                                                                \
-        STORE                                                                                      \
+#define EQ_FQ_BWD(STORE) \
+    _Pragma("omp simd reduction(+ : sum_s, sum_z)") for (int64_t i = 0; i < n; i++) { \
+        float d = dw_hat[i], x = w[i] / g.s, r = rintf(x), t = r + g.z; \
+        bool inside = t >= 0.0f && t <= g.top; \
+        float outside = t < 0.0f ? -g.z : g.top - g.z; \
+        sum_s += d * (inside ? r - x : outside); \
+        sum_z += inside ? 0.0f : d; \
+        STORE \
     }
     if (dw) {
         EQ_FQ_BWD(dw[i] = inside ? d : 0.0f;)
@@ -43,14 +43,14 @@ static inline void k_fq_bwd(float *dw, float *ds, float *dz, const float *dw_hat
 }
 
 /* Eight N-bit values are N bytes of the stream for every N, so one step serves all widths. */
-#define EQ_UNPACK(name, bits, per)                                                                 \
-    static inline void name(float *q, const char *in, int64_t n) {                                 \
-        for (int64_t i = 0; i < n; i += (per), in += (per) * (bits) / 8) {                         \
-            uint32_t e = 0;                                                                        \
-            memcpy(&e, in, (per) * (bits) / 8);                                                    \
-            for (int j = 0; j < (per); j++)                                                        \
-                q[i + j] = (float)(int32_t)(e >> ((bits) * j) & ((1u << (bits)) - 1u));            \
-        }                                                                                          \
+#define EQ_UNPACK(name, bits, per) \
+    static inline void name(float *q, const char *in, int64_t n) { \
+        for (int64_t i = 0; i < n; i += (per), in += (per) * (bits) / 8) { \
+            uint32_t e = 0; \
+            memcpy(&e, in, (per) * (bits) / 8); \
+            for (int j = 0; j < (per); j++) \
+                q[i + j] = (float)(int32_t)(e >> ((bits)*j) & ((1u << (bits)) - 1u)); \
+        } \
     }
 EQ_UNPACK(unpack2, 2, 16)
 EQ_UNPACK(unpack3, 3, 8)

@@ -35,12 +35,25 @@ static inline double k_norm_dot(const float *dy, const float *w, const float *x,
     return s;
 }
 
-static inline float k_max(const float *x, int64_t n) {
-    float top = -INFINITY;
-#pragma omp simd reduction(max : top)
-    for (int64_t i = 0; i < n; i++) top = x[i] > top ? x[i] : top;
-    return top;
-}
+/* Explicit lanes: clang does not vectorise a maximum that must keep its NaN rule. NaN loses. */
+#define EQ_EXTREME(name, better, worst) \
+    static inline float name(const float *x, int64_t n) { \
+        enum { LANES = 32 }; \
+        float lane[LANES]; \
+        int64_t i = 0; \
+        for (int l = 0; l < LANES; l++) lane[l] = worst; \
+        for (; i + LANES <= n; i += LANES) \
+            for (int l = 0; l < LANES; l++) \
+                lane[l] = x[i + l] better lane[l] ? x[i + l] : lane[l]; \
+        for (int l = 0; i + l < n; l++) lane[l] = x[i + l] better lane[l] ? x[i + l] : lane[l]; \
+        for (int half = LANES / 2; half; half /= 2) \
+            for (int l = 0; l < half; l++) \
+                lane[l] = lane[l + half] better lane[l] ? lane[l + half] : lane[l]; \
+        return lane[0]; \
+    }
+EQ_EXTREME(k_max, >, -INFINITY)
+EQ_EXTREME(k_min, <, INFINITY)
+#undef EQ_EXTREME
 
 static inline double k_mse(float *dy, const float *y, const float *t, float f, int64_t n) {
     double s = 0.0;
@@ -77,16 +90,5 @@ static inline float k_softmax(float *y, const float *x, float f, float top, int6
         s += e;
     }
     return s;
-}
-
-static inline void k_min_max(float *lo, float *hi, const float *w, int64_t n) {
-    float a = w[0], b = w[0];
-#pragma omp simd reduction(min : a) reduction(max : b)
-    for (int64_t i = 0; i < n; i++) {
-        a = w[i] < a ? w[i] : a;
-        b = w[i] > b ? w[i] : b;
-    }
-    *lo = a;
-    *hi = b;
 }
 #endif
