@@ -168,13 +168,15 @@ static int edit_distance(const char *a, const char *b) {
 }
 
 const char *opt_nearest(const char *word, const char *const *names) {
-    const char *best = NULL;
-    int least = 1 + (int)(strlen(word) < 6 ? 2 : strlen(word) / 3);
+    const char *best = NULL, *longer = NULL;
+    size_t n = strlen(word);
+    int least = 1 + (int)(n < 6 ? 2 : n / 3);
     for (; *names; names++) {
         int d = edit_distance(word, *names);
         if (d < least) least = d, best = *names;
+        if (n >= 3 && !longer && !strncmp(*names, word, n)) longer = *names;
     }
-    return best;
+    return best ? best : longer;
 }
 
 static const opt *find_long(const opt *table, const char *name, size_t n) {

@@ -1,0 +1,46 @@
+# Helpers of the command-line tests; sourced, never run. $1 of a test is the build folder.
+set -u
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
+B=$1
+case $B in /*) EQAT=$B/eqat MAKE_MODEL=$B/make-model ;; *) EQAT=$PWD/$B/eqat MAKE_MODEL=$PWD/$B/make-model ;; esac
+TMP=$(mktemp -d) || exit 1
+trap 'chmod -R u+w "$TMP" 2>/dev/null; rm -rf "$TMP"' EXIT
+cases=0 failures=0
+export TERM=dumb
+
+# run ARGS...: the program's exit code, stdout and stderr in $rc, $out, $err (last newline kept off).
+run() {
+    "$EQAT" "$@" >"$TMP/.out" 2>"$TMP/.err"
+    rc=$?
+    out=$(cat "$TMP/.out") err=$(cat "$TMP/.err")
+}
+fail() { # what, then lines of detail
+    failures=$((failures + 1))
+    echo "FAILED: $1"; shift
+    printf '    %s\n' "$@"
+}
+# expect CODE STDOUT STDERR ARGS...: all three exactly.
+expect() {
+    local code=$1 want_out=$2 want_err=$3; shift 3
+    cases=$((cases + 1))
+    run "$@"
+    [ "$rc" = "$code" ] && [ "$out" = "$want_out" ] && [ "$err" = "$want_err" ] && return
+    fail "eqat $*" "exit $rc, expected $code" "stdout: $out" "   not: $want_out" "stderr: $err" "   not: $want_err"
+}
+# expect_match CODE REGEX ARGS...: one line on stderr that matches the whole regex, nothing on stdout.
+expect_match() {
+    local code=$1 regex=$2; shift 2
+    cases=$((cases + 1))
+    run "$@"
+    [ "$rc" = "$code" ] && [ -z "$out" ] && [ "$(wc -l <"$TMP/.err")" = 1 ] && [[ $err =~ ^$regex$ ]] && return
+    fail "eqat $*" "exit $rc, expected $code" "stdout: $out" "stderr: $err" "   not: $regex"
+}
+same() { # what, a, b: two files or folders with the same bytes
+    cases=$((cases + 1))
+    diff -r "$2" "$3" >"$TMP/.diff" 2>&1 && return
+    fail "$1" "$(head -n 5 "$TMP/.diff")"
+}
+finish() {
+    echo "$cases cases, $failures failed"
+    [ $failures = 0 ] && [ $cases -gt 0 ]
+}

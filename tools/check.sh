@@ -1,0 +1,39 @@
+#!/bin/bash
+# Everything that must hold before a change lands: the rules of tools/check/, both compilers with
+# warnings as errors, the suite under AddressSanitizer + UBSan and under ThreadSanitizer.
+# usage: tools/check.sh [rules|builds|asan|tsan ...]   (nothing: all)
+set -u
+cd "$(dirname "$0")/.." || exit 1
+want=${*:-rules builds test asan tsan}
+ok=0 failed=
+step() { # name command...
+    local name=$1 log; shift
+    log=$(mktemp)
+    printf '== %s\n' "$name"
+    if "$@" >"$log" 2>&1; then
+        ok=$((ok + 1))
+        grep -E '^(note:|SKIP|    SKIP|[0-9]+ passed)' "$log"
+    else
+        failed="$failed $name"
+        tail -n 60 "$log"
+        echo "== $name FAILED"
+    fi
+    rm -f "$log"
+}
+jobs=$(nproc)
+for w in $want; do
+    case $w in
+    rules) for rule in tools/check/*.sh; do step "$(basename "$rule" .sh)" bash "$rule"; done ;;
+    builds)
+        step "gcc, warnings are errors" make -j"$jobs" DEV=1 build-dev/eqat
+        if command -v clang >/dev/null; then
+            step "clang, warnings are errors" make -j"$jobs" DEV=1 CC=clang build-dev-clang/eqat
+        else echo "SKIP clang is not installed (apt-get install clang)"; fi ;;
+    test) step "test" make -j"$jobs" test ;;
+    asan) step "address and undefined behaviour" make -j"$jobs" SAN=address test ;;
+    tsan) step "data races" make -j"$jobs" SAN=thread test ;;
+    *) echo "usage: tools/check.sh [rules|builds|test|asan|tsan ...]" >&2; exit 2 ;;
+    esac
+done
+[ -z "$failed" ] && echo "$ok checks passed" || echo "$ok checks passed, failed:$failed"
+[ -z "$failed" ]
