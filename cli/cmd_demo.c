@@ -238,7 +238,7 @@ static void clean(demo *d) {
     eq_free(d->model), eq_free(d->train), eq_free(d->test), eq_free(d->out);
     for (int i = 0; i < ROWS; i++) {
         eq_free(d->row[i].folder);
-        free(d->row[i].text);
+        eq_text_free(d->row[i].text);
     }
 }
 

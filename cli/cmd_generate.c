@@ -1,6 +1,5 @@
 /* eqat generate: a prompt and what the model says next. */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "common_options.h"
 #include "output.h"
@@ -40,7 +39,7 @@ static int run(void *arguments) {
             json_pack("{s:s, s:s, s:s}", "model", a->o.model, "prompt", a->o.prompt, "text", text));
     else
         puts(text);
-    free(text);
+    eq_text_free(text);
     return EXIT_DONE;
 }
 

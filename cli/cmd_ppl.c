@@ -42,7 +42,8 @@ static const opt options[] = {
      .fallback = "2048, or the model's context if shorter", .help = "tokens a window"},
     {OPT_I64, 0, "limit", NULL, "N", AT(limit), 1, BIG, .fallback = "all",
      .help = "windows at most"},
-    {OPT_I64, 0, "batch-size", NULL, "N", AT(batch), 1, 1 << 20, .help = "windows at once"},
+    {OPT_I64, 0, "batch-size", NULL, "N", AT(batch), 1, 1 << 20,
+     .fallback = "as many as hold 8192 tokens", .help = "windows at once"},
     {OPT_HEADING, .help = "running"},
     EQ_TALK_ROWS(ppl_args),
     EQ_COMMON_ROWS(ppl_args),
@@ -62,8 +63,9 @@ static void print(const ppl_args *a, const eq_ppl_result *r) {
             (json_int_t)r->seqlen, "targets", (json_int_t)r->targets, "seconds",
             cli_number(r->seconds), "model", a->o.model, "data", a->o.data));
     else
-        printf("ppl %.4f (%s: %lld windows of %lld tokens, %s)\n", r->ppl, protocol,
-               (long long)r->windows, (long long)r->seqlen, cli_seconds(time, r->seconds));
+        printf("ppl %.4f (%lld windows of %lld tokens, protocol %s, %s)\n", r->ppl,
+               (long long)r->windows, (long long)r->seqlen, protocol,
+               cli_seconds(time, r->seconds));
 }
 
 static int run(void *arguments) {

@@ -7,9 +7,6 @@ static int run(void *arguments) {
     if (!a->o.out) return cli_usage("quantize", "no output given: -o DIR");
     if (!a->o.data && a->o.method == EQ_METHOD_BLOCK_AP)
         return cli_usage("quantize", "no training text given: --data FILE");
-    if (!a->o.data && !a->o.qp.data && a->o.e2e)
-        return cli_usage("quantize",
-                         "the second phase needs --data FILE; without it give --no-e2e");
     return cli_job(a, eq_quantize);
 }
 
@@ -21,7 +18,7 @@ const cli_command cmd_quantize = {
         "Trains a quantized copy of a model in two phases, Block-AP and E2E-QP, and writes it as\n"
         "a Hugging Face folder with GPTQ v2 tensors. Defaults are the paper's.",
     .example = "  eqat quantize Llama-3.2-1B --data corpus.jsonl.zst -o Llama-3.2-1B-w2g64\n"
-               "  eqat quantize Llama-3.2-1B --scheme w4g128 --method rtn --no-e2e -o Llama-rtn",
+               "  eqat quantize Llama-3.2-1B --scheme w4g128 --method rtn -o Llama-rtn",
     .options = quantize_options,
     .args_size = sizeof(quantize_args),
     .init = quantize_args_init,

@@ -41,7 +41,8 @@
     {OPT_I64, 0, P "batch-size", "e2e-batch-size", "N", offsetof(T, f.batch_size), 1, 1 << 20, \
      .help = "windows an update"}, \
     {OPT_I64, 0, P "micro-batch", "e2e-micro-batch", "N", offsetof(T, f.micro_batch), 1, 1 << 20, \
-     .help = "windows held in memory at once; gradients accumulate over the batch"}, \
+     .fallback = "as many as hold 4096 tokens", \
+     .help = "windows in memory at once; gradients accumulate over the batch"}, \
     {OPT_INT, 0, P "epochs", "e2e-epochs", "N", offsetof(T, f.epochs), 1, 10000, \
      .help = "passes over the windows"}, \
     {OPT_NUM, 0, P "lr", "e2e-lr", "X", offsetof(T, f.lr), 0, 1, \

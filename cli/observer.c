@@ -51,84 +51,83 @@ static void clear_line(cli_observer *c) {
 
 /* Exponentially smoothed over about ten seconds, so that one slow step does not shake the ETA. */
 static void update_rate(cli_observer *c, const eq_progress *p, double now) {
-    double dt = now - c->rate_at;
+    double dt = now - c->rate_mark.at;
     if (dt < 0.2) return;
-    double newest = (double)(p->done - c->rate_done) / dt, keep = exp(-dt / 10);
+    double newest = (double)(p->done - c->rate_mark.done) / dt, keep = exp(-dt / 10);
     c->rate = c->rate > 0 ? keep * c->rate + (1 - keep) * newest : newest;
-    c->rate_at = now;
-    c->rate_done = p->done;
+    c->rate_mark = (cli_mark){now, p->done};
 }
 
-static double share_done(const eq_progress *p) {
-    double inside = p->total > 0 ? (double)p->done / (double)p->total : 0;
-    if (p->blocks <= 0) return inside;
-    return ((double)p->block + inside) / (double)p->blocks;
-}
-
-static void put_rate(const cli_observer *c, const eq_progress *p, char *out, size_t cap) {
-    if (c->rate <= 0)
-        *out = 0;
-    else if (p->tokens)
-        snprintf(out, cap, "  %.4g tokens/s", c->rate);
+/* "  1.2e+04 tokens/s", nothing where there is no rate yet. */
+static void put_rate(double rate, bool tokens, char *out, size_t cap) {
+    *out = 0;
+    if (!(rate > 0)) return;
+    if (!tokens)
+        snprintf(out, cap, "  %.1f MB/s", rate / 1e6);
     else
-        snprintf(out, cap, "  %.4g MB/s", c->rate / 1e6);
+        snprintf(out, cap, "  %.*f tokens/s", rate < 100 ? 1 : 0, rate);
 }
 
 static void draw(cli_observer *c, const eq_progress *p, double now) {
     char line[256], text[32], rate[48];
-    double share = share_done(p), spent = now - c->began;
-    int n = snprintf(line, sizeof line, "%s", c->phase);
     size_t cap = sizeof line;
+    double spent = now - c->phase_first.at, gained = (double)(p->done - c->phase_first.done);
+    int n = snprintf(line, cap, "%s", c->phase);
     if (p->blocks > 0)
         n += snprintf(line + n, cap - (size_t)n, "  block %lld/%lld", (long long)p->block + 1,
                       (long long)p->blocks);
-    n += snprintf(line + n, cap - (size_t)n, "  %3.0f%%", 100 * share);
-    put_rate(c, p, rate, sizeof rate);
+    if (p->total > 0)
+        n += snprintf(line + n, cap - (size_t)n, "  %3.0f%%",
+                      100 * (double)p->done / (double)p->total);
+    put_rate(c->rate, p->tokens, rate, sizeof rate);
     n += snprintf(line + n, cap - (size_t)n, "%s", rate);
     if (isfinite(p->loss)) n += snprintf(line + n, cap - (size_t)n, "  loss %.5g", p->loss);
-    if (share > 0.001 && spent > 1)
-        snprintf(line + n, cap - (size_t)n, "  ETA %s", cli_seconds(text, spent / share - spent));
+    if (gained > 0 && spent > 1)
+        snprintf(line + n, cap - (size_t)n, "  ETA %s",
+                 cli_seconds(text, (double)(p->total - p->done) * spent / gained));
     fprintf(stderr, "\r\033[K%.*s", terminal_width() - 1, line);
     fflush(stderr);
     c->line_shown = true;
     c->drawn = now;
 }
 
-/* ---- one line a block or phase, where stderr is a file
- * ---------------------------------------------- */
+/* ---- one line a finished unit -----------------------------------------------------------------
+ */
 
-static void finish_unit(cli_observer *c, double now) {
-    char text[32];
+static void finish_unit(cli_observer *c) {
+    char text[32], rate[48];
     if (!c->phase[0] || c->quiet) return;
-    double spent = now - c->unit_began;
-    bool blocks = c->last.blocks > 0;
-    if (c->terminal && blocks && c->last.block + 1 < c->last.blocks) return;
     clear_line(c);
     fprintf(stderr, "%s", c->phase);
-    if (blocks && !c->terminal)
-        fprintf(stderr, " block %lld/%lld", (long long)c->last.block + 1,
+    if (c->last.blocks > 0)
+        fprintf(stderr, "  block %lld/%lld", (long long)c->last.block + 1,
                 (long long)c->last.blocks);
-    if (isfinite(c->last.loss)) fprintf(stderr, ": loss %.5g", c->last.loss);
-    if (c->last.tokens && spent > 0 && !(c->terminal && blocks))
-        fprintf(stderr, ", %.4g tokens/s", (double)c->last.done / spent);
-    fprintf(stderr, ", %s\n", cli_seconds(text, c->terminal ? now - c->began : spent));
+    if (isfinite(c->last.loss)) fprintf(stderr, "  loss %.5g", c->last.loss);
+    put_rate((double)(c->last.done - c->unit_first.done) / (c->last_at - c->unit_first.at),
+             c->last.tokens, rate, sizeof rate);
+    fprintf(stderr, "%s  %s\n", rate, cli_seconds(text, c->last_at - c->unit_began));
 }
 
 static void on_progress(void *ctx, const eq_progress *p) {
     cli_observer *c = ctx;
-    double now = eq_now();
+    cli_mark now = {eq_now(), p->done};
     bool new_phase = strncmp(c->phase, p->phase, sizeof c->phase - 1) != 0;
-    if (new_phase || p->block != c->last.block || p->done < c->last.done) {
-        if (new_phase || p->block != c->last.block) finish_unit(c, now);
-        if (new_phase) c->began = now, c->rate = 0;
-        if (new_phase || p->block != c->last.block) c->unit_began = now;
-        c->rate_at = now;
-        c->rate_done = p->done;
+    bool new_unit = new_phase || p->block != c->last.block;
+    if (new_unit) {
+        finish_unit(c);
+        c->unit_began = c->last_at;
+        c->unit_first = now;
+    }
+    if (new_phase) {
+        c->phase_first = now;
+        c->rate = 0;
         snprintf(c->phase, sizeof c->phase, "%s", p->phase);
     }
+    if (new_phase || p->done < c->last.done) c->rate_mark = now;
     c->last = *p;
-    update_rate(c, p, now);
-    if (c->terminal && !c->quiet && now - c->drawn >= 0.2) draw(c, p, now);
+    c->last_at = now.at;
+    update_rate(c, p, now.at);
+    if (c->terminal && !c->quiet && now.at - c->drawn >= 0.2) draw(c, p, now.at);
 }
 
 static void on_note(void *ctx, const char *line) {
@@ -166,7 +165,7 @@ eq_status cli_observer_open(cli_observer *c, const cli_common *common, bool resu
     const char *term = getenv("TERM");
     *c = (cli_observer){.quiet = common->quiet, .verbose = common->verbose};
     c->terminal = isatty(2) && !(term && !strcmp(term, "dumb"));
-    c->last.loss = NAN;
+    c->last_at = eq_now();
     c->obs = (eq_observer){c, on_progress, on_note, on_event, &stop_flag};
     if (common->log) {
         c->log = fopen(common->log, resume ? "a+" : "w");
@@ -181,7 +180,7 @@ eq_status cli_observer_close(cli_observer *c, eq_err *err) {
     if (stop_flag)
         clear_line(c);
     else
-        finish_unit(c, eq_now());
+        finish_unit(c);
     if (!c->log) return EQ_OK;
     bool bad = ferror(c->log) != 0;
     if (fclose(c->log) || bad) return eq_fail_errno(err, "the log could not be written in full");

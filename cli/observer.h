@@ -5,18 +5,26 @@
 
 #include "command.h"
 
+/* Time and work done at one report. */
 typedef struct {
-    eq_observer obs; /* hand this to the library; ctx is the cli_observer itself, so do not copy */
+    double at;
+    int64_t done;
+} cli_mark;
+
+typedef struct {
+    eq_observer obs; /* hand this to the library; its ctx is this struct, so do not copy it */
     FILE *log;
     bool quiet, verbose, terminal;
-    bool line_shown;  /* an unfinished progress line stands on the terminal */
-    eq_progress last; /* phase copied below */
+    bool line_shown; /* an unfinished progress line stands on the terminal */
+    double drawn;    /* when it was written */
     char phase[32];
-    double began;         /* of the phase */
-    double unit_began;    /* of the block, or of the phase where there are none */
-    double drawn;         /* when the line was last written */
-    double rate, rate_at; /* smoothed units a second, and when it was last updated */
-    int64_t rate_done;
+    eq_progress last;
+    double last_at;
+    /* A unit is a block, or a phase without blocks. The first report of a phase comes after its
+     * first step, and a resumed one starts half-way: rates are counted from that report on. */
+    cli_mark phase_first, unit_first, rate_mark;
+    double unit_began; /* when the unit before ended */
+    double rate;       /* smoothed, a second */
 } cli_observer;
 
 /* Opens the log (appending when `resume`) and catches SIGINT and SIGTERM. */

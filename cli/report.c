@@ -2,7 +2,6 @@
 #include "report.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
@@ -126,6 +125,6 @@ int cli_report(char *json_text, bool as_json) {
     else if (eq_json_parse(&object, json_text, (int64_t)strlen(json_text), "report", &err) == EQ_OK)
         report(object, 0);
     json_decref(object);
-    free(json_text);
+    eq_text_free(json_text);
     return err.status == EQ_OK ? EXIT_DONE : cli_fail(&err);
 }

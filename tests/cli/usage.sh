@@ -63,7 +63,6 @@ q '--memory-limit: expected a size in bytes (512M, 6G) of at least 1048576, foun
 q 'no MODEL given'
 q 'no output given: -o DIR' M --data F
 q 'no training text given: --data FILE' M -o O
-q 'the second phase needs --data FILE; without it give --no-e2e' M -o O --method rtn
 wrong 'tune: no MODEL given (eqat help tune)' tune
 wrong 'tune: no output given: -o DIR (eqat help tune)' tune M --data F
 wrong 'tune: no training text given: --data FILE (eqat help tune)' tune M -o O
