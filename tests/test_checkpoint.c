@@ -351,6 +351,25 @@ static void from_a_quantized_base(void **state) {
     end(&f);
 }
 
+static void inspect_of_a_checkpoint(void **state) {
+    (void)state;
+    fixture f = begin(config("llama", false, 2), &(tiny_opts){.dt = EQ_BF16}, 3, 64);
+    eq_err err = {0};
+    char *text;
+    json_t *v;
+    assert_int_equal(write_to(&f.m, f.out, 0, NULL, &err), EQ_OK);
+    assert_int_equal(eq_inspect(f.out, false, &text, &err), EQ_OK);
+    assert_int_equal(eq_json_parse(&v, text, (int64_t)strlen(text), "inspect", &err), EQ_OK);
+    const json_t *q = json_object_get(v, "quantization");
+    assert_true(json_real_value(json_object_get(q, "bits_per_weight")) == 3 + 19.0 / 64);
+    assert_string_equal(json_string_value(json_object_get(q, "scheme")), "w3g64");
+    assert_string_equal(json_string_value(json_object_get(q, "format")), "gptq_v2");
+    const json_t *recipe = json_object_get(v, "recipe");
+    assert_int_equal(json_integer_value(json_object_get(recipe, "seed")), 7);
+    json_decref(v), eq_free(text);
+    end(&f);
+}
+
 static void hash_folder(const char *dir, char hex[33]) {
     eq_names n;
     eq_err err = {0};
