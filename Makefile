@@ -77,7 +77,7 @@ demo: deps ## quantize the bundled model to 2 bits and print the table
 	@$(B)/eqat demo --assets assets/demo
 
 bench: deps ## measure, as ratios to a roof or a peer in the same run
-	@$(MAKE) --no-print-directory $(B)/eqat
+	@$(MAKE) --no-print-directory $(B)/eqat $(TOOLS)
 	@$(B)/eqat bench
 
 install: all ## install the program, the library and the header below PREFIX

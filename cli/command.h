@@ -26,7 +26,7 @@ typedef struct {
 } cli_command;
 
 extern const cli_command cmd_quantize, cmd_tune, cmd_ppl, cmd_generate, cmd_inspect, cmd_plan,
-    cmd_demo;
+    cmd_demo, cmd_bench;
 
 /* "eqat: " and one line to stderr; returns the exit code. */
 int cli_usage(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -7,8 +7,10 @@
 
 #include "command.h"
 
-static const cli_command *const commands[] = {&cmd_quantize, &cmd_tune, &cmd_ppl, &cmd_generate,
-                                              &cmd_inspect,  &cmd_plan, &cmd_demo};
+static const cli_command *const commands[] = {
+    &cmd_quantize, &cmd_tune, &cmd_ppl,  &cmd_generate,
+    &cmd_inspect,  &cmd_plan, &cmd_demo, &cmd_bench,
+};
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 int cli_usage(const char *command, const char *fmt, ...) {

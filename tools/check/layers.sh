@@ -27,9 +27,10 @@ while IFS=: read -r file line include; do
     case $path in
     eqat.h) continue ;;
     */*) to=${path%%/*} ;;
-    *) if [ -f "cli/$path" ]; then to=cli; else to=$from; fi
-       # A bare name must be a neighbour in the same folder.
-       [ -f "$(dirname "$file")/$path" ] || to="nowhere ($path)" ;;
+    *) # A bare name is a neighbour in the same folder, or bench/'s.
+        if [ -f "$(dirname "$file")/$path" ]; then to=$from
+        elif [ -f "bench/$path" ]; then to=bench
+        else to="nowhere"; fi ;;
     esac
     if [ -z "${may[$from]:-}" ]; then
         echo "$file:$line: src/$from is no layer (tools/check/layers.sh lists them)"; bad=1

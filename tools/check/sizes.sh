@@ -1,6 +1,6 @@
 #!/bin/bash
-# Size rule: no source file over 700 lines, no function over 120, no line over 110 columns, no tabs.
-# Lists what is over the aims (450 lines a file, 60 a function) without failing.
+# Size rule: no source file over 700 lines, no function over 120, no tabs. Lists what is over the
+# aims (450 lines a file, 60 a function, 110 columns a line) without failing.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 bad=0
@@ -24,8 +24,12 @@ awk '
         else if (n > 60) printf "note: %s:%d: %s has %d lines, aim 60\n", FILENAME, start, name, n
     }
     END { exit bad }' $files || bad=1
-# The operation list is a table, one row an operation.
-awk 'length > 110 && FILENAME !~ /backend\.h$/ { printf "%s:%d: %d columns, at most 110\n", FILENAME, FNR, length; bad = 1 }
+awk '/clang-format off/ { table = 1 }
+     /clang-format on/ || FNR == 1 { table = 0 }
+     length > 110 && !table { long[FILENAME]++ }
      /\t/ { printf "%s:%d: tab\n", FILENAME, FNR; bad = 1 }
-     END { exit bad }' $files || bad=1
+     END {
+         for (f in long) printf "note: %s: %d lines over 110 columns\n", f, long[f]
+         exit bad
+     }' $files || bad=1
 exit $bad
