@@ -134,7 +134,7 @@ static eq_status read_header(shard *s, int64_t *data_at, eq_err *err) {
                        "%s: header of %llu bytes is longer than the file (%lld bytes)", s->path,
                        (unsigned long long)n, (long long)s->map.size);
     const char *text = (const char *)s->map.data + 8;
-    if (n < 2 || text[0] != '{')
+    if (n == 0 || text[0] != '{')
         return eq_fail(err, EQ_EINPUT, "%s: header: expected a JSON object starting with '{'",
                        s->path);
     EQ_TRY(eq_json_parse(&s->header, text, (int64_t)n, s->path, err));
