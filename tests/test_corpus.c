@@ -1,0 +1,295 @@
+/* Text corpora: documents come out whole in every packing, damage is named by line or byte. */
+#include <stdlib.h>
+#include <zlib.h>
+#include <zstd.h>
+
+#include "base/io.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "format/corpus.h"
+#include "format/inflate.h"
+#include "scratch.h"
+
+/* ---- packing
+ * ------------------------------------------------------------------------------------- */
+
+static void put_gz(eq_str *out, const char *p, int64_t n) {
+    static uint8_t buf[1 << 20];
+    z_stream z = {.next_in = (Bytef *)(uintptr_t)p, .avail_in = (uInt)n};
+    assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
+    z.next_out = buf, z.avail_out = sizeof buf;
+    assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
+    eq_str_put(out, buf, (int64_t)(sizeof buf - z.avail_out));
+    deflateEnd(&z);
+}
+
+static void put_zst(eq_str *out, const char *p, int64_t n) {
+    static uint8_t buf[1 << 20];
+    size_t k = ZSTD_compress(buf, sizeof buf, p, (size_t)n, 3);
+    assert_false(ZSTD_isError(k));
+    eq_str_put(out, buf, (int64_t)k);
+}
+
+static const char *const packings[] = {"", ".gz", ".zst"};
+
+/* NAME + packing, in `parts` members or frames. */
+static const char *put_packed(const char *name, int packing, const char *p, int64_t n, int parts) {
+    eq_str out = {0};
+    char file[128];
+    for (int k = 0; k < parts; k++) {
+        int64_t from = n * k / parts, to = n * (k + 1) / parts;
+        if (packing == 0) eq_str_put(&out, p + from, to - from);
+        if (packing == 1) put_gz(&out, p + from, to - from);
+        if (packing == 2) put_zst(&out, p + from, to - from);
+    }
+    snprintf(file, sizeof file, "%s%s", name, packings[packing]);
+    const char *path = scratch_file(file, out.p ? out.p : "", out.n);
+    eq_str_free(&out);
+    return path;
+}
+
+/* ---- reading
+ * --------------------------------------------------------------------------------------- */
+
+static eq_corpus *open_good(const char *path) {
+    eq_corpus *c;
+    eq_err err = {0};
+    if (eq_corpus_open(&c, path, &err) != EQ_OK) fail_msg("%s", err.msg);
+    return c;
+}
+
+static bool next_is(eq_corpus *c, const char *want, int64_t n, int64_t line) {
+    const char *text;
+    int64_t got;
+    eq_err err = {0};
+    if (eq_corpus_next(c, &text, &got, &err) != EQ_OK) fail_msg("%s", err.msg);
+    if (!want) return text == NULL;
+    return text && got == n && !memcmp(text, want, (size_t)n) && eq_corpus_line(c) == line;
+}
+
+/* Reads on to the error that must come. */
+static void read_bad(const char *path, const char *word, const char *word2) {
+    eq_corpus *c = NULL;
+    eq_err err = {0};
+    int64_t before = eq_mem_current();
+    eq_status st = eq_corpus_open(&c, path, &err);
+    for (const char *text = ""; st == EQ_OK && text;) {
+        int64_t n;
+        st = eq_corpus_next(c, &text, &n, &err);
+    }
+    eq_corpus_close(c);
+    check_error(&err, EQ_EINPUT, path, word, word2, NULL);
+    assert_int_equal(eq_mem_current(), before);
+}
+
+static void one_text(void **state) {
+    (void)state;
+    enum { N = 700001 }; /* more than the pieces it is unpacked in */
+    char *text = eq_calloc(N, 1);
+    for (int i = 0; i < N; i++) text[i] = (char)(i % 97 ? 'a' + i * 7 % 26 : '\n');
+    memcpy(text + N - 3, "\xe2\x82\xac", 3);
+    for (int p = 0; p < 3; p++)
+        for (int parts = 1; parts <= 3; parts++) {
+            eq_corpus *c = open_good(put_packed("one.txt", p, text, N, parts));
+            assert_true(eq_corpus_is_text(c) && !eq_corpus_can_seek(c));
+            assert_true(next_is(c, text, N, 1));
+            assert_true(next_is(c, NULL, 0, 0));
+            assert_true(next_is(c, NULL, 0, 0)); /* the end stays the end */
+            eq_corpus_close(c);
+        }
+    eq_free(text);
+    eq_corpus *c = open_good(scratch_text("one.raw", "x\r\n"));
+    assert_true(next_is(c, "x\r\n", 3, 1)); /* nothing is translated */
+    eq_corpus_close(c);
+    c = open_good(scratch_text("empty.txt", ""));
+    assert_true(next_is(c, "", 0, 1)); /* an empty document, for the caller to refuse */
+    eq_corpus_close(c);
+}
+
+static void lines(void **state) {
+    (void)state;
+    eq_str s = {0};
+    enum { DOCS = 3000 };
+    for (int i = 0; i < DOCS; i++) { /* lengths from nothing to beyond a piece */
+        eq_str_printf(&s, "{\"id\":%d,\"text\":\"%d:", i, i);
+        for (int k = 0; k < (i == 77 ? 300000 : i % 400); k++) eq_str_puts(&s, "x");
+        eq_str_puts(&s, i % 3 ? "\"}\n" : "\"} \r\n");
+    }
+    s.n--; /* no newline at the end */
+    for (int p = 0; p < 3; p++)
+        for (int parts = 1; parts <= 4; parts += 3) {
+            eq_corpus *c = open_good(put_packed("d.jsonl", p, s.p, s.n, parts));
+            assert_false(eq_corpus_is_text(c));
+            for (int i = 0; i < DOCS; i++) {
+                const char *text;
+                int64_t n;
+                assert_int_equal(eq_corpus_next(c, &text, &n, NULL), EQ_OK);
+                assert_int_equal(atoi(text), i);
+                int digits = snprintf(NULL, 0, "%d:", i);
+                assert_int_equal(n, digits + (i == 77 ? 300000 : i % 400));
+                assert_int_equal(eq_corpus_line(c), i + 1);
+            }
+            assert_true(next_is(c, NULL, 0, 0));
+            eq_corpus_close(c);
+        }
+    eq_str_free(&s);
+}
+
+static void what_a_line_may_be(void **state) {
+    (void)state;
+    const char *text =
+        "\n  \r\n{\"text\":\"\\u00e9\\ud83d\\ude00\\u0000z\"}\n\n{\"text\":\"\",\"a\":[1,{}]}\n\n";
+    eq_corpus *c = open_good(scratch_text("may.json", text));
+    assert_true(next_is(c, "\xc3\xa9\xf0\x9f\x98\x80\0z", 8, 3));
+    assert_true(next_is(c, "", 0, 5));
+    assert_true(next_is(c, NULL, 0, 0));
+    eq_corpus_close(c);
+}
+
+static void going_back(void **state) {
+    (void)state;
+    const char *text = "{\"text\":\"a\"}\n\n{\"text\":\"bb\"}\n{\"text\":\"ccc\"}";
+    eq_corpus *c = open_good(scratch_text("back.jsonl", text));
+    int64_t at[3], line[3];
+    static const char *const want[3] = {"a", "bb", "ccc"};
+    assert_true(eq_corpus_can_seek(c));
+    for (int i = 0; i < 3; i++) {
+        static const int64_t lines_[3] = {1, 3, 4};
+        assert_true(next_is(c, want[i], i + 1, lines_[i]));
+        at[i] = eq_corpus_tell(c), line[i] = eq_corpus_line(c);
+    }
+    for (int k = 0; k < 30; k++) {
+        int i = k * 7 % 3;
+        eq_corpus_seek(c, at[i], line[i]);
+        assert_true(next_is(c, want[i], i + 1, line[i]));
+    }
+    eq_corpus_close(c);
+    c = open_good(put_packed("back.jsonl", 1, text, (int64_t)strlen(text), 1));
+    assert_false(eq_corpus_can_seek(c));
+    eq_corpus_close(c);
+}
+
+/* ---- damage
+ * ---------------------------------------------------------------------------------------- */
+
+static void not_utf8(void **state) {
+    (void)state;
+    static const struct {
+        const char *bytes, *word;
+    } cases[] = {
+        {"ab\xff", "byte 2: expected UTF-8, found 0xff"},
+        {"\xc0\x80", "byte 0"},         /* overlong */
+        {"a\xe2\x82", "byte 1"},        /* cut */
+        {"aa\xed\xa0\x80", "byte 2"},   /* a surrogate */
+        {"\xf4\x90\x80\x80", "byte 0"}, /* beyond U+10FFFF */
+        {"\xc3\xa9\x80", "byte 2"},     /* a stray continuation */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int p = 0; p < 3; p++)
+            read_bad(put_packed("u.txt", p, cases[i].bytes, (int64_t)strlen(cases[i].bytes), 1),
+                     cases[i].word, "UTF-8");
+}
+
+static void bad_lines(void **state) {
+    (void)state;
+    static const struct {
+        const char *line, *word, *word2;
+    } cases[] = {
+        {"{\"text\":\"a", "line 2", "not JSON"},
+        {"{\"text\":\"\xff\"}", "line 2", "not JSON"},
+        {"{\"text\":\"\\ud800\"}", "line 2", "not JSON"},
+        {"{\"text\":\"a\"} x", "line 2", "not JSON"},
+        {"x", "line 2", "not JSON"},
+        {"[\"text\"]", "line 2", "expected a JSON object, found an array"},
+        {"{\"txt\":\"a\"}", "line 2: \"text\"", "found nothing"},
+        {"{\"text\":7}", "line 2: \"text\"", "found an integer"},
+        {"{\"text\":null}", "line 2: \"text\"", "found null"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int p = 0; p < 3; p++) {
+            char text[256];
+            int n = snprintf(text, sizeof text, "{\"text\":\"good\"}\n%s\n", cases[i].line);
+            read_bad(put_packed("l.jsonl", p, text, n, 1), cases[i].word, cases[i].word2);
+        }
+}
+
+static void cut_anywhere(void **state) {
+    (void)state;
+    char text[900], packed[2048];
+    for (int i = 0; i < 900; i++) text[i] = (char)('a' + i * i % 23);
+    for (int p = 1; p < 3; p++) {
+        eq_map m;
+        assert_int_equal(eq_map_open(&m, put_packed("cut.txt", p, text, 900, 1), NULL), EQ_OK);
+        int64_t size = m.size;
+        memcpy(packed, m.data, (size_t)size);
+        eq_map_close(&m);
+        const char *name = p == 1 ? "cut2.txt.gz" : "cut2.txt.zst";
+        for (int64_t n = 0; n < size; n++)
+            read_bad(scratch_file(name, packed, n), "compressed", "");
+        memcpy(packed + size, "tail", 4);
+        read_bad(scratch_file(name, packed, size + 4), "damaged at byte", "");
+        packed[size / 2] = (char)(packed[size / 2] ^ 0x10);
+        if (p == 1)
+            read_bad(scratch_file(name, packed, size), "damaged", ""); /* gzip sums its data */
+    }
+    read_bad(scratch_text("not.txt.gz", "plain text"), "damaged at byte", "");
+    read_bad(scratch_text("not.txt.zst", "plain text"), "damaged at byte", "");
+}
+
+static void names(void **state) {
+    (void)state;
+    static const char *const refused[] = {"a.bin", "a", "a.gz", "a.txt.bz2", "txt", "a.parquet"};
+    eq_corpus *c;
+    for (int i = 0; i < 6; i++) {
+        eq_err err = {0};
+        assert_int_equal(eq_corpus_open(&c, refused[i], &err), EQ_EINPUT);
+        check_error(&err, EQ_EINPUT, refused[i], ".txt", ".jsonl", ".gz", ".zst", NULL);
+    }
+    eq_err err = {0};
+    assert_int_equal(eq_corpus_open(&c, scratch_path("absent.txt"), &err), EQ_EIO);
+    check_error(&err, EQ_EIO, "absent.txt", NULL);
+}
+
+static eq_status read_through(const char *path, eq_err *err) {
+    eq_corpus *c;
+    EQ_TRY(eq_corpus_open(&c, path, err));
+    eq_status st = EQ_OK;
+    for (const char *text = ""; st == EQ_OK && text;) {
+        int64_t n;
+        st = eq_corpus_next(c, &text, &n, err);
+    }
+    eq_corpus_close(c);
+    return st;
+}
+
+static void memory_runs_out(void **state) {
+    (void)state;
+    const char *text = "{\"text\":\"a\"}\n{\"text\":\"bb\"}\n";
+    for (int kind = 0; kind < 2; kind++)
+        for (int p = 0; p < 3; p++) {
+            const char *path =
+                put_packed(kind ? "m.jsonl" : "m.txt", p, text, (int64_t)strlen(text), 2);
+            int64_t before = eq_mem_current();
+            for (int64_t nth = 1;; nth++) {
+                eq_err err = {0};
+                eq_mem_fail_nth(nth);
+                eq_status st = read_through(path, &err);
+                eq_mem_fail_nth(0);
+                assert_int_equal(eq_mem_current(), before);
+                if (st == EQ_OK) break;
+                check_error(&err, EQ_ENOMEM, NULL);
+                assert_true(nth < 100);
+            }
+        }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_text),        cmocka_unit_test(lines),
+        cmocka_unit_test(going_back),      cmocka_unit_test(what_a_line_may_be),
+        cmocka_unit_test(not_utf8),        cmocka_unit_test(bad_lines),
+        cmocka_unit_test(names),           cmocka_unit_test(cut_anywhere),
+        cmocka_unit_test(memory_runs_out),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
