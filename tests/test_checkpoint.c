@@ -535,12 +535,19 @@ static void stopped_on_request(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_width_and_group),  cmocka_unit_test(families_heads_and_shards),
-        cmocka_unit_test(late_change_of_a_norm),  cmocka_unit_test(blocks_are_asked_for_once),
-        cmocka_unit_test(side_files_and_config),  cmocka_unit_test(from_a_quantized_base),
-        cmocka_unit_test(threads_do_not_matter),  cmocka_unit_test(wrong_places),
-        cmocka_unit_test(stale_folders),          cmocka_unit_test(what_gptq_cannot_hold),
-        cmocka_unit_test(disk_full_at_any_write), cmocka_unit_test(memory_out_at_any_allocation),
+        cmocka_unit_test(every_width_and_group),
+        cmocka_unit_test(families_heads_and_shards),
+        cmocka_unit_test(late_change_of_a_norm),
+        cmocka_unit_test(blocks_are_asked_for_once),
+        cmocka_unit_test(side_files_and_config),
+        cmocka_unit_test(from_a_quantized_base),
+        cmocka_unit_test(inspect_of_a_checkpoint),
+        cmocka_unit_test(threads_do_not_matter),
+        cmocka_unit_test(wrong_places),
+        cmocka_unit_test(stale_folders),
+        cmocka_unit_test(what_gptq_cannot_hold),
+        cmocka_unit_test(disk_full_at_any_write),
+        cmocka_unit_test(memory_out_at_any_allocation),
         cmocka_unit_test(stopped_on_request),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

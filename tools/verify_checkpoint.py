@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""Reads a quantized folder with nothing but numpy and safetensors, by the definition of the GPTQ
+format, and compares every weight bit for bit with what build/dequantize makes of the same folder.
+
+usage: tools/verify_checkpoint.py FOLDER DEQUANTIZED [--transformers]
+
+--transformers also loads DEQUANTIZED as a plain model in transformers and, where a GPTQ reader is
+installed, FOLDER as it is, and compares the logits of both.
+"""
+import argparse, json, os, sys
+
+import numpy as np
+from safetensors import safe_open
+
+
+def tensors(folder):
+    """name -> open file, the files the index names (or the only one)"""
+    index = os.path.join(folder, "model.safetensors.index.json")
+    if os.path.exists(index):
+        files = sorted(set(json.load(open(index))["weight_map"].values()))
+    else:
+        files = ["model.safetensors"]
+    out = {}
+    for f in files:
+        h = safe_open(os.path.join(folder, f), framework="pt")  # numpy has no bfloat16
+        out.update({name: h for name in h.keys()})
+    return out
+
+
+def stream(words, bits, count, axis):
+    """Values of `bits` bits from 32-bit words: a little-endian bit stream along `axis`."""
+    w = np.moveaxis(words.astype(np.uint32), axis, 0)
+    b = (w[:, None, :] >> np.arange(32, dtype=np.uint32)[None, :, None]) & 1  # [words, 32, other]
+    b = b.reshape(count, bits, -1)
+    v = (b << np.arange(bits, dtype=np.uint32)[None, :, None]).sum(1).astype(np.int64)
+    return np.moveaxis(v, 0, axis)
+
+
+def dequantize(t, name, q):
+    bits = q["bits"]
+    get = lambda part: t[f"{name}.{part}"].get_tensor(f"{name}.{part}").numpy()
+    qweight, qzeros, scales, g_idx = get("qweight"), get("qzeros"), get("scales"), get("g_idx")
+    n_in, n_out = g_idx.shape[0], qweight.shape[1]
+    group = q["group_size"] if q["group_size"] > 0 else n_in
+    assert (g_idx == np.arange(n_in) // group).all(), name
+    assert scales.dtype == np.float16 and scales.shape == (n_in // group, n_out), name
+    w = stream(qweight, bits, n_in, 0)   # [in, out]
+    z = stream(qzeros, bits, n_out, 1)   # [in / group, out]
+    if q.get("checkpoint_format", "gptq") == "gptq":
+        z = z + 1
+    return ((w - z[g_idx]).astype(np.float32) * scales.astype(np.float32)[g_idx]).T
+
+
+def compare(folder, plain):
+    q = json.load(open(os.path.join(folder, "config.json")))["quantization_config"]
+    assert q == json.load(open(os.path.join(folder, "quantize_config.json")))
+    a, b = tensors(folder), tensors(plain)
+    linears = others = weights = 0
+    for name, h in b.items():
+        have = h.get_tensor(name)
+        module = name.removesuffix(".weight")
+        if module + ".qweight" in a:
+            want = dequantize(a, module, q)
+            same = np.array_equal(want.view(np.uint32), have.numpy().view(np.uint32))
+            # -0.0 and 0.0 are told apart on purpose: (q - z) is never -0
+            linears, weights = linears + 1, weights + want.size
+        else:
+            same = bool((a[name].get_tensor(name).float() == have.float()).all())
+            others += 1
+        if not same:
+            sys.exit(f"{name}: the two differ")
+    rest = set(a) - {n for n in a if n.rsplit(".", 1)[1] in ("qweight", "qzeros", "scales", "g_idx")}
+    if rest - set(b):
+        sys.exit(f"only in {folder}: {sorted(rest - set(b))[:3]}")
+    print(f"{linears} linears ({weights} weights) and {others} other tensors are equal bit for bit")
+
+
+def logits(folder, **kw):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, **kw).eval()
+    ids = torch.arange(3, 35)[None] % model.config.vocab_size
+    with torch.no_grad():
+        return model(ids).logits.float()
+
+
+def with_transformers(folder, plain):
+    import torch
+
+    want = logits(plain, dtype=torch.float32)
+    print(f"transformers loads {plain}: logits {tuple(want.shape)}, finite {bool(want.isfinite().all())}")
+    try:
+        import gptqmodel  # noqa: F401
+    except ImportError:
+        print("SKIP reading the GPTQ folder itself: no gptqmodel here")
+        return
+    got = logits(folder, dtype=torch.float32, device_map="cpu")
+    worst = ((got - want).abs().max() / want.abs().max()).item()
+    print(f"transformers + GPTQ reader loads {folder}: worst difference {worst:.2e} of the largest logit")
+    if not worst < 1e-3:
+        sys.exit("the GPTQ reader sees another model")
+
+
+if __name__ == "__main__":
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p.add_argument("folder"), p.add_argument("dequantized")
+    p.add_argument("--transformers", action="store_true")
+    o = p.parse_args()
+    compare(o.folder, o.dequantized)
+    if o.transformers:
+        with_transformers(o.folder, o.dequantized)
