@@ -32,6 +32,18 @@ static void value_text(const char *key, const json_t *v, char out[CELL]) {
         snprintf(out, CELL, "-");
 }
 
+/* "memory_bytes" -> "memory": the value says its unit. Underscores become spaces. */
+static void label_text(const char *key, char out[CELL]) {
+    size_t n = strlen(key);
+    if (n > 6 && named(key, "bytes"))
+        n -= 6;
+    else if (n > 8 && named(key, "seconds"))
+        n -= 8;
+    snprintf(out, CELL, "%.*s", (int)n, key);
+    for (char *c = out; *c; c++)
+        if (*c == '_') *c = ' ';
+}
+
 /* [4096, 11008] -> "4096 x 11008" */
 static void list_text(const char *key, const json_t *list, char out[CELL]) {
     size_t n = 0;
@@ -53,10 +65,12 @@ static void cell_text(const char *key, const json_t *v, char out[CELL]) {
 
 static int key_width(const json_t *object) {
     int width = 0;
+    char label[CELL];
     const char *key;
     json_t *v;
     json_object_foreach((json_t *)object, key, v) {
-        if (!json_is_object(v) && (int)strlen(key) > width) width = (int)strlen(key);
+        label_text(key, label);
+        if (!json_is_object(v) && (int)strlen(label) > width) width = (int)strlen(label);
     }
     return width;
 }
@@ -72,7 +86,8 @@ static void report_table(const json_t *rows, int indent) {
         if (columns < COLUMNS) keys[columns++] = key;
     }
     for (int c = 0; c < columns; c++) {
-        width[c] = (int)strlen(keys[c]);
+        label_text(keys[c], cell);
+        width[c] = (int)strlen(cell);
         for (size_t r = 0; r < json_array_size(rows); r++) {
             cell_text(keys[c], json_object_get(json_array_get(rows, r), keys[c]), cell);
             if ((int)strlen(cell) > width[c]) width[c] = (int)strlen(cell);
@@ -87,7 +102,7 @@ static void report_table(const json_t *rows, int indent) {
             if (row)
                 cell_text(keys[c], value, cell);
             else
-                snprintf(cell, CELL, "%s", keys[c]);
+                label_text(keys[c], cell);
             if (c + 1 == columns && !right)
                 printf("%s", cell);
             else
@@ -99,20 +114,21 @@ static void report_table(const json_t *rows, int indent) {
 
 static void report(const json_t *object, int indent) {
     int width = key_width(object);
-    char cell[CELL];
+    char cell[CELL], label[CELL];
     const char *key;
     json_t *v;
     json_object_foreach((json_t *)object, key, v) {
+        label_text(key, label);
         bool table = json_is_array(v) && json_is_object(json_array_get(v, 0));
         if (json_is_object(v) || table) {
-            printf("%*s%s\n", indent, "", key);
+            printf("%*s%s\n", indent, "", label);
             if (table)
                 report_table(v, indent + 2);
             else
                 report(v, indent + 2);
         } else {
             cell_text(key, v, cell);
-            printf("%*s%-*s  %s\n", indent, "", width, key, cell);
+            printf("%*s%-*s  %s\n", indent, "", width, label, cell);
         }
     }
 }

@@ -44,3 +44,18 @@ finish() {
     echo "$cases cases, $failures failed"
     [ $failures = 0 ] && [ $cases -gt 0 ]
 }
+
+# ---- tiny models and ids ------------------------------------------------------------------------------
+
+# ids N FILE [ROWS]: token ids 48 .. 57 as .npy, a stream or ROWS rows; needs no tokenizer.
+ids() {
+    local shape="($1,)" head
+    [ $# -lt 3 ] || shape="($3, $(($1 / $3)))"
+    head="{'descr': '|u1', 'fortran_order': False, 'shape': $shape, }"
+    { printf '\x93NUMPY\x01\x00\x76\x00'; printf '%-117s\n' "$head"; seq 1000000 | tr -d '\n' | head -c "$1"; } >"$2"
+}
+# tiny DIR [options]: a random model that quantizes in less than a second.
+tiny() { "$MAKE_MODEL" "$1" --like tiny "${@:2}" >/dev/null || { echo "make-model failed"; exit 1; }; }
+# Settings that exercise both phases in a second.
+SMALL=(--train-size 24 --val-size 4 --seqlen 32 --epochs 2 --e2e-train-size 32 --e2e-seqlen 32
+    --e2e-batch-size 4 --save-every 1 -q)

@@ -1,0 +1,80 @@
+#!/bin/bash
+# Whole tiny runs: both phases, every bit width and group, threads, streams on disk, the log, tune.
+# usage: tests/cli/pipeline.sh BUILD
+. "$(dirname "$0")/expect.bash"
+cd "$TMP" || exit 1
+ids 20000 d.npy
+tiny m
+ok() { cases=$((cases + 1)); run "$@"; [ "$rc" = 0 ] || fail "eqat $*" "exit $rc" "$err"; }
+has() { # what, file, regex...
+    local what=$1 file=$2 r; shift 2
+    for r in "$@"; do
+        cases=$((cases + 1))
+        grep -qE "$r" "$file" || fail "$what: no $r" "$(head -n 3 "$file")"
+    done
+}
+
+# one command, both phases; the same bytes for any number of threads and for streams in files
+for precision in f32 bf16; do
+    ok quantize m --data d.npy -o one "${SMALL[@]}" --precision $precision --threads 1 --log log --json
+    printf '%s\n' "$out" >json
+    has "json of quantize" json '"out":"one"' '"bits_per_weight":2\.28125[,}]' '"bytes":[0-9]+' '"seconds_e2e":'
+    ok quantize m --data d.npy -o two "${SMALL[@]}" --precision $precision --threads 2
+    same "threads 1 and 2, $precision" one two
+    mkdir -p cache
+    ok quantize m --data d.npy -o disk "${SMALL[@]}" --precision $precision --cache-dir cache
+    same "streams in memory and in files, $precision" one disk
+    same "the cache folder is empty again" cache "$(mkdir -p none && echo none)"
+    [ ! -e one.work ] && [ ! -e two.work ] || fail "a finished run left its work folder"
+    rm -rf one two disk
+done
+# 24 windows at batch 2 are 12 steps; 2 blocks x 2 epochs; 32 windows at batch 4 are 8 steps
+has "log" log '^\{"event":"block_epoch","block":0,"epoch":0,"first_loss":[0-9.e+-]+,"train_loss":[0-9.e+-]+,"val_loss":[0-9.e+-]+' \
+    '"event":"e2e_step","step":0,"loss":[0-9.]+,"grad_norm":'
+for count in 'block_epoch:4' 'e2e_step:8'; do
+    cases=$((cases + 1))
+    n=$(grep -c "\"event\":\"${count%:*}\"" log)
+    [ "$n" = "${count#*:}" ] || fail "log: $n events ${count%:*}, expected ${count#*:}"
+done
+
+# every bit width and group, and what inspect says of them
+tiny wide --hidden 256 --inner 512
+for bits in 2 3 4; do
+    for group in 32 64 128 256 -1; do
+        rm -rf q
+        ok quantize wide --method rtn --bits $bits --group-size $group -o q -q
+        ok inspect q --json
+        printf '%s\n' "$out" >json
+        has "inspect w${bits}g$group" json "\"bits\": *$bits" "\"group_size\": *$group"
+        ok ppl q --data d.npy --seqlen 32 --limit 4 --json -q
+        printf '%s\n' "$out" >json
+        has "ppl w${bits}g$group" json '"ppl":[0-9.]+' '"protocol":"windows"' '"windows":4' '"seqlen":32' '"targets":124'
+    done
+done
+
+# --scheme is both at once, --no-e2e plus tune is both phases, s is not the only thing to train
+ok quantize m --method rtn --scheme W3A16G128 -o a -q
+ok quantize m --method rtn --bits 3 --group-size 128 -o b -q
+same "--scheme" a b
+ok quantize m --data d.npy -o ap "${SMALL[@]}" --no-e2e
+ok tune ap --data d.npy -o tuned --train-size 32 --seqlen 32 --batch-size 4 --save-every 1 -q
+ok tune ap --data d.npy -o tuned-z --train-size 32 --seqlen 32 --batch-size 4 --train s,z -q
+ok tune tuned --data d.npy -o again --train-size 32 --seqlen 32 --batch-size 4 -q
+cases=$((cases + 1))
+diff -q ap/model.safetensors tuned/model.safetensors >/dev/null && fail "tune changed nothing"
+
+# a dry run writes nothing
+before=$(ls -A)
+ok quantize m --data d.npy -o dry "${SMALL[@]}" --dry-run --log dry.log
+cases=$((cases + 1))
+[ "$before" = "$(ls -A)" ] || fail "a dry run wrote something" "$(ls -A)"
+
+# plan takes the command line of quantize; rows of a 2-D .npy are windows in their order
+ok plan m --data d.npy -o out "${SMALL[@]}" --json
+printf '%s\n' "$out" >json
+has "json of plan" json '"memory_bytes"' '"seconds"' '"output_bytes"'
+ids 640 rows.npy 20
+ok ppl m --data rows.npy --json -q
+printf '%s\n' "$out" >json
+has "rows as windows" json '"windows":20' '"seqlen":32'
+finish
