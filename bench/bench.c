@@ -1,4 +1,5 @@
-/* The sections of `eqat bench`, in order. Every figure is a ratio to something measured beside it. */
+/* The sections of `eqat bench`, in order. Every figure is a ratio to something measured beside it.
+ */
 #define _GNU_SOURCE
 #include "bench.h"
 
@@ -17,8 +18,11 @@ static eq_status roof(const eq_bench_opts *o, eq_bench_paths *p, eq_err *err) {
     int t = o->compute.threads;
     fprintf(o->out, "roof: copy %.1f GB/s (read + written)\n", eq_roof_copy() * 1e-9);
     for (int bf16 = 0; bf16 < 2; bf16++)
-        fprintf(o->out, "roof: oneDNN %s products of 2048 x 4096 x 4096: a b^T %.0f, a b %.0f, a^T b %.0f GFLOP/s\n",
-                bf16 ? "bf16" : "fp32", eq_roof_product(EQ_ROOF_NT, 2048, 4096, 4096, bf16, false, t) * 1e-9,
+        fprintf(o->out,
+                "roof: oneDNN %s products of 2048 x 4096 x 4096: a b^T %.0f, a b %.0f, a^T b %.0f "
+                "GFLOP/s\n",
+                bf16 ? "bf16" : "fp32",
+                eq_roof_product(EQ_ROOF_NT, 2048, 4096, 4096, bf16, false, t) * 1e-9,
                 eq_roof_product(EQ_ROOF_NN, 2048, 4096, 4096, bf16, false, t) * 1e-9,
                 eq_roof_product(EQ_ROOF_TN, 4096, 4096, 2048, bf16, true, t) * 1e-9);
     return EQ_OK;
@@ -57,7 +61,8 @@ static bool paths(eq_bench_paths *p, const char *dir, const char *name) {
 
 static eq_status section(const eq_bench_opts *o, int i, const char *dir, eq_err *err) {
     eq_bench_paths p;
-    eq_status st = paths(&p, dir, sections[i].name) ? sections[i].run(o, &p, err) : eq_nomem(err, "paths", 256);
+    eq_status st = paths(&p, dir, sections[i].name) ? sections[i].run(o, &p, err)
+                                                    : eq_nomem(err, "paths", 256);
     if (!o->scratch && eq_exists(p.model)) eq_remove_tree(p.model, err);
     eq_free(p.model), eq_free(p.quantized), eq_free(p.out), eq_free(p.data);
     fflush(o->out);
@@ -80,7 +85,9 @@ eq_status eq_bench_run(const eq_bench_opts *opts, eq_err *err) {
         st = section(&o, (int)i, dir, err);
     }
     if (st == EQ_OK && !ran)
-        st = eq_fail(err, EQ_EINPUT, "--filter %s: expected part of roof, ops, block-ap, threads, e2e-qp, pack", o.filter);
+        st = eq_fail(err, EQ_EINPUT,
+                     "--filter %s: expected part of roof, ops, block-ap, threads, e2e-qp, pack",
+                     o.filter);
     eq_err ignored = {0};
     if (!o.scratch) eq_remove_tree(dir, &ignored);
     return st;

@@ -15,12 +15,14 @@
 
 enum { MAX_STEPS = 64 };
 
-/* ---- random models and data -------------------------------------------------------------------------- */
+/* ---- random models and data
+ * -------------------------------------------------------------------------- */
 
-static const eq_bench_model seven_b = {.name = "7b-block", .D = 4096, .F = 11008, .NH = 32, .NKV = 32,
-                                       .V = 512, .T = 2048};
+static const eq_bench_model seven_b = {
+    .name = "7b-block", .D = 4096, .F = 11008, .NH = 32, .NKV = 32, .V = 512, .T = 2048};
 
-static eq_status make_model(const eq_bench_opts *o, const char *folder, const char *args, eq_err *err) {
+static eq_status make_model(const eq_bench_opts *o, const char *folder, const char *args,
+                            eq_err *err) {
     char *cmd = eq_sprintf("%s %s %s >/dev/null", o->make_model, folder, args);
     if (!cmd) return eq_nomem(err, "a command", 256);
     int rc = eq_exists(folder) ? 0 : system(cmd);
@@ -32,18 +34,20 @@ static eq_status make_model(const eq_bench_opts *o, const char *folder, const ch
 static eq_status make_windows(const char *path, int64_t n, int64_t T, int64_t V, eq_err *err) {
     int32_t *ids = eq_calloc(n * T, sizeof *ids);
     if (!ids) return eq_nomem(err, "token ids", n * T * 4);
-    for (int64_t i = 0; i < n * T; i++) ids[i] = (int32_t)(eq_rand_u64(7, (uint64_t)i) % (uint64_t)V);
+    for (int64_t i = 0; i < n * T; i++)
+        ids[i] = (int32_t)(eq_rand_u64(7, (uint64_t)i) % (uint64_t)V);
     eq_status st = eq_npy_write(path, ids, n, T, true, err);
     eq_free(ids);
     return st;
 }
 
-/* ---- one run, watched through its events ---------------------------------------------------------------- */
+/* ---- one run, watched through its events
+ * ---------------------------------------------------------------- */
 
 typedef struct {
     double at[MAX_STEPS]; /* time of each step's event */
     int n;
-    int64_t host_peak;    /* of the phase that stepped */
+    int64_t host_peak; /* of the phase that stepped */
 } watch;
 
 static void on_event(void *ctx, const char *line) {
@@ -52,7 +56,8 @@ static void on_event(void *ctx, const char *line) {
     const char *kind = json_string_value(json_object_get(v, "event"));
     if (kind && (!strcmp(kind, "block_step") || !strcmp(kind, "e2e_step")) && w->n < MAX_STEPS)
         w->at[w->n++] = eq_now();
-    if (kind && !strcmp(kind, "phase") && strcmp(json_string_value(json_object_get(v, "phase")), "write"))
+    if (kind && !strcmp(kind, "phase") &&
+        strcmp(json_string_value(json_object_get(v, "phase")), "write"))
         w->host_peak = json_integer_value(json_object_get(v, "host_peak_bytes"));
     json_decref(v);
 }
@@ -91,22 +96,30 @@ static void peer(const eq_bench_opts *o, const char *phase, double seconds, doub
         fprintf(o->out, "  PyTorch: SKIP (name an interpreter with torch: --python)\n");
         return;
     }
-    cmd = eq_sprintf("%s tools/peer_step.py %s --threads %d 2>/dev/null", o->python, phase, o->compute.threads);
+    cmd = eq_sprintf("%s tools/peer_step.py %s --threads %d 2>/dev/null", o->python, phase,
+                     o->compute.threads);
     FILE *f = cmd ? popen(cmd, "r") : NULL;
     if (f && fgets(line, sizeof line, f)) v = json_loads(line, 0, NULL);
     if (f) pclose(f);
     eq_free(cmd);
-    double s = json_number_value(json_object_get(v, "seconds")), p = json_number_value(json_object_get(v, "peak_mib"));
+    double s = json_number_value(json_object_get(v, "seconds")),
+           p = json_number_value(json_object_get(v, "peak_mib"));
     if (s > 0)
-        fprintf(o->out, "  PyTorch: %.2f s a step, %.0f MiB; eqat is %.2f x as fast in %.2f x the memory\n", s, p,
-                s / seconds, mib / p);
-    else fprintf(o->out, "  PyTorch: SKIP (tools/peer_step.py printed nothing with %s)\n", o->python);
+        fprintf(o->out,
+                "  PyTorch: %.2f s a step, %.0f MiB; eqat is %.2f x as fast in %.2f x the memory\n",
+                s, p, s / seconds, mib / p);
+    else
+        fprintf(o->out, "  PyTorch: SKIP (tools/peer_step.py printed nothing with %s)\n",
+                o->python);
     json_decref(v);
 }
 
-/* ---- sections ------------------------------------------------------------------------------------------------ */
+/* ---- sections
+ * ------------------------------------------------------------------------------------------------
+ */
 
-static eq_quantize_opts base_opts(const eq_bench_opts *o, const char *model, const char *out, const char *data) {
+static eq_quantize_opts base_opts(const eq_bench_opts *o, const char *model, const char *out,
+                                  const char *data) {
     eq_quantize_opts q;
     eq_quantize_opts_init(&q);
     q.model = model, q.out = out, q.data = data, q.compute = o->compute;
@@ -115,10 +128,13 @@ static eq_quantize_opts base_opts(const eq_bench_opts *o, const char *model, con
     return q;
 }
 
-static eq_status block_step(const eq_bench_opts *o, eq_bench_paths *p, int64_t batch, watch *w, eq_err *err) {
+static eq_status block_step(const eq_bench_opts *o, eq_bench_paths *p, int64_t batch, watch *w,
+                            eq_err *err) {
     const eq_bench_model *m = &seven_b;
-    EQ_TRY(make_model(o, p->model, "--family llama --hidden 4096 --inner 11008 --heads 32 --kv-heads 32 "
-                                   "--layers 1 --vocab 512 --context 2048 --dtype bf16", err));
+    EQ_TRY(make_model(o, p->model,
+                      "--family llama --hidden 4096 --inner 11008 --heads 32 --kv-heads 32 "
+                      "--layers 1 --vocab 512 --context 2048 --dtype bf16",
+                      err));
     EQ_TRY(make_windows(p->data, 4 * batch, m->T, m->V, err));
     eq_quantize_opts q = base_opts(o, p->model, p->out, p->data);
     eq_observer obs = {.ctx = w, .event = on_event};
@@ -137,11 +153,15 @@ eq_status eq_bench_block_ap(const eq_bench_opts *o, eq_bench_paths *p, eq_err *e
         int64_t tokens = batch * m->T, streams = 2 * 4 * tokens * m->D * (bf16 ? 2 : 4);
         double s = fastest_step(&w), rate = 6 * P * (double)tokens / s;
         double mib = (double)(w.host_peak - streams) / (1 << 20);
-        fprintf(o->out, "Block-AP step, Llama-2-7B block, %lld x %lld tokens: %.2f s, %.0f GFLOP/s, %.0f MiB beside model and streams\n",
+        fprintf(o->out,
+                "Block-AP step, Llama-2-7B block, %lld x %lld tokens: %.2f s, %.0f GFLOP/s, %.0f "
+                "MiB beside model and streams\n",
                 (long long)batch, (long long)m->T, s, rate * 1e-9, mib);
         if (batch > 1) break;
         double roof = block_roof(m, tokens, bf16, o->compute.threads);
-        fprintf(o->out, "  oneDNN products of the same shapes: %.0f GFLOP/s; the step reaches %.0f %% of that\n",
+        fprintf(o->out,
+                "  oneDNN products of the same shapes: %.0f GFLOP/s; the step reaches %.0f %% of "
+                "that\n",
                 roof * 1e-9, 100 * rate / roof);
         peer(o, "block-ap", s, mib);
     }
@@ -153,8 +173,10 @@ eq_status eq_bench_e2e(const eq_bench_opts *o, eq_bench_paths *p, eq_err *err) {
     const int64_t L = 2, tokens = m->T;
     bool bf16 = o->compute.precision == EQ_PREC_BF16;
     watch w = {0};
-    EQ_TRY(make_model(o, p->model, "--family llama --hidden 4096 --inner 11008 --heads 32 --kv-heads 32 "
-                                   "--layers 2 --vocab 512 --context 2048 --dtype bf16", err));
+    EQ_TRY(make_model(o, p->model,
+                      "--family llama --hidden 4096 --inner 11008 --heads 32 --kv-heads 32 "
+                      "--layers 2 --vocab 512 --context 2048 --dtype bf16",
+                      err));
     EQ_TRY(make_windows(p->data, 4, m->T, m->V, err));
     eq_quantize_opts q = base_opts(o, p->model, p->quantized, NULL);
     q.method = EQ_METHOD_RTN;
@@ -167,9 +189,13 @@ eq_status eq_bench_e2e(const eq_bench_opts *o, eq_bench_paths *p, eq_err *err) {
      * q, k and v pass no gradient on. */
     double flop = (2.0 * (double)(4 * L - 1) * P - 6.0 * (double)(m->D * m->D)) * (double)tokens;
     double roof = block_roof(m, tokens, bf16, o->compute.threads);
-    fprintf(o->out, "E2E-QP step, 2 Llama-2-7B blocks, 1 x %lld tokens: %.2f s, %.0f GFLOP/s, %.0f MiB beside the model\n"
-                    "  oneDNN products of the same shapes: %.0f GFLOP/s; the step reaches %.0f %% of that\n",
-            (long long)m->T, s, flop / s * 1e-9, (double)w.host_peak / (1 << 20), roof * 1e-9, 100 * flop / s / roof);
+    fprintf(
+        o->out,
+        "E2E-QP step, 2 Llama-2-7B blocks, 1 x %lld tokens: %.2f s, %.0f GFLOP/s, %.0f MiB beside "
+        "the model\n"
+        "  oneDNN products of the same shapes: %.0f GFLOP/s; the step reaches %.0f %% of that\n",
+        (long long)m->T, s, flop / s * 1e-9, (double)w.host_peak / (1 << 20), roof * 1e-9,
+        100 * flop / s / roof);
     /* PyTorch runs one block's forward and backward, without recomputation: 6 of our 7 P tokens. */
     peer(o, "e2e-qp", s * 6 * P * (double)tokens / flop, (double)w.host_peak / (1 << 20));
     EQ_TRY(eq_remove_tree(p->out, err));
@@ -185,8 +211,10 @@ eq_status eq_bench_threads(const eq_bench_opts *o, eq_bench_paths *p, eq_err *er
         EQ_TRY(block_step(&one, p, 1, &w, err));
         s[t] = fastest_step(&w);
     }
-    fprintf(o->out, "threads: Block-AP step of a Llama-2-7B block: 1 thread %.2f s, 2 threads %.2f s: %.2f x\n", s[1],
-            s[2], s[1] / s[2]);
+    fprintf(
+        o->out,
+        "threads: Block-AP step of a Llama-2-7B block: 1 thread %.2f s, 2 threads %.2f s: %.2f x\n",
+        s[1], s[2], s[1] / s[2]);
     return EQ_OK;
 }
 
@@ -210,14 +238,18 @@ eq_status eq_bench_pack(const eq_bench_opts *o, eq_bench_paths *p, eq_err *err) 
     EQ_TRY(eq_quantize(&q, NULL, &r, err));
     t = eq_now() - t;
     double copy = copy_seconds(p->model, p->data, err);
-    fprintf(o->out, "RTN and packing, TinyLlama-1.1B to w2g64: %.1f s (writing and checking %.1f s); copying the full-precision file: %.1f s: %.2f x\n",
+    fprintf(o->out,
+            "RTN and packing, TinyLlama-1.1B to w2g64: %.1f s (writing and checking %.1f s); "
+            "copying the full-precision file: %.1f s: %.2f x\n",
             t, r.seconds_write, copy, copy / t);
     watch w = {0};
     eq_observer obs = {.ctx = &w, .event = on_event};
     EQ_TRY(make_windows(p->data, 2, 2048, 32000, err));
     q = base_opts(o, p->quantized, p->out, p->data);
     EQ_TRY(eq_tune(&q, &obs, NULL, err));
-    fprintf(o->out, "E2E-QP, TinyLlama-1.1B w2g64, 1 x 2048 tokens: %.2f s a step, %.0f MiB beside the mapped model\n",
+    fprintf(o->out,
+            "E2E-QP, TinyLlama-1.1B w2g64, 1 x 2048 tokens: %.2f s a step, %.0f MiB beside the "
+            "mapped model\n",
             fastest_step(&w), (double)w.host_peak / (1 << 20));
     EQ_TRY(eq_remove_tree(p->out, err));
     return eq_remove_tree(p->quantized, err);

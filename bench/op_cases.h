@@ -47,6 +47,7 @@ typedef struct {
     int64_t n;
     int kind;         /* what it is filled with; private to op_data.c and op_calls.c */
     double tolerance; /* outputs: largest squared error over squared size; 0: the same bits */
+    double floor;     /* the size counts as at least this: of the terms, where they may cancel */
     int on;           /* shares the memory of this buffer (same type, same n); -1: its own */
 } eq_case_buf;
 enum { EQ_CASE_BUFS = 10 };

@@ -91,6 +91,8 @@ static float number(const eq_op_case *c, int kind, uint64_t seed, int64_t i) {
         return value(c->flavour, seed, i, 1e4f);
     case EQ_FILL_LOGITS:
         return 2.0f * value(c->flavour, seed, i, 5e3f);
+    case EQ_FILL_QUERIES:
+        return value(c->flavour, seed, i, 100.0f);
     case EQ_FILL_SQUARES:
         return fabsf(value(c->flavour, seed, i, 1e4f));
     case EQ_FILL_WEIGHTS:

@@ -1,4 +1,5 @@
-/* The roofs: oneDNN's matmul called plainly on whole matrices with its own threads, and a memory copy. */
+/* The roofs: oneDNN's matmul called plainly on whole matrices with its own threads, and a memory
+ * copy. */
 #include <dnnl.h>
 #include <string.h>
 
@@ -28,14 +29,17 @@ static dnnl_memory_desc_t desc(int64_t rows, int64_t cols, bool transposed, dnnl
     return d;
 }
 
-static bool make(product *p, eq_roof_kind kind, int64_t M, int64_t N, int64_t K, bool bf16, bool f32_out) {
-    dnnl_data_type_t in = bf16 ? dnnl_bf16 : dnnl_f32, out = bf16 && !f32_out ? dnnl_bf16 : dnnl_f32;
+static bool make(product *p, eq_roof_kind kind, int64_t M, int64_t N, int64_t K, bool bf16,
+                 bool f32_out) {
+    dnnl_data_type_t in = bf16 ? dnnl_bf16 : dnnl_f32,
+                     out = bf16 && !f32_out ? dnnl_bf16 : dnnl_f32;
     dnnl_matmul_desc_t md;
     dnnl_primitive_desc_t pd;
     p->a = desc(M, K, kind == EQ_ROOF_TN, in);
     p->b = desc(K, N, kind == EQ_ROOF_NT, in);
     p->y = desc(M, N, false, out);
-    if (dnnl_engine_create(&p->engine, dnnl_cpu, 0) || dnnl_stream_create(&p->stream, p->engine, 0) ||
+    if (dnnl_engine_create(&p->engine, dnnl_cpu, 0) ||
+        dnnl_stream_create(&p->stream, p->engine, 0) ||
         dnnl_matmul_desc_init(&md, &p->a, &p->b, NULL, &p->y) ||
         dnnl_primitive_desc_create(&pd, &md, NULL, p->engine, NULL))
         return false;
@@ -52,7 +56,8 @@ static void fill(dnnl_memory_t m, const dnnl_memory_desc_t *d, bool bf16) {
     void *p;
     dnnl_memory_get_data_handle(m, &p);
     int64_t n = (int64_t)dnnl_memory_desc_get_size(d) / (bf16 ? 2 : 4);
-    for (int64_t i = 0; i < n; i++) eq_store(p, bf16 ? EQ_BF16 : EQ_F32, i, (float)(i % 97 - 48) / 64);
+    for (int64_t i = 0; i < n; i++)
+        eq_store(p, bf16 ? EQ_BF16 : EQ_F32, i, (float)(i % 97 - 48) / 64);
 }
 
 static void drop(product *p) {
@@ -71,7 +76,8 @@ double eq_roof_product(eq_roof_kind kind, int64_t M, int64_t N, int64_t K, bool 
     omp_set_num_threads(threads);
     if (make(&p, kind, M, N, K, bf16, f32_out)) {
         fill(p.ma, &p.a, bf16), fill(p.mb, &p.b, bf16);
-        dnnl_exec_arg_t args[] = {{DNNL_ARG_SRC, p.ma}, {DNNL_ARG_WEIGHTS, p.mb}, {DNNL_ARG_DST, p.my}};
+        dnnl_exec_arg_t args[] = {
+            {DNNL_ARG_SRC, p.ma}, {DNNL_ARG_WEIGHTS, p.mb}, {DNNL_ARG_DST, p.my}};
         for (int r = 0; r < RUNS; r++) {
             double t = eq_now();
             dnnl_primitive_execute(p.prim, p.stream, 3, args);
@@ -86,7 +92,9 @@ double eq_roof_product(eq_roof_kind kind, int64_t M, int64_t N, int64_t K, bool 
 }
 
 enum { COPY_BYTES = 256 << 20, PIECE = 1 << 20 };
-typedef struct { char *to, *from; } copy_job;
+typedef struct {
+    char *to, *from;
+} copy_job;
 static void copy_piece(void *ctx, int64_t i, int thread) {
     (void)thread;
     const copy_job *j = ctx;

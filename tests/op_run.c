@@ -127,25 +127,28 @@ static double element(const void *p, eq_dtype dt, int64_t i) {
 }
 static bool same(double a, double b) { return a == b || (isnan(a) && isnan(b)); }
 
-/* Squared error over squared size, and no element further off than 8 root mean squares (or its own
- * size) of that: a single wrong element of many shows, too. */
-static bool close_enough(const void *got, const void *want, eq_dtype dt, int64_t n, double tol,
-                         char *why, int len) {
-    double e2 = 0.0, w2 = 0.0;
+/* Squared error over squared size (at least `floor` an element), and no element further off than 8
+ * root mean squares (or its own size) of that: a single wrong element of many shows, too. */
+static bool close_enough(const void *got, const void *want, const eq_case_buf *b, char *why,
+                         int len) {
+    eq_dtype dt = b->dt;
+    int64_t n = b->n;
+    double tol = b->tolerance, e2 = 0.0, w2 = 0.0, least = (double)n * b->floor * b->floor;
     for (int64_t i = 0; i < n; i++) {
-        double a = element(got, dt, i), b = element(want, dt, i);
-        if (same(a, b) || (isfinite(a) && isfinite(b))) {
-            if (isfinite(b)) e2 += (a - b) * (a - b), w2 += b * b;
+        double x = element(got, dt, i), y = element(want, dt, i);
+        if (same(x, y) || (isfinite(x) && isfinite(y))) {
+            if (isfinite(y)) e2 += (x - y) * (x - y), w2 += y * y;
             continue;
         }
-        snprintf(why, (size_t)len, "[%lld] is %g, reference %g", (long long)i, a, b);
+        snprintf(why, (size_t)len, "[%lld] is %g, reference %g", (long long)i, x, y);
         return false;
     }
+    if (w2 < least) w2 = least;
     double rms = sqrt(w2 / (double)n);
     for (int64_t i = 0; i < n; i++) {
-        double a = element(got, dt, i), b = element(want, dt, i);
-        if (same(a, b) || fabs(a - b) <= sqrt(tol) * (8.0 * rms + fabs(b))) continue;
-        snprintf(why, (size_t)len, "[%lld] is %.9g, reference %.9g", (long long)i, a, b);
+        double x = element(got, dt, i), y = element(want, dt, i);
+        if (same(x, y) || fabs(x - y) <= sqrt(tol) * (8.0 * rms + fabs(y))) continue;
+        snprintf(why, (size_t)len, "[%lld] is %.9g, reference %.9g", (long long)i, x, y);
         return false;
     }
     if (e2 <= tol * w2) return true;
@@ -165,7 +168,7 @@ int op_run_compare(const op_run *got, const uint8_t *const want[EQ_CASE_BUFS], b
             snprintf(why, (size_t)len, "other bytes");
             return i;
         }
-        if (!close_enough(got->after[at], want[at], b->dt, b->n, b->tolerance, why, len)) return i;
+        if (!close_enough(got->after[at], want[at], b, why, len)) return i;
     }
     return -1;
 }
