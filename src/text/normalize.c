@@ -1,0 +1,207 @@
+/* Normalizers: Prepend, Replace, NFC, NFD, NFKC, NFKD, Strip, Lowercase, Sequence. Every step reads
+ * the last text and writes the other of two buffers. Invariant: valid UTF-8 in, valid UTF-8 out. */
+#include "text/normalize.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "text/normal_form.h"
+#include "text/pattern.h"
+#include "text/spec.h"
+#include "text/unicode.h"
+#include "text/utf8.h"
+
+typedef enum { PREPEND, REPLACE, FORM, STRIP, LOWERCASE } kind;
+
+typedef struct {
+    kind kind;
+    eq_str text; /* PREPEND: what; REPLACE: the replacement */
+    eq_pattern *pattern;
+    eq_form form;
+    bool left, right;
+} step;
+
+struct eq_normalizer {
+    step *steps;
+    int64_t n;
+};
+
+static eq_status get_text(step *s, const json_t *spec, const char *key, const char *where, eq_err *err) {
+    const char *text;
+    int64_t n;
+    EQ_TRY(eq_spec_text(spec, key, &text, &n, where, err));
+    eq_str_put(&s->text, text, n);
+    return s->text.oom ? eq_nomem(err, "a normalizer", n) : EQ_OK;
+}
+
+static eq_status parse_step(step *s, const json_t *spec, const char *type, const char *where,
+                            eq_err *err) {
+    static const char *const forms[] = {"NFD", "NFC", "NFKD", "NFKC"};
+    for (int i = 0; i < 4; i++)
+        if (!strcmp(type, forms[i])) {
+            s->kind = FORM, s->form = (eq_form)i;
+            return eq_spec_known(spec, "type", where, err);
+        }
+    if (!strcmp(type, "Prepend")) {
+        s->kind = PREPEND;
+        EQ_TRY(eq_spec_known(spec, "type prepend", where, err));
+        return get_text(s, spec, "prepend", where, err);
+    }
+    if (!strcmp(type, "Replace")) {
+        s->kind = REPLACE;
+        EQ_TRY(eq_spec_known(spec, "type pattern content", where, err));
+        EQ_TRY(get_text(s, spec, "content", where, err));
+        return eq_pattern_parse(&s->pattern, json_object_get(spec, "pattern"), where, err);
+    }
+    if (!strcmp(type, "Strip")) {
+        s->kind = STRIP;
+        EQ_TRY(eq_spec_known(spec, "type strip_left strip_right", where, err));
+        EQ_TRY(eq_spec_bool(spec, "strip_left", &s->left, where, err));
+        return eq_spec_bool(spec, "strip_right", &s->right, where, err);
+    }
+    if (!strcmp(type, "Lowercase")) {
+        s->kind = LOWERCASE;
+        return eq_spec_known(spec, "type", where, err);
+    }
+    return eq_spec_unsupported("normalizer", type, where, err);
+}
+
+/* Appends the steps of spec; a Sequence appends those of its members. */
+static eq_status parse(eq_normalizer *z, const json_t *spec, const char *where, eq_err *err) {
+    const char *type;
+    EQ_TRY(eq_spec_type(spec, "normalizer", &type, where, err));
+    if (!strcmp(type, "Sequence")) {
+        const json_t *list;
+        EQ_TRY(eq_spec_known(spec, "type normalizers", where, err));
+        EQ_TRY(eq_spec_array(spec, "normalizers", &list, where, err));
+        for (size_t i = 0; i < json_array_size(list); i++)
+            EQ_TRY(parse(z, json_array_get(list, i), where, err));
+        return EQ_OK;
+    }
+    step *grown = eq_realloc(z->steps, z->n + 1, sizeof *grown);
+    if (!grown) return eq_nomem(err, "a normalizer", (z->n + 1) * (int64_t)sizeof *grown);
+    z->steps = grown;
+    memset(grown + z->n, 0, sizeof *grown);
+    return parse_step(grown + z->n++, spec, type, where, err);
+}
+
+eq_status eq_normalizer_new(eq_normalizer **out, const json_t *spec, const char *where, eq_err *err) {
+    eq_normalizer *z = *out = eq_calloc(1, sizeof *z);
+    if (!z) return eq_nomem(err, "a normalizer", sizeof *z);
+    if (!spec || json_is_null(spec)) return EQ_OK;
+    eq_status st = parse(z, spec, where, err);
+    if (st != EQ_OK) {
+        eq_normalizer_free(z);
+        *out = NULL;
+    }
+    return st;
+}
+
+void eq_normalizer_free(eq_normalizer *z) {
+    if (!z) return;
+    for (int64_t i = 0; i < z->n; i++) {
+        eq_str_free(&z->steps[i].text);
+        eq_pattern_free(z->steps[i].pattern);
+    }
+    eq_free(z->steps);
+    eq_free(z);
+}
+
+/* ---- running ------------------------------------------------------------------------------ */
+
+static int64_t first_len(const char *s, int64_t n) {
+    uint32_t cp;
+    return n > 0 ? eq_utf8_get(s, &cp) : 0;
+}
+
+static void prepend(const step *s, eq_normal *w, eq_str *out) {
+    eq_str_put(out, s->text.p, s->text.n);
+    eq_str_put(out, w->text, w->n);
+    if (w->head) w->head += s->text.n;
+}
+
+static eq_status replace(const step *s, eq_normal *w, eq_str *out, eq_err *err) {
+    eq_scan scan = {0};
+    int64_t done = 0, start, end, head = 0;
+    bool found;
+    eq_status st = eq_scan_start(&scan, s->pattern, w->text, w->n, err);
+    while (st == EQ_OK && (st = eq_scan_next(&scan, &found, &start, &end, err)) == EQ_OK && found) {
+        eq_str_put(out, w->text + done, start - done);
+        if (done < w->head) head = out->n - (start > w->head ? start - w->head : 0);
+        eq_str_put(out, s->text.p, s->text.n);
+        /* New text stands where the last character that it replaces stood. */
+        int64_t last = end > start ? eq_utf8_back(w->text, end) : end;
+        if (w->head && last < w->head) head = out->n;
+        done = end;
+    }
+    eq_str_put(out, w->text + done, w->n - done);
+    if (done < w->head) head = out->n - (w->n - w->head);
+    w->head = head;
+    eq_scan_free(&scan);
+    return st;
+}
+
+static void strip(const step *s, eq_normal *w, eq_str *out) {
+    int64_t lo = 0, hi = w->n;
+    uint32_t cp;
+    while (s->left && lo < hi) {
+        int len = eq_utf8_get(w->text + lo, &cp);
+        if (!eq_uni_space(cp)) break;
+        lo += len;
+    }
+    while (s->right && hi > lo) {
+        int64_t back = eq_utf8_back(w->text, hi);
+        eq_utf8_get(w->text + back, &cp);
+        if (!eq_uni_space(cp)) break;
+        hi = back;
+    }
+    eq_str_put(out, w->text + lo, hi - lo);
+    w->head = w->head > lo ? w->head - lo : 0;
+}
+
+static void lowercase(eq_normal *w, eq_str *out) {
+    uint32_t cp, low[2];
+    for (int64_t i = 0; i < w->n;) {
+        if ((uint8_t)w->text[i] < 0x80) {
+            char c = w->text[i++];
+            if (c >= 'A' && c <= 'Z') c = (char)(c + 32);
+            eq_str_put(out, &c, 1);
+            continue;
+        }
+        i += eq_utf8_get(w->text + i, &cp);
+        for (int k = 0, n = eq_uni_lower(cp, low); k < n; k++) eq_utf8_append(out, low[k]);
+    }
+    if (w->head) w->head = first_len(out->p, out->n);
+}
+
+static eq_status run(const step *s, eq_normal *w, eq_str *out, eq_err *err) {
+    switch (s->kind) {
+    case PREPEND: prepend(s, w, out); break;
+    case REPLACE: EQ_TRY(replace(s, w, out, err)); break;
+    case FORM:
+        EQ_TRY(eq_normal_form(out, w->text, w->n, s->form, err));
+        if (w->head) w->head = first_len(out->p, out->n);
+        break;
+    case STRIP: strip(s, w, out); break;
+    case LOWERCASE: lowercase(w, out); break;
+    }
+    return out->oom ? eq_nomem(err, "text", w->n) : EQ_OK;
+}
+
+eq_status eq_normalize(const eq_normalizer *z, eq_normal *w, const char *s, int64_t n, bool first,
+                       eq_err *err) {
+    w->text = s, w->n = n;
+    w->head = first ? first_len(s, n) : 0;
+    for (int64_t i = 0; i < z->n && w->n > 0; i++) {
+        eq_str *out = w->text == w->a.p ? &w->b : &w->a;
+        out->n = 0;
+        EQ_TRY(run(z->steps + i, w, out, err));
+        w->text = out->p, w->n = out->n;
+    }
+    return EQ_OK;
+}
+
+void eq_normal_free(eq_normal *w) {
+    eq_str_free(&w->a);
+    eq_str_free(&w->b);
+}

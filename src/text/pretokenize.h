@@ -1,0 +1,28 @@
+/* The "pre_tokenizer" of tokenizer.json: cuts normalized text into the words that BPE works on. */
+#ifndef EQ_TEXT_PRETOKENIZE_H
+#define EQ_TEXT_PRETOKENIZE_H
+#include <jansson.h>
+
+#include "text/pattern.h"
+
+typedef struct eq_pretokenizer eq_pretokenizer;
+
+/* spec NULL or JSON null: the whole text is one word. */
+eq_status eq_pretokenizer_new(eq_pretokenizer **out, const json_t *spec, const char *where,
+                              eq_err *err);
+void eq_pretokenizer_free(eq_pretokenizer *p);
+/* The last step is the byte-level alphabet: it is left to the caller, words come as plain bytes. */
+bool eq_pretokenizer_bytes(const eq_pretokenizer *p);
+
+/* Gets the words in order; n > 0. */
+typedef eq_status (*eq_word_fn)(void *ctx, const char *word, int64_t n, eq_err *err);
+
+/* Buffers of one caller, reused from call to call. */
+typedef struct eq_pretok_work eq_pretok_work;
+eq_pretok_work *eq_pretok_work_new(const eq_pretokenizer *p); /* NULL: memory is out */
+void eq_pretok_work_free(eq_pretok_work *w);
+
+/* head: how many bytes of the text come from the first character of the whole input. */
+eq_status eq_pretokenize(const eq_pretokenizer *p, eq_pretok_work *w, const char *text, int64_t n,
+                         int64_t head, eq_word_fn fn, void *ctx, eq_err *err);
+#endif
