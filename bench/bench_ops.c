@@ -7,9 +7,10 @@
 #include "base/mem.h"
 #include "base/observe.h"
 #include "base/par.h"
+#include "bench.h"
 #include "op_cases.h"
 
-enum { REPEATS = 5, PIECE = 1 << 20 };
+enum { REPEATS = 5 };
 static const double budget = 2.0; /* seconds a row may repeat for */
 
 typedef struct {
@@ -79,39 +80,6 @@ static double bytes_of(const eq_op_case *c) {
     return sum;
 }
 
-typedef struct {
-    char *to;
-    const char *from;
-} copy_job;
-static void copy_piece(void *ctx, int64_t item, int thread) {
-    (void)thread;
-    const copy_job *j = ctx;
-    memcpy(j->to + item * PIECE, j->from + item * PIECE, PIECE);
-}
-/* Bytes read plus bytes written a second, of a copy far larger than any cache. */
-static double copy_roof(void) {
-    enum { PIECES = 128 };
-    char *p = eq_calloc(2 * PIECES, PIECE);
-    if (!p) return 0.0;
-    copy_job j = {p, p + (int64_t)PIECES * PIECE};
-    memset(p, 1, 2 * (size_t)PIECES * PIECE);
-    double best = 0.0;
-    for (int i = 0; i < REPEATS; i++) {
-        double t = eq_now();
-        eq_par_for(PIECES, copy_piece, &j);
-        double rate = 2.0 * PIECES * PIECE / (eq_now() - t);
-        if (rate > best) best = rate;
-    }
-    eq_free(p);
-    return best;
-}
-
-static double product_roof(eq_backend *be, eq_dtype dt, eq_err *err) {
-    eq_op_case c = {EQ_OP_matmul_nt, dt, dt, EQ_PLAIN, 0, true, {2048, 4096, 4096}};
-    double t = time_row(be, &c, err);
-    return t > 0.0 ? eq_case_flop(&c) / t : 0.0;
-}
-
 static void print_row(eq_backend *ref, eq_backend *cpu, FILE *out, const eq_op_case *c,
                       const char *label, const double roof[3]) {
     eq_err err = {0};
@@ -134,12 +102,13 @@ static void print_row(eq_backend *ref, eq_backend *cpu, FILE *out, const eq_op_c
 }
 
 void eq_bench_ops(eq_backend *ref, eq_backend *cpu, FILE *out, const char *filter) {
-    eq_err err = {0};
-    double roof[3] = {copy_roof(), product_roof(cpu, EQ_BF16, &err),
-                      product_roof(cpu, EQ_F32, &err)};
-    fprintf(out, "operations of %s (%s), %d threads\n", cpu->name, cpu->kernels, eq_par_count());
+    int threads = eq_par_count();
+    double roof[3] = {eq_roof_copy(),
+                      eq_roof_product(EQ_ROOF_NT, 2048, 4096, 4096, true, false, threads),
+                      eq_roof_product(EQ_ROOF_NT, 2048, 4096, 4096, false, false, threads)};
+    fprintf(out, "operations of %s (%s), %d threads\n", cpu->name, cpu->kernels, threads);
     fprintf(out,
-            "roofs: copy %.1f GB/s read + written, product 2048 x 4096 x 4096 bf16 %.0f, "
+            "roofs: copy %.1f GB/s read + written, oneDNN's a b^T of 2048 x 4096 x 4096 bf16 %.0f, "
             "fp32 %.0f GFLOP/s\n",
             roof[0] * 1e-9, roof[1] * 1e-9, roof[2] * 1e-9);
     for (int i = 0; i < eq_op_case_count; i++) {

@@ -6,7 +6,7 @@
 #include "backend/backend.h"
 
 /* One line for each large row of the case table whose label contains `filter` (NULL: all): time,
- * GB/s or GFLOP/s, share of the roof (a threaded memcpy; the backend's own bf16 and fp32 product at
- * 2048 x 4096 x 4096). ref not NULL: how much faster than it, where it takes under some seconds. */
+ * GB/s or GFLOP/s, share of the roof (a threaded copy; oneDNN's bf16 and fp32 product of 2048 x
+ * 4096 x 4096). ref not NULL: how much faster than it, where it takes under some seconds. */
 void eq_bench_ops(eq_backend *ref_or_null, eq_backend *cpu, FILE *out, const char *filter);
 #endif
