@@ -23,9 +23,12 @@ eq_status eq_data_stream(eq_ids *out, const char *path, int64_t need, const eq_w
 typedef struct eq_docs eq_docs;
 eq_status eq_docs_open(eq_docs **d, const char *path, const eq_window_opts *o, eq_err *err);
 int64_t eq_docs_count(const eq_docs *d);
-/* Tokens of document i, -1 before its first eq_docs_ids. */
+/* Tokens of document i, -1 while nobody has asked for them. */
 int64_t eq_docs_tokens(const eq_docs *d, int64_t i);
 /* *ids: valid until the next call. */
 eq_status eq_docs_ids(eq_docs *d, int64_t i, const int32_t **ids, eq_err *err);
+/* Counts the tokens of up to 64 documents that were not counted yet, on all threads. A document that
+ * cannot be tokenised stays at -1: eq_docs_ids says why. */
+eq_status eq_docs_count_tokens(eq_docs *d, const int64_t *which, int64_t n, eq_err *err);
 void eq_docs_close(eq_docs *d); /* NULL allowed */
 #endif

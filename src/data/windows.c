@@ -128,24 +128,44 @@ static void put(eq_windows *w, int64_t i, const int32_t *from) {
     memcpy(w->ids + i * w->T, from, (size_t)w->T * sizeof *from);
 }
 
-/* Which documents of a range are known to be too short. */
+/* Which documents of a range were drawn and found too short. */
 typedef struct {
-    int64_t lo, hi, too_short, longest;
+    int64_t lo, hi;
+    int64_t too_short, longest;
+    int64_t taken, refused; /* draws */
+    bool *seen;             /* [hi - lo + 1] */
 } doc_range;
 
-/* Draws documents until one has more than T tokens; ends because each is counted once. */
+/* Counts the tokens of document i and, on all threads, of those that come next if documents go on
+ * being too short. The look-ahead, half of what a window has cost so far, is on a copy of the
+ * generator and changes no draw. */
+static eq_status look_ahead(source *s, const doc_range *r, const eq_mt *mt, int64_t i,
+                            eq_err *err) {
+    enum { AHEAD = 32 };
+    int64_t which[AHEAD] = {i}, n = r->refused / (2 * (r->taken + 1)) + 1;
+    if (n > AHEAD) n = AHEAD;
+    eq_mt copy = *mt;
+    for (int64_t k = 1; k < n; k++) which[k] = eq_mt_randint(&copy, r->lo, r->hi);
+    return eq_docs_count_tokens(s->docs, which, n, err);
+}
+
+/* Draws documents until one has more than T tokens; ends because each short one is counted once. */
 static eq_status draw_doc(source *s, doc_range *r, eq_mt *mt, int64_t *i, eq_err *err) {
     for (;;) {
         *i = eq_mt_randint(mt, r->lo, r->hi);
-        int64_t tokens = eq_docs_tokens(s->docs, *i);
-        if (tokens < 0) {
+        if (eq_docs_tokens(s->docs, *i) < 0) {
             const int32_t *ids;
             if (eq_stopped(s->o->obs)) return eq_fail(err, EQ_EINTR, "%s: stopped", s->path);
-            EQ_TRY(eq_docs_ids(s->docs, *i, &ids, err));
-            tokens = eq_docs_tokens(s->docs, *i);
-            if (tokens <= s->T) r->too_short++;
+            EQ_TRY(look_ahead(s, r, mt, *i, err));
+            if (eq_docs_tokens(s->docs, *i) < 0) EQ_TRY(eq_docs_ids(s->docs, *i, &ids, err));
         }
-        if (tokens > s->T) return EQ_OK;
+        int64_t tokens = eq_docs_tokens(s->docs, *i);
+        if (tokens > s->T) {
+            r->taken++;
+            return EQ_OK;
+        }
+        r->refused++;
+        if (!r->seen[*i - r->lo]) r->seen[*i - r->lo] = true, r->too_short++;
         if (tokens > r->longest) r->longest = tokens;
         if (r->too_short > r->hi - r->lo)
             return eq_fail(
@@ -159,22 +179,19 @@ static eq_status draw_doc(source *s, doc_range *r, eq_mt *mt, int64_t *i, eq_err
 
 static eq_status draw_docs(eq_windows *w, source *s, int64_t lo, int64_t hi, eq_mt *mt,
                            eq_err *err) {
-    doc_range r = {.lo = lo, .hi = hi};
-    for (int64_t i = lo; i <= hi; i++) { /* known from an overlapping range */
-        int64_t tokens = eq_docs_tokens(s->docs, i);
-        if (tokens < 0 || tokens > s->T) continue;
-        r.too_short++;
-        if (tokens > r.longest) r.longest = tokens;
-    }
-    for (int64_t k = 0; k < w->n; k++) {
+    doc_range r = {.lo = lo, .hi = hi, .seen = eq_calloc(hi - lo + 1, sizeof *r.seen)};
+    eq_status st = r.seen ? EQ_OK : eq_nomem(err, s->path, hi - lo + 1);
+    for (int64_t k = 0; k < w->n && st == EQ_OK; k++) {
         int64_t i = 0;
         const int32_t *ids;
-        EQ_TRY(draw_doc(s, &r, mt, &i, err));
-        EQ_TRY(eq_docs_ids(s->docs, i, &ids, err));
+        st = draw_doc(s, &r, mt, &i, err);
+        if (st == EQ_OK) st = eq_docs_ids(s->docs, i, &ids, err);
+        if (st != EQ_OK) break;
         put(w, k, ids + eq_mt_randint(mt, 0, eq_docs_tokens(s->docs, i) - s->T - 1));
         say_progress(s, w, k + 1);
     }
-    return EQ_OK;
+    eq_free(r.seen);
+    return st;
 }
 
 /* n windows whose document, start or row lies in [lo, hi]; rows are taken in order. */
