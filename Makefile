@@ -115,7 +115,7 @@ $(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(TEST_HELP_C)) $(B)/libbench.a $(B)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 
-$(TOOLS): $(B)/%: $(B)/libeqat.a
+$(TOOLS): $(B)/%: $(TOOL_C) $(B)/libeqat.a
 	$(CC) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS) tools/$(subst -,_,$*).c $(B)/libeqat.a $(LDLIBS) -o $@
 
 .SECONDARY:

@@ -445,19 +445,8 @@ static eq_status write_weights(const options *o, const eq_config *c, eq_err *err
     return st;
 }
 
-static eq_status make(const options *o, eq_err *err) {
-    bool empty;
-    EQ_TRY(eq_dir_is_empty(o->out, &empty, err));
-    if (!empty) return eq_fail(err, EQ_EINPUT, "%s: expected an absent or empty folder", o->out);
-    if (strcmp(o->tied_as, "embed") && strcmp(o->tied_as, "lm_head"))
-        return eq_fail(err, EQ_EINPUT, "--tied-as %s: expected embed or lm_head", o->tied_as);
-    json_t *config = make_config(o, err);
-    if (!config) return EQ_EINPUT;
-    eq_status st = eq_mkdir(o->out, err);
-    if (st != EQ_OK) {
-        json_decref(config);
-        return st;
-    }
+/* Takes the config. */
+static eq_status write_folder(const options *o, json_t *config, eq_err *err) {
     EQ_TRY(write_json(config, o->out, "config.json", err));
     eq_config c; /* the shapes come from the program's own reading of what was written */
     EQ_TRY(eq_config_load(&c, o->out, err));
@@ -465,6 +454,19 @@ static eq_status make(const options *o, eq_err *err) {
                       "generation_config.json", err));
     if (c.V >= SPECIALS + 256) EQ_TRY(write_tokenizer(o, err));
     return write_weights(o, &c, err);
+}
+
+static eq_status make(const options *o, eq_err *err) {
+    bool empty, existed = eq_exists(o->out);
+    EQ_TRY(eq_dir_is_empty(o->out, &empty, err));
+    if (!empty) return eq_fail(err, EQ_EINPUT, "%s: expected an absent or empty folder", o->out);
+    if (strcmp(o->tied_as, "embed") && strcmp(o->tied_as, "lm_head"))
+        return eq_fail(err, EQ_EINPUT, "--tied-as %s: expected embed or lm_head", o->tied_as);
+    EQ_TRY(eq_mkdir(o->out, err));
+    json_t *config = make_config(o, err);
+    eq_status st = config ? write_folder(o, config, err) : EQ_EINPUT;
+    if (st != EQ_OK && !existed) eq_remove_tree(o->out, NULL);
+    return st;
 }
 
 int main(int argc, char **argv) {
