@@ -219,6 +219,61 @@ static void test_open_out_of_memory(void **state) {
     }
 }
 
+/* ---- attention ------------------------------------------------------------------------------- */
+
+static eq_mut tensor(eq_backend *be, eq_dtype dt, int64_t n, uint64_t seed) {
+    eq_mut m = {be->alloc(be, n * eq_dtype_size(dt)), n, dt};
+    for (int64_t i = 0; i < n; i++) eq_store(m.p, dt, i, eq_rand_normal(seed, (uint64_t)i));
+    return m;
+}
+
+static void near(eq_mut got, eq_mut want, const char *name, const eq_attn_shape *s) {
+    double error = 0.0, size = 0.0;
+    for (int64_t i = 0; i < want.n; i++) {
+        double w = (double)eq_load(want.p, want.dt, i), e = (double)eq_load(got.p, got.dt, i) - w;
+        error += e * e, size += w * w;
+    }
+    /* fp32 sums of up to T terms and exp: as bench/op_calls.c derives it */
+    if (!(error <= 1e-10 * size))
+        fail_msg("T %lld, window %lld: %s errs by %g", (long long)s->T, (long long)s->window, name,
+                 sqrt(error / size));
+}
+
+/* Where blocks of queries and keys meet: sequences of several blocks, windows that begin inside
+ * one. */
+static void test_attention_blocks(void **state) {
+    (void)state;
+    static const int64_t shapes[][2] = {{256, 0},   {257, 0},   {600, 0},   {600, 150}, {600, 256},
+                                        {600, 300}, {700, 400}, {530, 513}, {513, 2}};
+    eq_backend *be[2];
+    assert_int_equal(eq_cpu_open(&be[0], NULL, NULL), EQ_OK);
+    assert_int_equal(eq_ref_open(&be[1], NULL), EQ_OK);
+    for (size_t c = 0; c < sizeof shapes / sizeof *shapes; c++) {
+        eq_attn_shape s = {1, shapes[c][0], 2, 1, 8, shapes[c][1], 0.35f};
+        int64_t nq = s.T * 2 * s.HD, nk = s.T * s.HD;
+        eq_mut in[2][4], out[2][5]; /* q k v do; o lse dq dk dv */
+        for (int b = 0; b < 2; b++) {
+            for (int i = 0; i < 4; i++)
+                in[b][i] = tensor(be[b], EQ_F32, i == 1 || i == 2 ? nk : nq, (uint64_t)i);
+            for (int i = 0; i < 5; i++)
+                out[b][i] = tensor(be[b], EQ_F32, i == 1 ? 2 * s.T : i > 2 ? nk : nq, 9);
+            EQ_DO(be[b], attn_fwd, out[b][0], out[b][1], eq_ro(in[b][0]), eq_ro(in[b][1]),
+                  eq_ro(in[b][2]), s);
+            EQ_DO(be[b], attn_bwd, out[b][2], out[b][3], out[b][4], eq_ro(in[b][3]),
+                  eq_ro(in[b][0]), eq_ro(in[b][1]), eq_ro(in[b][2]), eq_ro(out[b][0]),
+                  eq_ro(out[b][1]), s);
+            assert_int_equal(be[b]->sync(be[b], NULL), EQ_OK);
+        }
+        static const char *const names[] = {"o", "lse", "dq", "dk", "dv"};
+        for (int i = 0; i < 5; i++) near(out[0][i], out[1][i], names[i], &s);
+        for (int b = 0; b < 2; b++) {
+            for (int i = 0; i < 4; i++) be[b]->free_(be[b], in[b][i].p);
+            for (int i = 0; i < 5; i++) be[b]->free_(be[b], out[b][i].p);
+        }
+    }
+    be[0]->close(be[0]), be[1]->close(be[1]);
+}
+
 /* ---- kernels --------------------------------------------------------------------------------- */
 
 static void test_transpose(void **state) {
@@ -346,6 +401,7 @@ int main(void) {
         cmocka_unit_test(test_masks),
         cmocka_unit_test(test_open_says_what_it_chose),
         cmocka_unit_test(test_open_out_of_memory),
+        cmocka_unit_test(test_attention_blocks),
         cmocka_unit_test(test_transpose),
         cmocka_unit_test(test_types),
         cmocka_unit_test(test_exp),

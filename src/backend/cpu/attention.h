@@ -2,6 +2,8 @@
  * where a head's rows begin. */
 #ifndef EQ_BACKEND_CPU_ATTENTION_H
 #define EQ_BACKEND_CPU_ATTENTION_H
+#include <string.h>
+
 #include "backend/cpu/cpu.h"
 
 typedef struct {
@@ -9,7 +11,7 @@ typedef struct {
 } eq_attn_block;
 
 static inline eq_attn_block eq_attn_blocks(const eq_attn_shape *s) {
-    return (eq_attn_block){eq_least(256, s->T), eq_least(512, s->T)};
+    return (eq_attn_block){eq_least(256, s->T), eq_least(256, s->T)};
 }
 
 /* Query t sees the keys from here to t. */
@@ -22,10 +24,22 @@ static inline int64_t eq_attn_first_block(const eq_attn_shape *s, int64_t q0) {
     return eq_attn_first_key(s, q0) / 64 * 64;
 }
 
-/* Head h of token t of sequence b in a tensor of `heads` heads. */
-static inline const void *eq_attn_at(eq_view x, const eq_attn_shape *s, int64_t b, int64_t t,
-                                     int64_t heads, int64_t h) {
-    return (const char *)x.p + ((b * s->T + t) * heads + h) * s->HD * eq_dtype_size(x.dt);
+/* Head h of tokens t0 .. t0 + n of sequence b, from a tensor of `heads` heads into rows of HD: for
+ * dense operands oneDNN has kernels more than twice as fast at these sizes. */
+static inline void eq_attn_gather(void *to, eq_view x, const eq_attn_shape *s, int64_t b,
+                                  int64_t t0, int64_t n, int64_t heads, int64_t h) {
+    int64_t size = eq_dtype_size(x.dt), row = s->HD * size;
+    const char *from = (const char *)x.p + ((b * s->T + t0) * heads + h) * row;
+    for (int64_t r = 0; r < n; r++)
+        memcpy((char *)to + r * row, from + r * heads * row, (size_t)row);
+}
+
+/* y[M, N] (+)= a[M, K] b, dense; b is [N, K] if b_t, else [K, N]. */
+static inline void eq_attn_product(const eq_cpu *c, int thread, float *y, const void *a,
+                                   const void *b, int64_t M, int64_t N, int64_t K, eq_dtype in,
+                                   bool b_t, bool acc) {
+    eq_product p = {y, a, b, M, N, K, N, K, b_t ? K : N, in, EQ_F32, b_t, acc};
+    eq_gemm_run(c->gemm, thread, &p);
 }
 
 /* The next `bytes` of a thread's scratch; with base NULL it only counts. */

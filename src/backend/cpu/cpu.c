@@ -67,15 +67,16 @@ eq_status eq_cpu_open(eq_backend **out, const char *cpu_mask, eq_err *err) {
     return EQ_OK;
 }
 
-eq_scratch eq_cpu_scratch(eq_backend *be, int64_t bytes) {
+eq_scratch eq_cpu_scratch(eq_backend *be, int64_t mine, int64_t shared) {
     eq_cpu *c = eq_cpu_of(be);
-    int64_t stride = eq_parts(bytes, 64) * 64, all = stride * eq_par_count();
-    if (all > c->scratch_bytes) {
+    int64_t stride = eq_parts(mine, 64) * 64, all = stride * eq_par_count() + shared;
+    if (all > c->scratch_bytes || !c->scratch) {
         eq_free(c->scratch);
         c->scratch = eq_host_scratch(be, all, 1);
         c->scratch_bytes = c->scratch ? all : 0;
     }
-    return (eq_scratch){c->scratch, stride};
+    if (!c->scratch) return (eq_scratch){0};
+    return (eq_scratch){c->scratch, c->scratch + stride * eq_par_count(), stride};
 }
 
 const float *eq_chunk_in(const eq_kernels *k, eq_view v, int64_t at, int64_t n, float *buf) {

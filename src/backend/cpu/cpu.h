@@ -17,13 +17,14 @@ typedef struct {
 
 static inline eq_cpu *eq_cpu_of(eq_backend *be) { return ((eq_host *)be->self)->own; }
 
-/* `bytes` for every thread, thread t's at base + t * stride; content undefined, valid until the
- * next call. NULL: out of memory, noted for sync. Not inside eq_par_for. */
+/* Memory for one operation: `mine` bytes for every thread, thread t's at base + t * stride, and
+ * `shared` bytes for all. Content undefined, valid until the next call. base NULL: out of memory,
+ * noted for sync. Not inside eq_par_for. */
 typedef struct {
-    char *base;
+    char *base, *shared;
     int64_t stride;
 } eq_scratch;
-eq_scratch eq_cpu_scratch(eq_backend *be, int64_t bytes);
+eq_scratch eq_cpu_scratch(eq_backend *be, int64_t mine, int64_t shared);
 static inline void *eq_scratch_of(eq_scratch s, int thread) { return s.base + thread * s.stride; }
 
 /* Elements converted at once, and elements of one item of work. */

@@ -7,26 +7,33 @@
 #include "backend/cpu/attention.h"
 #include "base/par.h"
 
+enum { ITEMS = 32 }; /* of work, at least, if there are as many blocks */
+
 typedef struct {
     const eq_cpu *c;
     eq_mut o, lse;
     eq_view q, k, v;
     eq_attn_shape s;
     eq_attn_block b;
+    int64_t strips; /* items of a key head; strip i has the blocks of queries i, i + strips, ... */
     eq_scratch scratch;
 } attn_job;
 
 /* A thread's scratch. p is s itself in fp32. */
 typedef struct {
-    float *s;   /* [queries, keys] */
-    void *p;    /* [queries, keys] in the type of v */
-    float *acc; /* [queries, HD] */
-    float *row; /* [HD] */
+    void *q, *k, *v; /* [queries, HD], [T, HD] */
+    float *s;        /* [queries, keys] */
+    void *p;         /* [queries, keys] in the type of v */
+    float *acc;      /* [queries, HD] */
+    float *row;      /* [HD] */
     float *top, *sum;
 } fwd_scratch;
 
 static int64_t fwd_bind(fwd_scratch *w, char *base, const attn_job *j) {
-    int64_t at = 0, scores = j->b.queries * j->b.keys;
+    int64_t at = 0, scores = j->b.queries * j->b.keys, row = j->s.HD * eq_dtype_size(j->q.dt);
+    w->q = eq_attn_take(base, &at, j->b.queries * row);
+    w->k = eq_attn_take(base, &at, j->s.T * row);
+    w->v = eq_attn_take(base, &at, j->s.T * row);
     w->s = eq_attn_take(base, &at, scores * 4);
     w->p = j->v.dt == EQ_F32 ? w->s : eq_attn_take(base, &at, scores * 2);
     w->acc = eq_attn_take(base, &at, j->b.queries * j->s.HD * 4);
@@ -44,7 +51,7 @@ static void softmax_row(const attn_job *j, const fwd_scratch *w, int64_t q, int6
     float *s = w->s + r * n, f = j->s.scale;
     int64_t lo = eq_attn_first_key(&j->s, q) - k0, hi = eq_least(n, q + 1 - k0);
     if (lo < 0) lo = 0;
-    if (lo > hi) lo = hi;
+    if (hi < lo) lo = hi = 0; /* this query sees none of these keys */
     float old = first ? -INFINITY : w->top[r], top = old;
     if (lo < hi) top = fmaxf(old, f * k->max(s + lo, hi - lo));
     /* Nothing seen yet: weights stay 0, and no -inf minus -inf. */
@@ -73,47 +80,34 @@ static void fwd_finish(const attn_job *j, const fwd_scratch *w, int64_t b, int64
     }
 }
 
+static void fwd_block(const attn_job *j, const fwd_scratch *w, int64_t b, int64_t h, int64_t q0,
+                      int thread) {
+    const eq_attn_shape *s = &j->s;
+    int64_t nq = eq_least(j->b.queries, s->T - q0), start = eq_attn_first_block(s, q0);
+    int64_t end = q0 + nq, HD = s->HD, row = HD * eq_dtype_size(j->q.dt);
+    eq_attn_gather(w->q, j->q, s, b, q0, nq, s->NH, h);
+    for (int64_t k0 = start; k0 < end; k0 += j->b.keys) {
+        int64_t nk = eq_least(j->b.keys, end - k0);
+        const char *k = (const char *)w->k + k0 * row, *v = (const char *)w->v + k0 * row;
+        eq_attn_product(j->c, thread, w->s, w->q, k, nq, nk, HD, j->q.dt, true, false);
+        for (int64_t r = 0; r < nq; r++) softmax_row(j, w, q0 + r, r, k0, nk, k0 == start);
+        eq_attn_product(j->c, thread, w->acc, w->p, v, nq, HD, nk, j->v.dt, false, k0 != start);
+    }
+    fwd_finish(j, w, b, h, q0, nq);
+}
+
 static void fwd_item(void *ctx, int64_t item, int thread) {
     const attn_job *j = ctx;
     const eq_attn_shape *s = &j->s;
-    /* The last queries see the most keys: they go first, so that no thread waits for them. */
-    int64_t heads = s->B * s->NH, blocks = eq_parts(s->T, j->b.queries);
-    int64_t b = item % heads / s->NH, h = item % s->NH, kv = h / (s->NH / s->NKV);
-    int64_t q0 = (blocks - 1 - item / heads) * j->b.queries, nq = eq_least(j->b.queries, s->T - q0);
-    int64_t start = eq_attn_first_block(s, q0), end = q0 + nq, HD = s->HD;
+    int64_t group = s->NH / s->NKV, blocks = eq_parts(s->T, j->b.queries);
+    int64_t b = item / j->strips / s->NKV, kv = item / j->strips % s->NKV;
     fwd_scratch w;
     fwd_bind(&w, eq_scratch_of(j->scratch, thread), j);
-    for (int64_t k0 = start; k0 < end; k0 += j->b.keys) {
-        int64_t nk = eq_least(j->b.keys, end - k0);
-        eq_product qk = {.c = w.s,
-                         .a = eq_attn_at(j->q, s, b, q0, s->NH, h),
-                         .b = eq_attn_at(j->k, s, b, k0, s->NKV, kv),
-                         .M = nq,
-                         .N = nk,
-                         .K = HD,
-                         .ldc = nk,
-                         .lda = s->NH * HD,
-                         .ldb = s->NKV * HD,
-                         .in = j->q.dt,
-                         .out = EQ_F32,
-                         .b_t = true};
-        eq_gemm_run(j->c->gemm, thread, &qk);
-        for (int64_t r = 0; r < nq; r++) softmax_row(j, &w, q0 + r, r, k0, nk, k0 == start);
-        eq_product pv = {.c = w.acc,
-                         .a = w.p,
-                         .b = eq_attn_at(j->v, s, b, k0, s->NKV, kv),
-                         .M = nq,
-                         .N = HD,
-                         .K = nk,
-                         .ldc = HD,
-                         .lda = nk,
-                         .ldb = s->NKV * HD,
-                         .in = j->v.dt,
-                         .out = EQ_F32,
-                         .acc = k0 != start};
-        eq_gemm_run(j->c->gemm, thread, &pv);
-    }
-    fwd_finish(j, &w, b, h, q0, nq);
+    eq_attn_gather(w.k, j->k, s, b, 0, s->T, s->NKV, kv);
+    eq_attn_gather(w.v, j->v, s, b, 0, s->T, s->NKV, kv);
+    for (int64_t h = kv * group; h < (kv + 1) * group; h++)
+        for (int64_t i = item % j->strips; i < blocks; i += j->strips)
+            fwd_block(j, &w, b, h, i * j->b.queries, thread);
 }
 
 static void attn_fwd(eq_backend *be, eq_mut o, eq_mut lse, eq_view q, eq_view k, eq_view v,
@@ -127,8 +121,10 @@ static void attn_fwd(eq_backend *be, eq_mut o, eq_mut lse, eq_view q, eq_view k,
                   .s = s,
                   .b = eq_attn_blocks(&s)};
     fwd_scratch measure;
-    j.scratch = eq_cpu_scratch(be, fwd_bind(&measure, NULL, &j));
-    if (j.scratch.base) eq_par_for(s.B * s.NH * eq_parts(s.T, j.b.queries), fwd_item, &j);
+    /* Few key heads: their queries in strips, so that many threads have work. */
+    j.strips = eq_least(eq_parts(s.T, j.b.queries), eq_parts(ITEMS, s.B * s.NKV));
+    j.scratch = eq_cpu_scratch(be, fwd_bind(&measure, NULL, &j), 0);
+    if (j.scratch.base) eq_par_for(s.B * s.NKV * j.strips, fwd_item, &j);
 }
 
 void eq_cpu_attention(eq_ops *ops) { ops->attn_fwd = attn_fwd; }

@@ -20,6 +20,8 @@ typedef struct {
 
 /* A thread's scratch. In fp32 p and ds_t are s_t and dp_t themselves. */
 typedef struct {
+    void *q, *do_;     /* [queries, HD] */
+    void *k, *v;       /* [T, HD] of the key head */
     float *dk, *dv;    /* [T, HD] of the key head */
     float *s_t, *dp_t; /* [keys, queries] */
     void *p_t, *ds_t;  /* [keys, queries] in the type of q */
@@ -39,6 +41,10 @@ typedef struct {
 static int64_t bwd_bind(bwd_scratch *w, char *base, const bwd_job *j) {
     int64_t at = 0, scores = j->b.queries * j->b.keys, HD = j->s.HD, size = eq_dtype_size(j->q.dt);
     bool wide = j->q.dt == EQ_F32;
+    w->q = eq_attn_take(base, &at, j->b.queries * HD * size);
+    w->do_ = eq_attn_take(base, &at, j->b.queries * HD * size);
+    w->k = eq_attn_take(base, &at, j->s.T * HD * size);
+    w->v = eq_attn_take(base, &at, j->s.T * HD * size);
     w->dk = eq_attn_take(base, &at, j->s.T * HD * 4);
     w->dv = eq_attn_take(base, &at, j->s.T * HD * 4);
     w->s_t = eq_attn_take(base, &at, scores * 4);
@@ -87,58 +93,16 @@ static void block_grad(const bwd_job *j, const bwd_scratch *w, const place *at) 
 }
 
 static void bwd_block(const bwd_job *j, const bwd_scratch *w, const place *at, bool first) {
-    const eq_attn_shape *s = &j->s;
-    const void *q = eq_attn_at(j->q, s, at->b, at->q0, s->NH, at->h);
-    const void *d = eq_attn_at(j->do_, s, at->b, at->q0, s->NH, at->h);
-    const void *k = eq_attn_at(j->k, s, at->b, at->k0, s->NKV, at->kv);
-    const void *v = eq_attn_at(j->v, s, at->b, at->k0, s->NKV, at->kv);
-    int64_t HD = s->HD, ldq = s->NH * HD, ldk = s->NKV * HD;
-    /* [nk, nq] from rows of keys and rows of queries */
-    eq_product pair = {.c = w->s_t,
-                       .a = k,
-                       .b = q,
-                       .M = at->nk,
-                       .N = at->nq,
-                       .K = HD,
-                       .ldc = at->nq,
-                       .lda = ldk,
-                       .ldb = ldq,
-                       .in = j->q.dt,
-                       .out = EQ_F32,
-                       .b_t = true};
-    eq_gemm_run(j->c->gemm, at->thread, &pair);
-    pair.c = w->dp_t, pair.a = v, pair.b = d;
-    eq_gemm_run(j->c->gemm, at->thread, &pair);
+    int64_t HD = j->s.HD, nq = at->nq, nk = at->nk, from = at->k0 * HD;
+    const char *k = (const char *)w->k + from * eq_dtype_size(j->q.dt);
+    const char *v = (const char *)w->v + from * eq_dtype_size(j->q.dt);
+    const eq_dtype t = j->q.dt;
+    eq_attn_product(j->c, at->thread, w->s_t, k, w->q, nk, nq, HD, t, true, false);
+    eq_attn_product(j->c, at->thread, w->dp_t, v, w->do_, nk, nq, HD, t, true, false);
     block_grad(j, w, at);
-    /* [nk, HD] from weights and rows of queries */
-    eq_product keys = {.c = w->dv + at->k0 * HD,
-                       .a = w->p_t,
-                       .b = d,
-                       .M = at->nk,
-                       .N = HD,
-                       .K = at->nq,
-                       .ldc = HD,
-                       .lda = at->nq,
-                       .ldb = ldq,
-                       .in = j->q.dt,
-                       .out = EQ_F32,
-                       .acc = true};
-    eq_gemm_run(j->c->gemm, at->thread, &keys);
-    keys.c = w->dk + at->k0 * HD, keys.a = w->ds_t, keys.b = q;
-    eq_gemm_run(j->c->gemm, at->thread, &keys);
-    eq_product queries = {.c = w->dq,
-                          .a = w->ds,
-                          .b = k,
-                          .M = at->nq,
-                          .N = HD,
-                          .K = at->nk,
-                          .ldc = HD,
-                          .lda = at->nk,
-                          .ldb = ldk,
-                          .in = j->q.dt,
-                          .out = EQ_F32,
-                          .acc = !first};
-    eq_gemm_run(j->c->gemm, at->thread, &queries);
+    eq_attn_product(j->c, at->thread, w->dv + from, w->p_t, w->do_, nk, HD, nq, t, false, true);
+    eq_attn_product(j->c, at->thread, w->dk + from, w->ds_t, w->q, nk, HD, nq, t, false, true);
+    eq_attn_product(j->c, at->thread, w->dq, w->ds, k, nq, HD, nk, t, false, !first);
 }
 
 /* n rows of HD from `from` to rows t0, t0 + 1, ... of head h. */
@@ -156,11 +120,15 @@ static void bwd_item(void *ctx, int64_t item, int thread) {
     place at = {.b = item / s->NKV, .kv = item % s->NKV, .thread = thread};
     bwd_scratch w;
     bwd_bind(&w, eq_scratch_of(j->scratch, thread), j);
+    eq_attn_gather(w.k, j->k, s, at.b, 0, s->T, s->NKV, at.kv);
+    eq_attn_gather(w.v, j->v, s, at.b, 0, s->T, s->NKV, at.kv);
     memset(w.dk, 0, (size_t)(s->T * s->HD) * sizeof *w.dk);
     memset(w.dv, 0, (size_t)(s->T * s->HD) * sizeof *w.dv);
     for (at.h = at.kv * group; at.h < (at.kv + 1) * group; at.h++)
         for (at.q0 = 0; at.q0 < s->T; at.q0 += j->b.queries) {
             at.nq = eq_least(j->b.queries, s->T - at.q0);
+            eq_attn_gather(w.q, j->q, s, at.b, at.q0, at.nq, s->NH, at.h);
+            eq_attn_gather(w.do_, j->do_, s, at.b, at.q0, at.nq, s->NH, at.h);
             rows_dot(j, &w, &at);
             int64_t start = eq_attn_first_block(s, at.q0), end = at.q0 + at.nq;
             for (at.k0 = start; at.k0 < end; at.k0 += j->b.keys) {
@@ -188,7 +156,7 @@ static void attn_bwd(eq_backend *be, eq_mut dq, eq_mut dk, eq_mut dv, eq_view do
                  .s = s,
                  .b = eq_attn_blocks(&s)};
     bwd_scratch measure;
-    j.scratch = eq_cpu_scratch(be, bwd_bind(&measure, NULL, &j));
+    j.scratch = eq_cpu_scratch(be, bwd_bind(&measure, NULL, &j), 0);
     if (j.scratch.base) eq_par_for(s.B * s.NKV, bwd_item, &j);
 }
 

@@ -41,7 +41,7 @@ static void sum_piece(void *ctx, int64_t item, int thread) {
 static double run_sum(eq_backend *be, sum_job *j) {
     int64_t items = eq_parts(j->y.n, EQ_PIECE);
     j->k = eq_cpu_of(be)->k;
-    j->partial = (double *)(void *)eq_cpu_scratch(be, items * (int64_t)sizeof(double) + 64).base;
+    j->partial = (double *)(void *)eq_cpu_scratch(be, 0, items * (int64_t)sizeof(double)).shared;
     if (!j->partial) return 0.0;
     eq_par_for(items, sum_piece, j);
     double s = 0.0;

@@ -43,7 +43,7 @@ static void rmsnorm_fwd(eq_backend *be, eq_mut y, eq_mut rstd, eq_view x, eq_vie
                   .D = D,
                   .per = eq_rows_per_item(D),
                   .eps = eps,
-                  .scratch = eq_cpu_scratch(be, 2 * D * (int64_t)sizeof(float))};
+                  .scratch = eq_cpu_scratch(be, 2 * D * (int64_t)sizeof(float), 0)};
     if (j.scratch.base) eq_par_for(eq_parts(rows, j.per), fwd_rows, &j);
 }
 
@@ -85,11 +85,9 @@ static void rmsnorm_bwd(eq_backend *be, eq_mut dx, eq_mut dw, eq_view dy, eq_vie
                   .D = D,
                   .per = per,
                   .acc = acc};
-    int64_t partial = dw.n ? items * D * f : 0, threads = eq_par_count();
-    j.scratch = eq_cpu_scratch(be, 3 * D * f + 64 + eq_parts(partial, threads));
+    j.scratch = eq_cpu_scratch(be, 3 * D * f, dw.n ? items * D * f : 0);
     if (!j.scratch.base) return;
-    j.scratch.stride = eq_parts(3 * D * f, 64) * 64;
-    j.partial = (float *)(void *)(j.scratch.base + j.scratch.stride * threads);
+    j.partial = (float *)(void *)j.scratch.shared;
     eq_par_for(items, bwd_rows, &j);
     if (!dw.n) return;
     memset(dw.p, 0, (size_t)(D * f));
@@ -134,7 +132,7 @@ static void rope(eq_backend *be, eq_mut x, eq_view cos, eq_view sin, int64_t B, 
                   .HD = HD,
                   .per = eq_rows_per_item(NH * HD),
                   .sign = (float)sign,
-                  .scratch = eq_cpu_scratch(be, NH * HD * (int64_t)sizeof(float))};
+                  .scratch = eq_cpu_scratch(be, NH * HD * (int64_t)sizeof(float), 0)};
     if (j.scratch.base) eq_par_for(eq_parts(B * T, j.per), rope_rows, &j);
 }
 
