@@ -37,7 +37,9 @@ static inline const char *fuzz_file(const char *name, const void *data, size_t s
     static char path[4][128];
     static int at;
     if (!fuzz_dir[0]) {
-        snprintf(fuzz_dir, sizeof fuzz_dir, "%s", "/tmp/eqat-fuzz-XXXXXX");
+        /* thousands of small files: in memory where that can be had */
+        snprintf(fuzz_dir, sizeof fuzz_dir, "%s/eqat-fuzz-XXXXXX",
+                 access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
         FUZZ_CHECK(mkdtemp(fuzz_dir));
         atexit(fuzz_remove);
     }
