@@ -99,8 +99,8 @@ typedef struct eq_backend eq_backend;
   /* METHOD's table: dw (n == 0: not wanted; may be dw_hat), ds, dz (n == 0: not wanted), all F32, \
      overwritten; dw_hat F32 [O, I] */ \
   OP(fq_bwd,    (eq_backend *be, eq_mut dw, eq_mut ds, eq_mut dz, eq_view dw_hat, eq_view w, eq_view s, eq_view z, eq_qshape q), (be, dw, ds, dz, dw_hat, w, s, z, q)) \
-  /* finalise: s rounded to fp16 values (in/out, kept F32), z rounded and clamped (in/out F32), \
-     w_int packed: row o of q is the little-endian bit stream of w_int[o, 0 .. I) */ \
+  /* equation (1) as fq_fwd computes it: s clamped, z rounded and clamped (both in/out F32), w_int \
+     packed: row o of q is the little-endian bit stream of w_int[o, 0 .. I) */ \
   OP(fq_pack,   (eq_backend *be, eq_mut q, eq_mut s, eq_mut z, eq_view w, eq_qshape qs), (be, q, s, z, w, qs)) \
   /* equation (2) from packed integers: w_hat = (w_int - z) * s; any type */ \
   OP(dequant,   (eq_backend *be, eq_mut w_hat, eq_view q, eq_view s, eq_view z, eq_qshape qs), (be, w_hat, q, s, z, qs)) \

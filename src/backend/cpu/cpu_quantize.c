@@ -105,11 +105,11 @@ static void dequant_bwd_chunk(const quant_job *j, int64_t at, int64_t n) {
     }
 }
 
-/* Packing reads s as it will be read back, so s goes to fp16 and z to an integer first. */
+/* Packing reads s and z as they will be read back: clamped, z an integer. */
 static void round_row(const quant_job *j, int64_t row) {
     int64_t per_row = j->q.I / j->q.G;
     for (int64_t g = row * per_row; g < (row + 1) * per_row; g++) {
-        j->s[g] = eq_f16_to_f32(eq_f32_to_f16(eq_s_used(j->s[g])));
+        j->s[g] = eq_s_used(j->s[g]);
         j->z[g] = eq_z_used(j->z[g], j->q.bits);
     }
 }

@@ -67,7 +67,7 @@ static void fq_pack(eq_backend *be, eq_mut q, eq_mut s, eq_mut z, eq_view w, eq_
     (void)be;
     float *sp = s.p, *zp = z.p;
     for (int64_t g = 0; g < groups(&qs); g++) {
-        sp[g] = eq_f16_to_f32(eq_f32_to_f16(eq_s_used(sp[g])));
+        sp[g] = eq_s_used(sp[g]);
         zp[g] = eq_z_used(zp[g], qs.bits);
     }
     uint32_t *words = q.p;
