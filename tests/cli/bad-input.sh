@@ -79,6 +79,23 @@ ids 640 rows.npy 20
 refuse 'rows\.npy: expected windows of 16 tokens, found rows of 32' m --data rows.npy -o out --seqlen 16
 cp d.npy d.bin; refuse 'd\.bin: .*' m --data d.bin -o out
 
+# ---- text
+: >empty.txt; refuse 'empty\.txt: .*' m --data empty.txt -o out
+echo 'a few words' >few.txt; refuse 'few\.txt: .*' m --data few.txt -o out
+{ seq 5000; printf 'caf\xe9\n'; } >latin.txt; refuse 'latin\.txt: .*(byte|UTF-8).*' m --data latin.txt -o out
+for i in $(seq 100); do echo '{"text": "'$(seq $i $((i + 60)) | tr '\n' ' ')'"}'; done >good.jsonl
+{ cat good.jsonl; echo '{"text": 3}'; } >bad.jsonl; refuse 'bad\.jsonl: line 101: .*' m --data bad.jsonl -o out
+{ cat good.jsonl; echo '{"text": "'; } >bad.jsonl; refuse 'bad\.jsonl: line 101.*' m --data bad.jsonl -o out
+{ cat good.jsonl; echo '{"words": "a"}'; } >bad.jsonl; refuse 'bad\.jsonl: line 101: .*text.*' m --data bad.jsonl -o out
+gzip -c good.jsonl | head -c 200 >cut.jsonl.gz; refuse 'cut\.jsonl\.gz: .*' m --data cut.jsonl.gz -o out
+cp good.jsonl plain.jsonl.zst; refuse 'plain\.jsonl\.zst: .*' m --data plain.jsonl.zst -o out
+# ---- tokenizer
+broken bad; rm bad/tokenizer.json; refuse 'bad: expected tokenizer\.json, found none' bad --data good.jsonl -o out
+broken bad; echo '{' >bad/tokenizer.json; refuse 'bad/tokenizer\.json: .*' bad --data good.jsonl -o out
+broken bad; sed -i 's/"BPE"/"WordPiece"/' bad/tokenizer.json; refuse 'bad/tokenizer\.json: .*WordPiece.*' bad --data good.jsonl -o out
+broken bad; sed -i 's/"ByteLevel"/"Whitespacy"/g' bad/tokenizer.json; refuse 'bad/tokenizer\.json: .*Whitespacy.*' bad --data good.jsonl -o out
+expect_match 1 'eqat: prompt: .*' generate m --prompt "$(seq 200 | tr '\n' ' ')"
+
 # ---- output
 refuse 'm: .*' m --data d.npy -o m
 refuse '\./m/: .*' m --data d.npy -o ./m/

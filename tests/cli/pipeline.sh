@@ -77,4 +77,31 @@ ids 640 rows.npy 20
 ok ppl m --data rows.npy --json -q
 printf '%s\n' "$out" >json
 has "rows as windows" json '"windows":20' '"seqlen":32'
+
+# the same windows from a text and from its compressed form; the protocols by name
+for i in $(seq 200); do echo '{"text": "'$(seq $i $((i + 60)) | tr '\n' ' ')'"}'; done >t.jsonl
+gzip -k t.jsonl
+ok quantize m --data t.jsonl -o from-text "${SMALL[@]}"
+ok quantize m --data t.jsonl.gz -o from-gzip "${SMALL[@]}"
+same "text and gzip" from-text from-gzip
+seq 3000 >t.txt
+ok quantize m --data t.txt --val-data t.jsonl --e2e-data t.jsonl.gz -o mixed "${SMALL[@]}"
+for protocol in 'data t.txt windows' 'wikitext2 t.txt wikitext2' 'c4 t.jsonl c4'; do
+    set -- $protocol
+    ok ppl m --$1 $2 --seqlen 32 --limit 8 --json -q
+    printf '%s\n' "$out" >json
+    has "ppl --$1" json '"ppl":[0-9.]+' "\"protocol\":\"$3\"" '"windows":8'
+done
+
+# generate: the prompt and what follows; greedy is the same twice, a seed too
+ok generate m --prompt 'ab 12' --max-tokens 8
+first=$out
+cases=$((cases + 1))
+[[ $out == *'ab 12'* ]] || fail "generate" "$out"
+ok generate m --prompt 'ab 12' --max-tokens 8
+[ "$out" = "$first" ] || fail "greedy generation differs" "$first" "$out"
+ok generate m --prompt 'ab 12' --max-tokens 8 --temperature 1 --seed 3 --json
+first=$out
+ok generate m --prompt 'ab 12' --max-tokens 8 --temperature 1 --seed 3 --json
+[ "$out" = "$first" ] || fail "sampling with one seed differs" "$first" "$out"
 finish
