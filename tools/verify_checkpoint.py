@@ -92,10 +92,13 @@ def with_transformers(folder, plain):
     print(f"transformers loads {plain}: logits {tuple(want.shape)}, finite {bool(want.isfinite().all())}")
     try:
         import gptqmodel  # noqa: F401
+        from transformers import GPTQConfig
     except ImportError:
         print("SKIP reading the GPTQ folder itself: no gptqmodel here")
         return
-    got = logits(folder, dtype=torch.float32, device_map="cpu")
+    bits = json.load(open(os.path.join(folder, "quantize_config.json")))["bits"]
+    plain_kernel = GPTQConfig(bits=bits, backend="gptq_torch")  # the others round activations
+    got = logits(folder, dtype=torch.float32, device_map="cpu", quantization_config=plain_kernel)
     worst = ((got - want).abs().max() / want.abs().max()).item()
     print(f"transformers + GPTQ reader loads {folder}: worst difference {worst:.2e} of the largest logit")
     if not worst < 1e-3:
