@@ -31,7 +31,7 @@ while [ $killed -lt "$KILLS" ] && [ $rounds -lt $((KILLS * 4 + 20)) ]; do
     # One round in three is killed again while it resumes.
     for again in 1 $((RANDOM % 3)); do
         [ "$again" = 1 ] || continue
-        kill_once $dir "${resume[@]}" || break
+        kill_once $dir "${resume[@]}" || { took=$((took * 9 / 10)); break; }
         killed=$((killed + 1)) resume=(--resume)
     done
     run "${args[@]}" -o $dir --resume
