@@ -37,6 +37,7 @@ static eq_status cpu_init(eq_backend *be, const char *cpu_mask, eq_err *err) {
     h->own = c;
     h->free_own = cpu_free;
     c->k = tables[level];
+    eq_ref_ops(&c->ref);
     EQ_TRY(eq_gemm_open(&c->gemm, level, c->k, true, err));
     snprintf(c->kernels, sizeof c->kernels, "%s, %s (bf16 %s)", c->k->name,
              eq_gemm_version(c->gemm), eq_gemm_native_bf16(c->gemm) ? "native" : "through fp32");
@@ -54,7 +55,7 @@ eq_status eq_cpu_open(eq_backend **out, const char *cpu_mask, eq_err *err) {
         be->close(be);
         return st;
     }
-    eq_ref_ops(&be->op);
+    be->op = eq_cpu_of(be)->ref;
     eq_cpu_elementwise(&be->op);
     eq_cpu_matmul(&be->op);
     eq_cpu_norm(&be->op);

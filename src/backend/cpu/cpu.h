@@ -9,6 +9,7 @@
 typedef struct {
     const eq_kernels *k;
     eq_gemm *gemm;
+    eq_ops ref;    /* for shapes that the kernels do not take */
     char *scratch; /* grows to the largest that was asked for */
     int64_t scratch_bytes;
     eq_status (*host_sync)(eq_backend *be, eq_err *err);

@@ -17,15 +17,13 @@ typedef struct {
     uint32_t *words;
 } quant_job;
 
-static eq_group group_used(const quant_job *j, int64_t g) {
-    return (eq_group){eq_s_used(j->s[g]), eq_z_used(j->z[g], j->q.bits), eq_q_max(j->q.bits)};
-}
-static eq_group group_stored(const quant_job *j, int64_t g) {
-    return (eq_group){j->s[g], j->z[g], eq_q_max(j->q.bits)};
-}
-/* Weights from `at` to the end of their group, at most n. */
-static int64_t run_of(const quant_job *j, int64_t at, int64_t n) {
-    return eq_least(j->q.G - at % j->q.G, n);
+/* The kernels take groups of whole vectors, which all but test shapes are. */
+static bool fits(const eq_qshape *q) { return q->G % 32 == 0; }
+
+/* The groups of the weights from `at` on. */
+static eq_groups groups_at(const quant_job *j, int64_t at) {
+    int64_t g = at / j->q.G;
+    return (eq_groups){j->s + g, j->z + g, j->q.G, at % j->q.G, j->q.bits};
 }
 
 /* ---- whole groups: start and gradients ------------------------------------------------------- */
@@ -46,15 +44,10 @@ static void init_groups(void *ctx, int64_t item, int thread) {
 static void bwd_groups(void *ctx, int64_t item, int thread) {
     (void)thread;
     const quant_job *j = ctx;
-    int64_t per = groups_per_item(&j->q), end = eq_least((item + 1) * per, groups_of(&j->q));
-    for (int64_t g = item * per; g < end; g++) {
-        float ds, dz;
-        int64_t at = g * j->q.G;
-        j->k->fq_bwd(j->dw ? j->dw + at : NULL, &ds, &dz, j->dw_hat + at, j->w + at,
-                     group_used(j, g), j->q.G);
-        if (j->ds) j->ds[g] = ds;
-        if (j->dz) j->dz[g] = dz;
-    }
+    int64_t per = groups_per_item(&j->q), g = item * per, at = g * j->q.G;
+    int64_t n = eq_least(per, groups_of(&j->q) - g) * j->q.G;
+    j->k->fq_bwd(j->dw ? j->dw + at : NULL, j->ds ? j->ds + g : NULL, j->dz ? j->dz + g : NULL,
+                 j->dw_hat + at, j->w + at, groups_at(j, at), n);
 }
 
 static void over_groups(quant_job *j, eq_par_fn fn) {
@@ -65,44 +58,28 @@ static void over_groups(quant_job *j, eq_par_fn fn) {
 
 static void fwd_chunk(const quant_job *j, int64_t at, int64_t n) {
     float buf[EQ_CHUNK], *y = eq_chunk_at(j->w_hat, at, buf);
-    for (int64_t i = 0, run; i < n; i += run) {
-        run = run_of(j, at + i, n - i);
-        j->k->fq_fwd(y + i, j->w + at + i, group_used(j, (at + i) / j->q.G), run);
-    }
+    j->k->fq_fwd(y, j->w + at, groups_at(j, at), n);
     eq_chunk_out(j->k, j->w_hat, at, n, y);
 }
 
 static void pack_chunk(const quant_job *j, int64_t at, int64_t n) {
     uint8_t code[EQ_CHUNK];
-    for (int64_t i = 0, run; i < n; i += run) {
-        run = run_of(j, at + i, n - i);
-        j->k->fq_code(code + i, j->w + at + i, group_stored(j, (at + i) / j->q.G), run);
-    }
+    j->k->fq_code(code, j->w + at, groups_at(j, at), n);
     eq_pack_row(j->words + eq_pack_words(at, j->q.bits), code, n, j->q.bits);
 }
 
 static void dequant_chunk(const quant_job *j, int64_t at, int64_t n) {
     float buf[EQ_CHUNK], *y = eq_chunk_at(j->w_hat, at, buf);
-    j->k->unpack(y, j->words + eq_pack_words(at, j->q.bits), j->q.bits, n);
-    for (int64_t i = 0, run; i < n; i += run) {
-        run = run_of(j, at + i, n - i);
-        j->k->dequant(y + i, y + i, group_stored(j, (at + i) / j->q.G), run);
-    }
+    j->k->dequant(y, j->words + eq_pack_words(at, j->q.bits), groups_at(j, at), n);
     eq_chunk_out(j->k, j->w_hat, at, n, y);
 }
 
 static void dequant_bwd_chunk(const quant_job *j, int64_t at, int64_t n) {
-    float code[EQ_CHUNK], buf[EQ_CHUNK];
-    const float *d = eq_chunk_in(j->k, j->grad, at, n, buf);
-    j->k->unpack(code, j->words + eq_pack_words(at, j->q.bits), j->q.bits, n);
-    for (int64_t i = 0, run; i < n; i += run) {
-        int64_t g = (at + i) / j->q.G;
-        float ds, dz;
-        run = run_of(j, at + i, n - i);
-        j->k->dequant_bwd(&ds, &dz, d + i, code + i, group_stored(j, g), run);
-        if (j->ds) j->ds[g] += ds;
-        if (j->dz) j->dz[g] += dz;
-    }
+    float buf[EQ_CHUNK];
+    int64_t g = at / j->q.G;
+    j->k->dequant_bwd(j->ds ? j->ds + g : NULL, j->dz ? j->dz + g : NULL,
+                      eq_chunk_in(j->k, j->grad, at, n, buf),
+                      j->words + eq_pack_words(at, j->q.bits), groups_at(j, at), n);
 }
 
 /* Packing reads s and z as they will be read back: clamped, z an integer. */
@@ -143,6 +120,10 @@ static void fq_init(eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_qshape q) 
 }
 
 static void fq_fwd(eq_backend *be, eq_mut w_hat, eq_view w, eq_view s, eq_view z, eq_qshape q) {
+    if (!fits(&q)) {
+        eq_cpu_of(be)->ref.fq_fwd(be, w_hat, w, s, z, q);
+        return;
+    }
     over_rows(&(quant_job){.k = eq_cpu_of(be)->k,
                            .q = q,
                            .s = (float *)s.p,
@@ -154,6 +135,10 @@ static void fq_fwd(eq_backend *be, eq_mut w_hat, eq_view w, eq_view s, eq_view z
 
 static void fq_bwd(eq_backend *be, eq_mut dw, eq_mut ds, eq_mut dz, eq_view dw_hat, eq_view w,
                    eq_view s, eq_view z, eq_qshape q) {
+    if (!fits(&q)) {
+        eq_cpu_of(be)->ref.fq_bwd(be, dw, ds, dz, dw_hat, w, s, z, q);
+        return;
+    }
     over_groups(&(quant_job){.k = eq_cpu_of(be)->k,
                              .q = q,
                              .s = (float *)s.p,
@@ -167,12 +152,20 @@ static void fq_bwd(eq_backend *be, eq_mut dw, eq_mut ds, eq_mut dz, eq_view dw_h
 }
 
 static void fq_pack(eq_backend *be, eq_mut q, eq_mut s, eq_mut z, eq_view w, eq_qshape qs) {
+    if (!fits(&qs)) {
+        eq_cpu_of(be)->ref.fq_pack(be, q, s, z, w, qs);
+        return;
+    }
     over_rows(
         &(quant_job){.k = eq_cpu_of(be)->k, .q = qs, .s = s.p, .z = z.p, .w = w.p, .words = q.p},
         pack_rows);
 }
 
 static void dequant(eq_backend *be, eq_mut w_hat, eq_view q, eq_view s, eq_view z, eq_qshape qs) {
+    if (!fits(&qs)) {
+        eq_cpu_of(be)->ref.dequant(be, w_hat, q, s, z, qs);
+        return;
+    }
     over_rows(&(quant_job){.k = eq_cpu_of(be)->k,
                            .q = qs,
                            .s = (float *)s.p,
@@ -184,6 +177,10 @@ static void dequant(eq_backend *be, eq_mut w_hat, eq_view q, eq_view s, eq_view 
 
 static void dequant_bwd(eq_backend *be, eq_mut ds, eq_mut dz, eq_view dw_hat, eq_view q, eq_view s,
                         eq_view z, eq_qshape qs) {
+    if (!fits(&qs)) {
+        eq_cpu_of(be)->ref.dequant_bwd(be, ds, dz, dw_hat, q, s, z, qs);
+        return;
+    }
     over_rows(&(quant_job){.k = eq_cpu_of(be)->k,
                            .q = qs,
                            .s = (float *)s.p,

@@ -6,9 +6,12 @@
 #define EQ_BACKEND_CPU_KERNELS_H
 #include "backend/backend.h"
 
+/* Groups of consecutive weights, from the one that a run of weights begins in. */
 typedef struct {
-    float s, z, top; /* s' and z' as used (quant/number.h), Q */
-} eq_group;
+    const float *s, *z; /* of the first group */
+    int64_t G, off;     /* group size; weights of the first group before the run */
+    int bits;
+} eq_groups;
 
 /* clang-format off */
 #define EQ_KERNELS(K) \
@@ -47,14 +50,14 @@ typedef struct {
   K(float, softmax,   (float *y, const float *x, float f, float top, int64_t n)) \
   /* p[i] = exp(s[i] * f - lse[i]); ds[i] = p[i] * (dp[i] - delta[i]) * f, written over dp */ \
   K(void, attn_grad,  (float *p, float *dp, const float *s, const float *lse, const float *delta, float f, int64_t n)) \
-  /* the number format: one group, or a part of one */ \
-  K(void, fq_fwd,     (float *w_hat, const float *w, eq_group g, int64_t n)) \
-  K(void, fq_bwd,     (float *dw, float *ds, float *dz, const float *dw_hat, const float *w, eq_group g, int64_t n)) \
-  K(void, fq_code,    (uint8_t *q, const float *w, eq_group g, int64_t n)) \
-  /* codes as fp32; n % 32 == 0, words at a multiple of 32 values */ \
-  K(void, unpack,     (float *q, const uint32_t *words, int bits, int64_t n)) \
-  K(void, dequant,    (float *w_hat, const float *q, eq_group g, int64_t n)) \
-  K(void, dequant_bwd, (float *ds, float *dz, const float *dw_hat, const float *q, eq_group g, int64_t n)) \
+  /* the number format over n weights; n, G and off are multiples of 32. s and z as trained: */ \
+  K(void, fq_fwd,     (float *w_hat, const float *w, eq_groups g, int64_t n)) \
+  /* whole groups, off 0; dw (may be dw_hat), ds, dz NULL: not wanted */ \
+  K(void, fq_bwd,     (float *dw, float *ds, float *dz, const float *dw_hat, const float *w, eq_groups g, int64_t n)) \
+  /* s and z as they are: w_int; numbers from packed words; ds and dz (NULL: not wanted) added to */ \
+  K(void, fq_code,    (uint8_t *q, const float *w, eq_groups g, int64_t n)) \
+  K(void, dequant,    (float *w_hat, const uint32_t *words, eq_groups g, int64_t n)) \
+  K(void, dequant_bwd, (float *ds, float *dz, const float *dw_hat, const uint32_t *words, eq_groups g, int64_t n)) \
   K(void, adamw,      (float *p, float *m, float *v, const float *g, const eq_adamw *a, int64_t n))
 /* clang-format on */
 

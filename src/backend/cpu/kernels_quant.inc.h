@@ -1,33 +1,48 @@
-/* Kernels: the number format (METHOD section 1, paper equations (1) and (2)) over a group.
+/* Kernels: the number format (METHOD section 1, paper equations (1) and (2)).
  * Invariant: codes and w_hat are the very numbers of quant/number.h, bit for bit. */
 #ifndef EQ_BACKEND_CPU_KERNELS_QUANT_INC_H
 #define EQ_BACKEND_CPU_KERNELS_QUANT_INC_H
-#include <string.h>
-
 #include "backend/cpu/kernels.h"
 #include "quant/number.h"
 
-static inline void k_fq_fwd(float *w_hat, const float *w, eq_group g, int64_t n) {
+/* Walks over the groups of n weights: weights [i, i + run) are of group k. */
+#define EQ_EACH_GROUP(i, run, k, g, n) \
+    for (int64_t i = 0, k = 0, run = whole((g).G - (g).off < (n) ? (g).G - (g).off : (n)); \
+         i < (n); i += run, k++, run = whole((g).G < (n)-i ? (g).G : (n)-i))
+
+/* Tells the compiler that no loop has a remainder. */
+static inline int64_t whole(int64_t n) { return n & ~(int64_t)31; }
+
+static inline void k_fq_fwd(float *w_hat, const float *w, eq_groups g, int64_t n) {
+    const float top = eq_q_max(g.bits);
+    EQ_EACH_GROUP(i, run, k, g, n) {
+        const float s = eq_s_used(g.s[k]), z = eq_z_used(g.z[k], g.bits);
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++)
-        w_hat[i] = (eq_clampf(eq_code(w[i], g.s, g.z), 0.0f, g.top) - g.z) * g.s;
+        for (int64_t j = i; j < i + run; j++)
+            w_hat[j] = (eq_clampf(eq_code(w[j], s, z), 0.0f, top) - z) * s;
+    }
 }
 
-static inline void k_fq_code(uint8_t *q, const float *w, eq_group g, int64_t n) {
+static inline void k_fq_code(uint8_t *q, const float *w, eq_groups g, int64_t n) {
+    const float top = eq_q_max(g.bits);
+    EQ_EACH_GROUP(i, run, k, g, n) {
+        const float s = g.s[k], z = g.z[k];
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++)
-        q[i] = (uint8_t)(int32_t)eq_clampf(eq_code(w[i], g.s, g.z), 0.0f, g.top);
+        for (int64_t j = 0; j < run; j++)
+            q[i + j] = (uint8_t)(int32_t)eq_clampf(eq_code(w[i + j], s, z), 0.0f, top);
+    }
 }
 
-/* METHOD's table of gradients, summed over the group; dw may be dw_hat or NULL. */
-static inline void k_fq_bwd(float *dw, float *ds, float *dz, const float *dw_hat, const float *w,
-                            eq_group g, int64_t n) {
+/* One group of METHOD's table of gradients, dw left out if NULL. */
+static inline void fq_bwd_group(float *dw, float *ds, float *dz, const float *dw_hat,
+                                const float *w, float s, float z, float top, int64_t n) {
     float sum_s = 0.0f, sum_z = 0.0f;
+    n = whole(n);
 #define EQ_FQ_BWD(STORE) \
     _Pragma("omp simd reduction(+ : sum_s, sum_z)") for (int64_t i = 0; i < n; i++) { \
-        float d = dw_hat[i], x = w[i] / g.s, r = rintf(x), t = r + g.z; \
-        bool inside = t >= 0.0f && t <= g.top; \
-        float outside = t < 0.0f ? -g.z : g.top - g.z; \
+        float d = dw_hat[i], x = w[i] / s, r = rintf(x), t = r + z; \
+        bool inside = t >= 0.0f && t <= top; \
+        float outside = t < 0.0f ? -z : top - z; \
         sum_s += d * (inside ? r - x : outside); \
         sum_z += inside ? 0.0f : d; \
         STORE \
@@ -39,52 +54,75 @@ static inline void k_fq_bwd(float *dw, float *ds, float *dz, const float *dw_hat
     }
 #undef EQ_FQ_BWD
     *ds = sum_s;
-    *dz = -g.s * sum_z;
+    *dz = -s * sum_z;
 }
 
-/* Eight N-bit values are N bytes of the stream for every N, so one step serves all widths. */
-#define EQ_UNPACK(name, bits, per) \
-    static inline void name(float *q, const char *in, int64_t n) { \
-        for (int64_t i = 0; i < n; i += (per), in += (per) * (bits) / 8) { \
-            uint32_t e = 0; \
-            memcpy(&e, in, (per) * (bits) / 8); \
-            for (int j = 0; j < (per); j++) \
-                q[i + j] = (float)(int32_t)(e >> ((bits)*j) & ((1u << (bits)) - 1u)); \
+static inline void k_fq_bwd(float *dw, float *ds, float *dz, const float *dw_hat, const float *w,
+                            eq_groups g, int64_t n) {
+    EQ_EACH_GROUP(i, run, k, g, n) {
+        float gs, gz;
+        fq_bwd_group(dw ? dw + i : NULL, &gs, &gz, dw_hat + i, w + i, eq_s_used(g.s[k]),
+                     eq_z_used(g.z[k], g.bits), eq_q_max(g.bits), run);
+        if (ds) ds[k] = gs;
+        if (dz) dz[k] = gz;
+    }
+}
+
+/* y[j] = (w_int[j] - z) * s for `per` values whose bits begin at the low end of e. */
+#define EQ_DEQUANT(y, e, bits, per) \
+    do { \
+        const uint32_t e_ = (e); \
+        _Pragma("omp simd") for (int j_ = 0; j_ < (per); j_++) { \
+            int32_t code = (int32_t)(e_ >> ((bits)*j_) & ((1u << (bits)) - 1u)); \
+            (y)[j_] = ((float)code - z) * s; \
         } \
-    }
-EQ_UNPACK(unpack2, 2, 16)
-EQ_UNPACK(unpack3, 3, 8)
-EQ_UNPACK(unpack4, 4, 8)
-#undef EQ_UNPACK
+    } while (0)
 
-static inline void k_unpack(float *q, const uint32_t *words, int bits, int64_t n) {
-    const uint8_t *in = (const uint8_t *)words;
+/* 32 values are N words; words of 3 bits are cut into four runs of 24 bits. */
+static inline void dequant_run(float *y, const uint32_t *w, float s, float z, int bits, int64_t n) {
+    n = whole(n);
     if (bits == 2) {
-        unpack2(q, (const char *)in, n);
+        for (int64_t i = 0; i < n; i += 16) EQ_DEQUANT(y + i, w[i / 16], 2, 16);
     } else if (bits == 3) {
-        unpack3(q, (const char *)in, n);
+        for (int64_t i = 0; i < n; i += 32, w += 3) {
+            EQ_DEQUANT(y + i, w[0], 3, 8);
+            EQ_DEQUANT(y + i + 8, w[0] >> 24 | w[1] << 8, 3, 8);
+            EQ_DEQUANT(y + i + 16, w[1] >> 16 | w[2] << 16, 3, 8);
+            EQ_DEQUANT(y + i + 24, w[2] >> 8, 3, 8);
+        }
     } else if (bits == 4) {
-        unpack4(q, (const char *)in, n);
+        for (int64_t i = 0; i < n; i += 8) EQ_DEQUANT(y + i, w[i / 8], 4, 8);
     } else {
+        const uint8_t *code = (const uint8_t *)w;
 #pragma omp simd
-        for (int64_t i = 0; i < n; i++) q[i] = (float)(int32_t)in[i];
+        for (int64_t i = 0; i < n; i++) y[i] = ((float)(int32_t)code[i] - z) * s;
     }
 }
+#undef EQ_DEQUANT
 
-static inline void k_dequant(float *w_hat, const float *q, eq_group g, int64_t n) {
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) w_hat[i] = (q[i] - g.z) * g.s;
+static inline void k_dequant(float *w_hat, const uint32_t *words, eq_groups g, int64_t n) {
+    EQ_EACH_GROUP(i, run, k, g, n)
+    dequant_run(w_hat + i, words + i / 32 * g.bits, g.s[k], g.z[k], g.bits, run);
 }
 
-static inline void k_dequant_bwd(float *ds, float *dz, const float *dw_hat, const float *q,
-                                 eq_group g, int64_t n) {
-    float sum_s = 0.0f, sum_z = 0.0f;
+static inline void k_dequant_bwd(float *ds, float *dz, const float *dw_hat, const uint32_t *words,
+                                 eq_groups g, int64_t n) {
+    enum { PIECE = 256 };
+    EQ_EACH_GROUP(i, run, k, g, n) {
+        float sum_s = 0.0f, sum_z = 0.0f;
+        for (int64_t p = i; p < i + run; p += PIECE) {
+            float u[PIECE]; /* w_int - z */
+            int64_t m = whole(i + run - p < PIECE ? i + run - p : PIECE);
+            dequant_run(u, words + p / 32 * g.bits, 1.0f, g.z[k], g.bits, m);
 #pragma omp simd reduction(+ : sum_s, sum_z)
-    for (int64_t i = 0; i < n; i++) {
-        sum_s += (q[i] - g.z) * dw_hat[i];
-        sum_z += dw_hat[i];
+            for (int64_t j = 0; j < m; j++) {
+                sum_s += u[j] * dw_hat[p + j];
+                sum_z += dw_hat[p + j];
+            }
+        }
+        if (ds) ds[k] += sum_s;
+        if (dz) dz[k] -= g.s[k] * sum_z;
     }
-    *ds = sum_s;
-    *dz = -g.s * sum_z;
 }
+#undef EQ_EACH_GROUP
 #endif
