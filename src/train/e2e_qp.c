@@ -221,11 +221,8 @@ static eq_status grad_norm(eq_e2e *j, double *norm, eq_err *err) {
 }
 
 static void update(eq_e2e *j, double lr, double norm) {
-    const double b1 = 0.9, b2 = 0.999, clip = j->setup.qp.clip;
-    double t = (double)++j->step, c = clip > 0 ? clip / (norm + 1e-6) : 1;
-    eq_adamw a = {.lr = (float)lr, .beta1 = (float)b1, .beta2 = (float)b2, .eps = 1e-8f,
-                  .bias1 = (float)(1 - pow(b1, t)), .bias2 = (float)(1 - pow(b2, t)),
-                  .grad_scale = (float)(c < 1 ? c : 1)};
+    double clip = j->setup.qp.clip, scale = clip > 0 ? clip / (norm + 1e-6) : 1;
+    eq_adamw a = eq_adamw_at(lr, ++j->step, scale < 1 ? scale : 1);
     for (int k = 0; k < 2; k++) {
         const trained *p = &j->par[k];
         if (p->m.n) EQ_DO(j->be, adamw, p->p, p->m, p->v, eq_ro(p->g), a);

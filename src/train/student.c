@@ -5,6 +5,7 @@
 
 #include "quant/number.h"
 #include "quant/pack.h"
+#include "train/schedule.h"
 
 static eq_qshape shape(const eq_student *st, eq_lin l) {
     eq_lin_spec s = eq_lin_of(st->cfg, l);
@@ -80,11 +81,8 @@ void eq_student_step(eq_student *st, double quant_lr, double weight_lr) {
 }
 
 static void update(eq_student *st, eq_param *p, eq_mut grad, double lr) {
-    const double b1 = 0.9, b2 = 0.999;
     if (!p->m.n) return;
-    eq_adamw a = {.lr = (float)lr, .beta1 = (float)b1, .beta2 = (float)b2, .eps = 1e-8f,
-                  .bias1 = (float)(1 - pow(b1, (double)st->step)),
-                  .bias2 = (float)(1 - pow(b2, (double)st->step)), .grad_scale = 1.0f};
+    eq_adamw a = eq_adamw_at(lr, st->step, 1);
     EQ_DO(st->be, adamw, p->p, p->m, p->v, eq_ro(grad), a);
 }
 

@@ -81,9 +81,11 @@ static inline void k_norm_dw(float *dw, const float *dy, const float *x, float r
 
 static inline void k_adamw(float *p, float *m, float *v, const float *g, const eq_adamw *a,
                            int64_t n) {
-    const float b1 = a->beta1, b2 = a->beta2, c1 = 1.0f - b1, c2 = 1.0f - b2;
-    const float keep = 1.0f - a->lr * a->weight_decay, step = a->lr / a->bias1;
-    const float root = sqrtf(a->bias2), eps = a->eps, f = a->grad_scale;
+    /* Scalars in double first: 1 - beta2 formed in fp32 is off by 1.3e-5, and training shows it. */
+    const float b1 = (float)a->beta1, b2 = (float)a->beta2;
+    const float c1 = (float)(1.0 - a->beta1), c2 = (float)(1.0 - a->beta2);
+    const float keep = (float)(1.0 - a->lr * a->weight_decay), step = (float)(a->lr / a->bias1);
+    const float root = (float)sqrt(a->bias2), eps = (float)a->eps, f = (float)a->grad_scale;
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
         float gi = g[i] * f;
