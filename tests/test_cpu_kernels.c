@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "base/par.h"
 #include "base/rng.h"
+#include "quant/number.h"
 
 static const eq_kernels *tables[3];
 static int table_count;
@@ -359,16 +360,26 @@ static void test_exp(void **state) {
 /* What decides integers must not depend on the instruction set. */
 static void test_codes_agree(void **state) {
     (void)state;
-    enum { N = 333 };
-    float w[N], want[N], got[N];
+    enum { N = 352, G = 96, GROUPS = 5 };
+    float w[N], want[N], got[N], s[GROUPS], z[GROUPS];
     uint8_t code[N], code_want[N];
     for (int round = 0; round < 200; round++) {
-        eq_group g = {0.003f + 0.0001f * (float)round, (float)(round % 4), 3.0f};
+        for (int i = 0; i < GROUPS; i++) {
+            s[i] = 0.003f + 0.0001f * (float)(round + i);
+            z[i] = (float)((round + i) % 4);
+        }
+        /* the first group begins before the run, the last ends behind it */
+        eq_groups g = {s, z, G, round % 3 * 32, 2};
         for (int i = 0; i < N; i++)
-            w[i] = round % 2 ? g.s * (float)(i - N / 2) * 0.5f
+            w[i] = round % 2 ? s[(i + g.off) / G] * (float)(i - N / 2) * 0.5f
                              : 0.02f * eq_rand_normal((uint64_t)round, (uint64_t)i);
         eq_kernels_base.fq_fwd(want, w, g, N);
         eq_kernels_base.fq_code(code_want, w, g, N);
+        for (int i = 0; i < N; i++) {
+            int64_t k = (i + g.off) / G;
+            float t = eq_clampf(eq_code(w[i], s[k], z[k]), 0.0f, 3.0f);
+            assert_true(want[i] == (t - z[k]) * s[k] && (float)code_want[i] == t);
+        }
         for (int t = 1; t < table_count; t++) {
             tables[t]->fq_fwd(got, w, g, N);
             tables[t]->fq_code(code, w, g, N);
