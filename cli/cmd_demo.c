@@ -1,13 +1,12 @@
 /* eqat demo: full precision, round-to-nearest, Block-AP and Block-AP + E2E-QP of the bundled model
  * in one table. Everything goes through include/eqat.h, so this is also an example of its use.
  * Invariant: without -o nothing is left behind, whatever happens. */
-#include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/io.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/observe.h"
 #include "common_options.h"
@@ -155,22 +154,26 @@ static void settings(const demo *d, int row, eq_quantize_opts *o) {
     o->compute = d->args->compute;
 }
 
-static int64_t file_bytes(const char *folder, const char *name) {
-    eq_map m;
-    char *path = eq_path(folder, name);
-    int64_t n = path && eq_map_open(&m, path, NULL) == EQ_OK ? m.size : 0;
-    if (n) eq_map_close(&m);
-    eq_free(path);
-    return n;
+/* Size and bits of the model that is there from the start. */
+static eq_status look(demo_row *r, eq_err *err) {
+    char *text;
+    json_t *o;
+    EQ_TRY(eq_inspect(r->folder, false, &text, err));
+    eq_status st = eq_json_parse(&o, text, (int64_t)strlen(text), "inspect", err);
+    eq_text_free(text);
+    EQ_TRY(st);
+    const json_t *files = eq_json_get(o, "files");
+    r->bytes = json_integer_value(eq_json_get(files, "tensor_bytes"));
+    r->bits = json_number_value(eq_json_get(files, "bits_per_parameter"));
+    json_decref(o);
+    return EQ_OK;
 }
 
 static eq_status make(demo *d, int row, eq_err *err) {
     demo_row *r = &d->row[row];
     eq_quantize_opts o;
     eq_quantize_result res = {0};
-    r->bytes = file_bytes(r->folder, "model.safetensors");
-    r->bits = 16;
-    if (row == FP) return EQ_OK;
+    if (row == FP) return look(r, err);
     settings(d, row, &o);
     double began = eq_now();
     if (row == E2E)
@@ -246,6 +249,7 @@ static eq_status steps(demo *d, eq_err *err) {
     EQ_TRY(prepare(d, err));
     EQ_TRY(cli_observer_open(&d->obs, &d->args->common, false, err));
     for (int i = 0; i < ROWS; i++) {
+        eq_note(&d->obs.obs, "%s", d->row[i].method);
         EQ_TRY(make(d, i, err));
         EQ_TRY(measure(d, i, err));
     }

@@ -96,7 +96,8 @@ static void draw(cli_observer *c, const eq_progress *p, double now) {
 
 static void finish_unit(cli_observer *c) {
     char text[32], rate[48];
-    if (!c->phase[0] || c->quiet) return;
+    if (!c->phase[0] || c->unit_told || c->quiet) return;
+    c->unit_told = true;
     clear_line(c);
     fprintf(stderr, "%s", c->phase);
     if (c->last.blocks > 0)
@@ -117,6 +118,7 @@ static void on_progress(void *ctx, const eq_progress *p) {
         finish_unit(c);
         c->unit_began = c->last_at;
         c->unit_first = now;
+        c->unit_told = false;
     }
     if (new_phase) {
         c->phase_first = now;
@@ -127,7 +129,10 @@ static void on_progress(void *ctx, const eq_progress *p) {
     c->last = *p;
     c->last_at = now.at;
     update_rate(c, p, now.at);
-    if (c->terminal && !c->quiet && now.at - c->drawn >= 0.2) draw(c, p, now.at);
+    if (p->total > 0 && p->done >= p->total)
+        finish_unit(c);
+    else if (c->terminal && !c->quiet && now.at - c->drawn >= 0.2)
+        draw(c, p, now.at);
 }
 
 static void on_note(void *ctx, const char *line) {

@@ -16,6 +16,7 @@ typedef struct {
     FILE *log;
     bool quiet, verbose, terminal;
     bool line_shown; /* an unfinished progress line stands on the terminal */
+    bool unit_told;  /* the line of the unit that ended is written */
     double drawn;    /* when it was written */
     char phase[32];
     eq_progress last;
