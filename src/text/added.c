@@ -14,7 +14,8 @@
 
 typedef struct {
     char *text;
-    int64_t n;
+    const char *form; /* text as the normalizer leaves it; belongs to a pattern */
+    int64_t n, form_n;
     int32_t id;
     bool single_word, lstrip, rstrip, normalized, special;
 } token;
@@ -65,10 +66,10 @@ int32_t eq_added_id(const eq_added *a, const char *s, int64_t n) {
     return t ? (*t)->id : -1;
 }
 
-const char *eq_added_text(const eq_added *a, int32_t id, int64_t *n) {
+const char *eq_added_form(const eq_added *a, int32_t id, int64_t *n) {
     const token *t = by_id(a, id);
-    if (t) *n = t->n;
-    return t ? t->text : NULL;
+    if (t) *n = t->form_n;
+    return t ? t->form : NULL;
 }
 
 bool eq_added_special(const eq_added *a, int32_t id) {
@@ -132,7 +133,7 @@ static int by_pattern(const void *x, const void *y) {
     return a->order < b->order ? -1 : 1;
 }
 
-static eq_status add_pattern(matcher *m, const token *t, const eq_normalizer *z, const char *where,
+static eq_status add_pattern(matcher *m, token *t, const eq_normalizer *z, const char *where,
                              eq_err *err) {
     eq_normal w = {0};
     eq_status st = EQ_OK;
@@ -146,6 +147,7 @@ static eq_status add_pattern(matcher *m, const token *t, const eq_normalizer *z,
     if (st == EQ_OK) {
         memcpy(p->text, w.text, (size_t)w.n);
         p->n = w.n, p->order = m->n, p->token = t;
+        t->form = p->text, t->form_n = p->n;
         m->first[(uint8_t)p->text[0]] = true;
         m->n++;
     }
@@ -160,7 +162,7 @@ static eq_status make_matchers(eq_added *a, const eq_normalizer *z, const char *
     if (!a->raw.p || !a->normalized.p) return eq_nomem(err, "added tokens", a->n * 64);
     for (int special = 1; special >= 0; special--)
         for (int64_t i = 0; i < a->n; i++) {
-            const token *t = a->tokens + i;
+            token *t = a->tokens + i;
             if (t->special != (special == 1)) continue;
             EQ_TRY(add_pattern(t->normalized ? &a->normalized : &a->raw, t, z, where, err));
         }

@@ -12,7 +12,8 @@ eq_status eq_added_new(eq_added **out, const json_t *list, const eq_vocab *vocab
 void eq_added_free(eq_added *a);
 
 int32_t eq_added_id(const eq_added *a, const char *s, int64_t n);         /* -1: absent */
-const char *eq_added_text(const eq_added *a, int32_t id, int64_t *n);     /* NULL: absent */
+/* What the decoder gets: the token as the normalizer leaves it. NULL: absent. */
+const char *eq_added_form(const eq_added *a, int32_t id, int64_t *n);
 bool eq_added_special(const eq_added *a, int32_t id);
 int64_t eq_added_end(const eq_added *a);                                  /* largest id + 1 */
 

@@ -24,9 +24,12 @@ typedef struct {
     eq_err *err;
 } trans;
 
-#define WORD                                                                                       \
-    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}\\x{24b6}-\\x{24e9}"     \
-    "\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
+/* \w in a class, and \w, \W, \b alone, which count six more signs of Latin-1 (superscripts and
+ * fractions) as parts of words. */
+#define CLASS_WORD                                                                                 \
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}" \
+    "\\x{1f170}-\\x{1f189}"
+#define WORD CLASS_WORD "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
 
 static eq_status refuse(trans *t, const char *what) {
     return eq_fail(t->err, EQ_EINPUT, "%s: regex \"%.200s\": %s is not supported (at character %lld)",
@@ -146,7 +149,7 @@ static eq_status class_item(trans *t, uint32_t *cp) {
     case 'S': put(t, "\\S"); return EQ_OK;
     case 'd': put(t, "\\p{Nd}"); return EQ_OK;
     case 'D': put(t, "\\P{Nd}"); return EQ_OK;
-    case 'w': put(t, WORD); return EQ_OK;
+    case 'w': put(t, CLASS_WORD); return EQ_OK;
     case 'b': *cp = 8; return EQ_OK;
     case 'p':
     case 'P': return property(t, c == 'P');

@@ -231,7 +231,7 @@ eq_status eq_decode_text(const eq_tokenizer *t, const int32_t *ids, int64_t n, b
     for (int64_t i = 0; i < n && st == EQ_OK; i++) {
         int64_t len = 0;
         if (skip_special && eq_added_special(t->added, ids[i])) continue;
-        const char *s = eq_added_text(t->added, ids[i], &len);
+        const char *s = eq_added_form(t->added, ids[i], &len);
         if (!s) s = eq_vocab_text(eq_bpe_vocab(t->model), ids[i], &len);
         if (s) st = eq_pieces_add(&p, s, len, err); /* an id that nothing has says nothing */
     }
