@@ -14,7 +14,8 @@ static void use(const eq_tokenizer *t, const char *text, int64_t n) {
             break;
         }
         FUZZ_CHECK(eq_encode(t, &again, text, n, special, &err) == EQ_OK);
-        FUZZ_CHECK(ids.n == again.n && (!ids.n || !memcmp(ids.p, again.p, (size_t)ids.n * sizeof *ids.p)));
+        FUZZ_CHECK(ids.n == again.n &&
+                   (!ids.n || !memcmp(ids.p, again.p, (size_t)ids.n * sizeof *ids.p)));
         for (int64_t i = 0; i < ids.n; i++)
             FUZZ_CHECK(ids.p[i] >= 0 && (special || ids.p[i] < eq_tokenizer_size(t)));
         char *back = eq_decode(t, ids.p, ids.n, special);

@@ -61,7 +61,8 @@ static eq_tokenizer *open_rules(const rules *r) {
     eq_str merges = {0};
     eq_str_puts(&merges, "");
     for (int i = 0; i < r->n; i++)
-        eq_str_printf(&merges, "%s%s %s", i ? ";" : "", r->token[r->left[i]], r->token[r->right[i]]);
+        eq_str_printf(&merges, "%s%s %s", i ? ";" : "", r->token[r->left[i]],
+                      r->token[r->right[i]]);
     eq_tokenizer *t = tiny_tokenizer_open(&(tiny_tokenizer){.chars = "abcd", .merges = merges.p});
     eq_str_free(&merges);
     return t;
@@ -128,9 +129,15 @@ static void unknown_characters(void **state) {
     tiny_check(&s, "axb", "ab"); /* nothing is left of x: a and b are neighbours */
     /* Only characters all of whose bytes are there fall back; a waiting <unk> comes behind them. */
     s.model = "'unk_token':'<unk>','fuse_unk':true,'byte_fallback':true";
-    tiny_check(&s, "a\xe2\x82\xac\xc3\xa9\xe2\x82\xac\xe2\x82\xac" "ab", "a|<0xC3>|<0xA9>|<unk>|ab");
+    tiny_check(&s,
+               "a\xe2\x82\xac\xc3\xa9\xe2\x82\xac\xe2\x82\xac"
+               "ab",
+               "a|<0xC3>|<0xA9>|<unk>|ab");
     s.model = "'unk_token':'<unk>','fuse_unk':false,'byte_fallback':true";
-    tiny_check(&s, "a\xe2\x82\xac\xc3\xa9\xe2\x82\xac\xe2\x82\xac" "ab", "a|<0xC3>|<0xA9>|<unk>|<unk>|<unk>|ab");
+    tiny_check(&s,
+               "a\xe2\x82\xac\xc3\xa9\xe2\x82\xac\xe2\x82\xac"
+               "ab",
+               "a|<0xC3>|<0xA9>|<unk>|<unk>|<unk>|ab");
     s.model = "'unk_token':'<none>'";
     eq_tokenizer *t = tiny_tokenizer_open(&s);
     eq_err err = {0};
@@ -145,15 +152,20 @@ static void unknown_characters(void **state) {
 
 static void ignore_merges(void **state) {
     (void)state;
-    tiny_tokenizer s = {.chars = "abc", .merges = "a b", .tokens = "abc;abcabcabcabcabcabcabcabcabcabcabc"};
+    tiny_tokenizer s = {
+        .chars = "abc", .merges = "a b", .tokens = "abc;abcabcabcabcabcabcabcabcabcabcabc"};
     tiny_check(&s, "abc", "ab|c");
     s.model = "'ignore_merges':true";
     tiny_check(&s, "abc", "abc");
     tiny_check(&s, "abcabcabcabcabcabcabcabcabcabcabc", "abcabcabcabcabcabcabcabcabcabcabc");
     tiny_check(&s, "abcabc", "ab|c|ab|c"); /* only the whole word counts */
     s.rest = "'pre_tokenizer':{'type':'ByteLevel','add_prefix_space':false,'trim_offsets':true}";
-    s.chars = NULL, s.merges = "\xc4\xa0 a;a b", s.tokens = "\xc4\xa0" "abc";
-    tiny_check(&s, "abc abc", "ab|c|\xc4\xa0" "abc");
+    s.chars = NULL, s.merges = "\xc4\xa0 a;a b",
+    s.tokens = "\xc4\xa0"
+               "abc";
+    tiny_check(&s, "abc abc",
+               "ab|c|\xc4\xa0"
+               "abc");
 }
 
 static void merge_forms(void **state) {
@@ -169,7 +181,7 @@ static void merge_forms(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(merges_as_defined), cmocka_unit_test(long_word_is_fast),
+        cmocka_unit_test(merges_as_defined),  cmocka_unit_test(long_word_is_fast),
         cmocka_unit_test(unknown_characters), cmocka_unit_test(ignore_merges),
         cmocka_unit_test(merge_forms),
     };

@@ -19,7 +19,8 @@ static void translated(void **state) {
         {"x{|}", "x\\{|\\}"},
         {"(?i)it", "(?i)it"},
         {"(?i:'s|'t)", "(?i:\\'s|\\'t)"},
-        {"\\u00e9\\x41\\x{1F999}", "\xc3\xa9" "A\xf0\x9f\xa6\x99"},
+        {"\\u00e9\\x41\\x{1F999}", "\xc3\xa9"
+                                   "A\xf0\x9f\xa6\x99"},
     };
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
         eq_str out = {0};
@@ -33,17 +34,53 @@ static void translated(void **state) {
 static void refused(void **state) {
     (void)state;
     static const char *const wrong[] = {
-        "[a[bc]]",  "[a&&b]", "[]a]",    "(a)\\1",    "\\K",     "\\Ga",       "\\R",       "\\X",
-        "(?m:.)",   "a(?i)b", "(?<n>a)", "(?#c)",     "(?~a)",   "(?(1)a)",    "a**",       "a{1,2}{3}",
-        "*a",       "^*",     "(?=a)*",  "a{3}?",     "(a",      "a)",         "[a",        "\\",
-        "\\p{Foo}", "\\pL",   "\\xe9",   "\\x{d800}", "\\u12",   "(?i:ss)",    "(?i:\xc3\xa9)", "(?i:\\p{Lu})",
-        "\\p{Cyrillic}", "[\\w-z]", "[a-\\d]", "[\\W]", "[[:alpha:]]", "[\\x{2b000}-\\x{2ffff}]",
-        "\\h",      "\\p{ L}", "\\0",
+        "[a[bc]]",
+        "[a&&b]",
+        "[]a]",
+        "(a)\\1",
+        "\\K",
+        "\\Ga",
+        "\\R",
+        "\\X",
+        "(?m:.)",
+        "a(?i)b",
+        "(?<n>a)",
+        "(?#c)",
+        "(?~a)",
+        "(?(1)a)",
+        "a**",
+        "a{1,2}{3}",
+        "*a",
+        "^*",
+        "(?=a)*",
+        "a{3}?",
+        "(a",
+        "a)",
+        "[a",
+        "\\",
+        "\\p{Foo}",
+        "\\pL",
+        "\\xe9",
+        "\\x{d800}",
+        "\\u12",
+        "(?i:ss)",
+        "(?i:\xc3\xa9)",
+        "(?i:\\p{Lu})",
+        "\\p{Cyrillic}",
+        "[\\w-z]",
+        "[a-\\d]",
+        "[\\W]",
+        "[[:alpha:]]",
+        "[\\x{2b000}-\\x{2ffff}]",
+        "\\h",
+        "\\p{ L}",
+        "\\0",
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         eq_pattern *p;
         eq_err err = {0};
-        if (eq_pattern_regex(&p, wrong[i], "tok.json", &err) == EQ_OK) fail_msg("%s is accepted", wrong[i]);
+        if (eq_pattern_regex(&p, wrong[i], "tok.json", &err) == EQ_OK)
+            fail_msg("%s is accepted", wrong[i]);
         check_error(&err, EQ_EINPUT, "tok.json", "regex", NULL);
         assert_null(p);
     }
@@ -78,10 +115,14 @@ static void found(void **state) {
     check_matches("^.", "a\nb", "0-1 2-3 "); /* ^ and $ stand at lines */
     check_matches(".$", "a\nb", "0-1 2-3 ");
     check_matches("\\s+(?!\\S)|\\s+", "a   b", "1-3 3-4 ");
-    check_matches("(?i:s)", "S\xc5\xbf", "0-1 1-3 "); /* long s folds to s */
+    check_matches("(?i:s)", "S\xc5\xbf", "0-1 1-3 ");     /* long s folds to s */
     check_matches("\\s", "\xe1\xa0\x8e\xc2\x85", "3-5 "); /* U+180E is no white space */
-    /* Younger than the data of PCRE2 10.42: a digit of Unicode 16, a letter of 15.1, a mark of 16. */
-    check_matches("\\p{N}+", "\xf0\x90\xb5\x80" "1", "0-5 ");
+    /* Younger than the data of PCRE2 10.42: a digit of Unicode 16, a letter of 15.1, a mark of 16.
+     */
+    check_matches("\\p{N}+",
+                  "\xf0\x90\xb5\x80"
+                  "1",
+                  "0-5 ");
     check_matches("\\p{Han}", "\xf0\xae\xaf\xb0", "0-4 ");
     check_matches("\\p{L}\\p{M}", "a\xe0\xa2\x97", "0-4 ");
     /* The six signs of Latin-1 are word characters alone, not in a class. */

@@ -29,7 +29,9 @@ static void check_item(const eq_tokenizer *t, const char *text, int64_t n, const
     for (int64_t i = 0; i < ids.n; i++, line = end) {
         long want = strtol(line, &end, 10);
         assert_ptr_not_equal(line, end);
-        if (ids.p[i] != want) fail_msg("id %d of \"%.*s\": wanted %ld, found %d", (int)i, (int)n, text, want, ids.p[i]);
+        if (ids.p[i] != want)
+            fail_msg("id %d of \"%.*s\": wanted %ld, found %d", (int)i, (int)n, text, want,
+                     ids.p[i]);
     }
     assert_true(*line == '\n' || !*line);
     eq_ids_free(&ids);
@@ -71,8 +73,8 @@ static void vectors(void **state) {
     check_vectors("llama-bpe", "build/llama3/tokenizer.json");
 }
 
-static void check_file(const eq_tokenizer *t, const char *name, const char *file, long bytes, long count,
-                       unsigned long crc) {
+static void check_file(const eq_tokenizer *t, const char *name, const char *file, long bytes,
+                       long count, unsigned long crc) {
     char path[300];
     eq_map m;
     eq_ids ids = {0};
@@ -80,10 +82,12 @@ static void check_file(const eq_tokenizer *t, const char *name, const char *file
     snprintf(path, sizeof path, "../shared/%s", file);
     if (eq_map_open(&m, path, &err) != EQ_OK) fail_msg("%s", err.msg);
     assert_true(m.size >= bytes);
-    if (eq_encode(t, &ids, (const char *)m.data, bytes, true, &err) != EQ_OK) fail_msg("%s", err.msg);
+    if (eq_encode(t, &ids, (const char *)m.data, bytes, true, &err) != EQ_OK)
+        fail_msg("%s", err.msg);
     unsigned long got = crc32(0, (const Bytef *)ids.p, (uInt)(ids.n * 4));
     if (ids.n != count || got != crc)
-        fail_msg("%s %s: wanted %ld ids %08lx, found %ld ids %08lx", name, file, count, crc, (long)ids.n, got);
+        fail_msg("%s %s: wanted %ld ids %08lx, found %ld ids %08lx", name, file, count, crc,
+                 (long)ids.n, got);
     eq_ids_free(&ids);
     eq_map_close(&m);
 }
@@ -99,7 +103,8 @@ static void goldens(void **state) {
     int checked = 0;
     while (fgets(line, sizeof line, f)) {
         if (line[0] == '#') continue;
-        assert_int_equal(sscanf(line, "%99s %99s %ld %ld %lx", name, file, &bytes, &count, &crc), 5);
+        assert_int_equal(sscanf(line, "%99s %99s %ld %ld %lx", name, file, &bytes, &count, &crc),
+                         5);
         if (strcmp(name, open)) {
             eq_tokenizer_close(t);
             snprintf(path, sizeof path, "../shared/%s", name);

@@ -24,7 +24,8 @@ static void add_chars(json_t *vocab, const char *chars) {
     uint32_t cp;
     for (int i = 0; !chars && i < 256; i++)
         add_token(vocab, b, (size_t)eq_utf8_put(eq_byte_to_char((uint8_t)i), b));
-    for (int len; chars && *chars; chars += len) add_token(vocab, chars, (size_t)(len = eq_utf8_get(chars, &cp)));
+    for (int len; chars && *chars; chars += len)
+        add_token(vocab, chars, (size_t)(len = eq_utf8_get(chars, &cp)));
 }
 
 /* Members written with ' in place of ". */

@@ -30,14 +30,29 @@ static int die(const eq_err *err) {
 static int parse(options *o, int argc, char **argv) {
     int c;
     while ((c = getopt(argc, argv, "0lsbdkr:")) != -1) switch (c) {
-        case '0': o->nul = true; break;
-        case 'l': o->lengths = true; break;
-        case 's': o->special = true; break;
-        case 'b': o->binary = true; break;
-        case 'd': o->decode = true; break;
-        case 'k': o->skip = true; break;
-        case 'r': o->repeat = strtol(optarg, NULL, 10); break;
-        default: return 2;
+        case '0':
+            o->nul = true;
+            break;
+        case 'l':
+            o->lengths = true;
+            break;
+        case 's':
+            o->special = true;
+            break;
+        case 'b':
+            o->binary = true;
+            break;
+        case 'd':
+            o->decode = true;
+            break;
+        case 'k':
+            o->skip = true;
+            break;
+        case 'r':
+            o->repeat = strtol(optarg, NULL, 10);
+            break;
+        default:
+            return 2;
         }
     if (optind >= argc || argc - optind > 2) {
         fprintf(stderr, "usage: tokenize [-0lsbdk] [-r N] TOKENIZER [FILE]\n");
@@ -72,7 +87,8 @@ static void write_ids(const options *o, const int32_t *ids, int64_t n) {
     printf("\n");
 }
 
-static eq_status one(const options *o, const eq_tokenizer *t, const char *s, int64_t n, eq_err *err) {
+static eq_status one(const options *o, const eq_tokenizer *t, const char *s, int64_t n,
+                     eq_err *err) {
     eq_ids ids = {0};
     eq_str text = {0};
     eq_status st = eq_encode(t, &ids, s, n, o->special, err);
@@ -89,13 +105,15 @@ static eq_status one(const options *o, const eq_tokenizer *t, const char *s, int
         if (o->lengths) printf("%lld\n", (long long)text.n);
         fwrite(text.p, 1, (size_t)text.n, stdout);
         if (o->nul) putchar(0);
-    } else if (st == EQ_OK && !o->repeat) write_ids(o, ids.p, ids.n);
+    } else if (st == EQ_OK && !o->repeat)
+        write_ids(o, ids.p, ids.n);
     eq_str_free(&text);
     eq_ids_free(&ids);
     return st;
 }
 
-static eq_status all(const options *o, const eq_tokenizer *t, const char *s, int64_t n, eq_err *err) {
+static eq_status all(const options *o, const eq_tokenizer *t, const char *s, int64_t n,
+                     eq_err *err) {
     if (!o->nul && !o->lengths) return one(o, t, s, n, err);
     while (n > 0) {
         int64_t len, step;
@@ -103,7 +121,8 @@ static eq_status all(const options *o, const eq_tokenizer *t, const char *s, int
             char *end;
             len = strtoll(s, &end, 10);
             n -= end + 1 - s, s = end + 1;
-            if (len < 0 || len > n) return eq_fail(err, EQ_EINPUT, "a length beyond the end of the input");
+            if (len < 0 || len > n)
+                return eq_fail(err, EQ_EINPUT, "a length beyond the end of the input");
             step = len;
         } else {
             const char *z = memchr(s, 0, (size_t)n);
@@ -127,7 +146,8 @@ int main(int argc, char **argv) {
     if (eq_tokenizer_open(&t, o.tokenizer, &err) != EQ_OK) return die(&err);
     if (o.file && eq_map_open(&m, o.file, &err) != EQ_OK) rc = die(&err);
     if (!o.file) slurp(&in);
-    if (!rc && all(&o, t, o.file ? (const char *)m.data : in.p, o.file ? m.size : in.n, &err) != EQ_OK)
+    if (!rc &&
+        all(&o, t, o.file ? (const char *)m.data : in.p, o.file ? m.size : in.n, &err) != EQ_OK)
         rc = die(&err);
     if (o.file && m.data) eq_map_close(&m);
     eq_str_free(&in);

@@ -33,8 +33,8 @@ typedef struct {
 } matcher;
 
 struct eq_added {
-    token *tokens; /* in the order of the file */
-    int64_t n, end; /* end: largest id + 1 */
+    token *tokens;                  /* in the order of the file */
+    int64_t n, end;                 /* end: largest id + 1 */
     const token **by_text, **by_id; /* sorted; neither holds two equal ones */
     matcher raw, normalized;
 };
@@ -62,7 +62,8 @@ static const token *by_id(const eq_added *a, int32_t id) {
 
 int32_t eq_added_id(const eq_added *a, const char *s, int64_t n) {
     token key = {.text = (char *)s, .n = n};
-    const token *k = &key, **t = bsearch(&k, a->by_text, (size_t)a->n, sizeof *a->by_text, text_order);
+    const token *k = &key,
+                **t = bsearch(&k, a->by_text, (size_t)a->n, sizeof *a->by_text, text_order);
     return t ? (*t)->id : -1;
 }
 
@@ -79,7 +80,8 @@ bool eq_added_special(const eq_added *a, int32_t id) {
 
 int64_t eq_added_end(const eq_added *a) { return a->end; }
 
-/* ---- reading ---------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------
+ */
 
 static eq_status read_token(eq_added *a, const json_t *spec, const eq_vocab *v, const char *where,
                             eq_err *err) {
@@ -89,7 +91,8 @@ static eq_status read_token(eq_added *a, const json_t *spec, const eq_vocab *v, 
     if (!json_is_object(spec))
         return eq_fail(err, EQ_EINPUT, "%s: an added token: expected an object, found %s", where,
                        eq_json_type(spec));
-    EQ_TRY(eq_spec_known(spec, "id content single_word lstrip rstrip normalized special", where, err));
+    EQ_TRY(
+        eq_spec_known(spec, "id content single_word lstrip rstrip normalized special", where, err));
     EQ_TRY(eq_spec_text(spec, "content", &s, &n, where, err));
     EQ_TRY(eq_json_need_int(spec, "id", 0, INT32_MAX - 1, &id, where, err));
     EQ_TRY(eq_spec_bool(spec, "single_word", &t.single_word, where, err));
@@ -97,12 +100,14 @@ static eq_status read_token(eq_added *a, const json_t *spec, const eq_vocab *v, 
     EQ_TRY(eq_spec_bool(spec, "rstrip", &t.rstrip, where, err));
     EQ_TRY(eq_spec_bool(spec, "normalized", &t.normalized, where, err));
     EQ_TRY(eq_spec_bool(spec, "special", &t.special, where, err));
-    if (n == 0) return eq_fail(err, EQ_EINPUT, "%s: added token %lld is empty", where, (long long)id);
+    if (n == 0)
+        return eq_fail(err, EQ_EINPUT, "%s: added token %lld is empty", where, (long long)id);
     int64_t is = eq_vocab_id(v, s, n);
     if (is < 0) is = a->end > v->n ? a->end : v->n;
     if (is != id)
-        return eq_fail(err, EQ_EINPUT, "%s: added token \"%.80s\": expected id %lld (its place), found %lld",
-                       where, s, (long long)is, (long long)id);
+        return eq_fail(err, EQ_EINPUT,
+                       "%s: added token \"%.80s\": expected id %lld (its place), found %lld", where,
+                       s, (long long)is, (long long)id);
     t.id = (int32_t)id;
     t.n = n;
     if (!(t.text = eq_calloc(n + 1, 1))) return eq_nomem(err, "added tokens", n);
@@ -141,8 +146,9 @@ static eq_status add_pattern(matcher *m, token *t, const eq_normalizer *z, const
     w.text = t->text, w.n = t->n;
     if (t->normalized) st = eq_normalize(z, &w, t->text, t->n, true, err);
     if (st == EQ_OK && w.n == 0)
-        st = eq_fail(err, EQ_EINPUT, "%s: added token \"%.80s\": nothing is left of it when normalized",
-                     where, t->text);
+        st = eq_fail(err, EQ_EINPUT,
+                     "%s: added token \"%.80s\": nothing is left of it when normalized", where,
+                     t->text);
     if (st == EQ_OK && !(p->text = eq_calloc(w.n, 1))) st = eq_nomem(err, "added tokens", w.n);
     if (st == EQ_OK) {
         memcpy(p->text, w.text, (size_t)w.n);
@@ -156,7 +162,8 @@ static eq_status add_pattern(matcher *m, token *t, const eq_normalizer *z, const
 }
 
 /* Special tokens come first, as they do for the peer. */
-static eq_status make_matchers(eq_added *a, const eq_normalizer *z, const char *where, eq_err *err) {
+static eq_status make_matchers(eq_added *a, const eq_normalizer *z, const char *where,
+                               eq_err *err) {
     a->raw.p = eq_calloc(a->n, sizeof *a->raw.p);
     a->normalized.p = eq_calloc(a->n, sizeof *a->normalized.p);
     if (!a->raw.p || !a->normalized.p) return eq_nomem(err, "added tokens", a->n * 64);
@@ -210,14 +217,17 @@ void eq_added_free(eq_added *a) {
     eq_free(a);
 }
 
-/* ---- finding ---------------------------------------------------------------------------------- */
+/* ---- finding ----------------------------------------------------------------------------------
+ */
 
 /* First pattern in [lo, hi) whose byte d is at least c. */
 static int64_t bound(const pattern *p, int64_t lo, int64_t hi, int64_t d, int c) {
     while (lo < hi) {
         int64_t mid = (lo + hi) / 2;
-        if ((uint8_t)p[mid].text[d] < c) lo = mid + 1;
-        else hi = mid;
+        if ((uint8_t)p[mid].text[d] < c)
+            lo = mid + 1;
+        else
+            hi = mid;
     }
     return lo;
 }
@@ -273,8 +283,8 @@ static int64_t skip_space(const char *s, int64_t at, int64_t n) {
     return at;
 }
 
-eq_status eq_added_split(const eq_added *a, bool normalized, const char *text, int64_t n, eq_part_fn fn,
-                         void *ctx, eq_err *err) {
+eq_status eq_added_split(const eq_added *a, bool normalized, const char *text, int64_t n,
+                         eq_part_fn fn, void *ctx, eq_err *err) {
     const matcher *m = normalized ? &a->normalized : &a->raw;
     int64_t done = 0;
     for (int64_t at = 0; at < n && m->n;) {

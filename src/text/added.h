@@ -11,14 +11,14 @@ eq_status eq_added_new(eq_added **out, const json_t *list, const eq_vocab *vocab
                        const eq_normalizer *z, const char *where, eq_err *err);
 void eq_added_free(eq_added *a);
 
-int32_t eq_added_id(const eq_added *a, const char *s, int64_t n);         /* -1: absent */
+int32_t eq_added_id(const eq_added *a, const char *s, int64_t n); /* -1: absent */
 /* What the decoder gets: the token as the normalizer leaves it. NULL: absent. */
 const char *eq_added_form(const eq_added *a, int32_t id, int64_t *n);
 bool eq_added_special(const eq_added *a, int32_t id);
-int64_t eq_added_end(const eq_added *a);                                  /* largest id + 1 */
+int64_t eq_added_end(const eq_added *a); /* largest id + 1 */
 
 /* Gets the parts of a text in order: an added token (id >= 0) or text between them (id -1). */
 typedef eq_status (*eq_part_fn)(void *ctx, int32_t id, const char *s, int64_t n, eq_err *err);
-eq_status eq_added_split(const eq_added *a, bool normalized, const char *text, int64_t n, eq_part_fn fn,
-                         void *ctx, eq_err *err);
+eq_status eq_added_split(const eq_added *a, bool normalized, const char *text, int64_t n,
+                         eq_part_fn fn, void *ctx, eq_err *err);
 #endif

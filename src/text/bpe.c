@@ -77,14 +77,16 @@ static eq_status unknown(const eq_bpe *b, eq_ids *s, uint32_t cp, bool *unk, eq_
     for (int i = 0; i < n && all; i++) EQ_TRY(eq_ids_put(s, b->fallback[(uint8_t)c[i]], err));
     if (all || !b->unk_token) return EQ_OK;
     if (b->unk < 0)
-        return eq_fail(err, EQ_EINPUT, "the text needs unk_token \"%.80s\", which is not in the vocabulary",
+        return eq_fail(err, EQ_EINPUT,
+                       "the text needs unk_token \"%.80s\", which is not in the vocabulary",
                        b->unk_token);
     if (*unk && !b->fuse_unk) EQ_TRY(eq_ids_put(s, b->unk, err));
     *unk = true;
     return EQ_OK;
 }
 
-static eq_status first_symbols(const eq_bpe *b, eq_ids *s, const char *word, int64_t n, eq_err *err) {
+static eq_status first_symbols(const eq_bpe *b, eq_ids *s, const char *word, int64_t n,
+                               eq_err *err) {
     bool unk = false;
     uint32_t cp;
     s->n = 0;
@@ -104,10 +106,11 @@ static eq_status first_symbols(const eq_bpe *b, eq_ids *s, const char *word, int
     return unk ? eq_ids_put(s, b->unk, err) : EQ_OK;
 }
 
-/* ---- words ------------------------------------------------------------------------------------ */
+/* ---- words ------------------------------------------------------------------------------------
+ */
 
-static eq_status whole_word(const eq_bpe *b, eq_bpe_work *w, const char *word, int64_t n, int32_t *id,
-                            eq_err *err) {
+static eq_status whole_word(const eq_bpe *b, eq_bpe_work *w, const char *word, int64_t n,
+                            int32_t *id, eq_err *err) {
     if (!b->bytes) return *id = eq_vocab_id(&b->vocab, word, n), EQ_OK;
     w->mapped.n = 0;
     for (int64_t i = 0; i < n; i++) eq_utf8_append(&w->mapped, eq_byte_to_char((uint8_t)word[i]));
@@ -117,7 +120,8 @@ static eq_status whole_word(const eq_bpe *b, eq_bpe_work *w, const char *word, i
 }
 
 /* Leaves the ids in w->symbols. */
-static eq_status merge_word(const eq_bpe *b, eq_bpe_work *w, const char *word, int64_t n, eq_err *err) {
+static eq_status merge_word(const eq_bpe *b, eq_bpe_work *w, const char *word, int64_t n,
+                            eq_err *err) {
     int32_t id = -1;
     if (b->ignore_merges) EQ_TRY(whole_word(b, w, word, n, &id, err));
     if (id >= 0) {
@@ -140,7 +144,8 @@ static eq_status piece(const eq_bpe *b, eq_bpe_work *w, const char *word, int64_
     cached *c = NULL;
     if (n <= KEY) {
         c = w->cache + (XXH3_64bits(word, (size_t)n) & w->mask);
-        if (c->key_n == n && !memcmp(c->key, word, (size_t)n)) return append(out, c->value, c->value_n, err);
+        if (c->key_n == n && !memcmp(c->key, word, (size_t)n))
+            return append(out, c->value, c->value_n, err);
     }
     EQ_TRY(merge_word(b, w, word, n, err));
     if (c && w->symbols.n <= VALUE) {

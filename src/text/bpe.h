@@ -1,6 +1,6 @@
 /* Byte pair encoding (Sennrich et al., arXiv 1508.07909): the "model" of tokenizer.json. A word
- * begins as its characters; then the pair of neighbours with the lowest rank, the leftmost of those,
- * is merged, again and again. */
+ * begins as its characters; then the pair of neighbours with the lowest rank, the leftmost of
+ * those, is merged, again and again. */
 #ifndef EQ_TEXT_BPE_H
 #define EQ_TEXT_BPE_H
 #include <jansson.h>

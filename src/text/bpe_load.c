@@ -28,7 +28,8 @@ static void add_joint(eq_bpe *b, const char *a, int64_t an, const char *c) {
     if (x >= 0 && y >= 0) eq_pair_set(&b->joints, x, y, 0, 0);
 }
 
-static eq_status add_merge(loader *l, int64_t rank, const char *a, int64_t an, const char *c, int64_t cn) {
+static eq_status add_merge(loader *l, int64_t rank, const char *a, int64_t an, const char *c,
+                           int64_t cn) {
     const eq_vocab *v = &l->b->vocab;
     int32_t left = eq_vocab_id(v, a, an), right = eq_vocab_id(v, c, cn);
     if (left < 0) return no_token(l, rank, a, an);
@@ -51,8 +52,8 @@ static eq_status merge_entry(loader *l, int64_t rank, const json_t *m) {
                          json_string_value(c), (int64_t)json_string_length(c));
     const char *s = json_string_value(m), *gap = s ? strchr(s, ' ') : NULL;
     if (!gap || strchr(gap + 1, ' ') || strlen(s) != json_string_length(m))
-        return eq_fail(l->err, EQ_EINPUT, "%s: merge %lld: expected two tokens, found %.80s", l->where,
-                       (long long)rank, s ? s : eq_json_type(m));
+        return eq_fail(l->err, EQ_EINPUT, "%s: merge %lld: expected two tokens, found %.80s",
+                       l->where, (long long)rank, s ? s : eq_json_type(m));
     return add_merge(l, rank, s, gap - s, gap + 1, (int64_t)strlen(gap + 1));
 }
 
@@ -93,7 +94,8 @@ static eq_status load_characters(eq_bpe *b, eq_err *err) {
     return EQ_OK;
 }
 
-static eq_status must_be_empty(const json_t *model, const char *key, const char *where, eq_err *err) {
+static eq_status must_be_empty(const json_t *model, const char *key, const char *where,
+                               eq_err *err) {
     const char *s;
     EQ_TRY(eq_json_str(model, key, "", &s, where, err));
     return *s ? eq_spec_unsupported(key, s, where, err) : EQ_OK;
@@ -103,10 +105,11 @@ static eq_status load_switches(eq_bpe *b, const json_t *model, const char *where
     const char *unk, *type;
     EQ_TRY(eq_json_str(model, "type", "BPE", &type, where, err));
     if (strcmp(type, "BPE")) return eq_spec_unsupported("model", type, where, err);
-    EQ_TRY(eq_spec_known(model,
-                         "type dropout unk_token continuing_subword_prefix end_of_word_suffix fuse_unk "
-                         "byte_fallback ignore_merges vocab merges",
-                         where, err));
+    EQ_TRY(eq_spec_known(
+        model,
+        "type dropout unk_token continuing_subword_prefix end_of_word_suffix fuse_unk "
+        "byte_fallback ignore_merges vocab merges",
+        where, err));
     if (eq_json_get(model, "dropout"))
         return eq_fail(err, EQ_EINPUT, "%s: BPE: \"dropout\": expected null, found %s", where,
                        eq_json_type(eq_json_get(model, "dropout")));
@@ -116,7 +119,8 @@ static eq_status load_switches(eq_bpe *b, const json_t *model, const char *where
     EQ_TRY(eq_json_bool(model, "byte_fallback", false, &b->byte_fallback, where, err));
     EQ_TRY(eq_json_bool(model, "ignore_merges", false, &b->ignore_merges, where, err));
     EQ_TRY(eq_json_str(model, "unk_token", NULL, &unk, where, err));
-    if (unk && !(b->unk_token = eq_strdup(unk))) return eq_nomem(err, "a model", (int64_t)strlen(unk));
+    if (unk && !(b->unk_token = eq_strdup(unk)))
+        return eq_nomem(err, "a model", (int64_t)strlen(unk));
     return EQ_OK;
 }
 
@@ -131,11 +135,13 @@ static eq_status load(loader *l, const json_t *model) {
     EQ_TRY(load_characters(b, l->err));
     EQ_TRY(eq_spec_array(model, "merges", &merges, l->where, l->err));
     EQ_TRY(load_merges(l, merges));
-    b->unk = b->unk_token ? eq_vocab_id(&b->vocab, b->unk_token, (int64_t)strlen(b->unk_token)) : -1;
+    b->unk =
+        b->unk_token ? eq_vocab_id(&b->vocab, b->unk_token, (int64_t)strlen(b->unk_token)) : -1;
     return EQ_OK;
 }
 
-eq_status eq_bpe_new(eq_bpe **out, const json_t *model, bool bytes, const char *where, eq_err *err) {
+eq_status eq_bpe_new(eq_bpe **out, const json_t *model, bool bytes, const char *where,
+                     eq_err *err) {
     eq_bpe *b = *out = eq_calloc(1, sizeof *b);
     if (!b) return eq_nomem(err, "a model", sizeof *b);
     b->bytes = bytes;

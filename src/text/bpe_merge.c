@@ -11,11 +11,11 @@ enum { SHORT = 48 };
 static void merge_short(const eq_bpe *b, int32_t *s, int64_t *n) {
     int32_t rank[SHORT], id[SHORT]; /* of the pair (i, i + 1); rank INT32_MAX: none */
     int64_t m = *n;
-#define LOOK(i)                                                                                    \
-    do {                                                                                           \
-        const eq_pair_slot *p_ = eq_pair_get(&b->merges, s[i], s[(i) + 1]);                        \
-        rank[i] = p_ ? p_->rank : INT32_MAX;                                                       \
-        if (p_) id[i] = p_->id;                                                                    \
+#define LOOK(i) \
+    do { \
+        const eq_pair_slot *p_ = eq_pair_get(&b->merges, s[i], s[(i) + 1]); \
+        rank[i] = p_ ? p_->rank : INT32_MAX; \
+        if (p_) id[i] = p_->id; \
     } while (0)
     for (int64_t i = 0; i + 1 < m; i++) LOOK(i);
     while (m > 1) {

@@ -6,9 +6,9 @@
 
 struct eq_bpe {
     eq_vocab vocab;
-    eq_pair_map merges;    /* pair -> rank and the id it becomes */
-    eq_pair_map joints;    /* characters (as ids) between which some merge can close a gap */
-    bool bytes;            /* words are bytes that stand for the byte-level alphabet */
+    eq_pair_map merges; /* pair -> rank and the id it becomes */
+    eq_pair_map joints; /* characters (as ids) between which some merge can close a gap */
+    bool bytes;         /* words are bytes that stand for the byte-level alphabet */
     bool byte_fallback, fuse_unk, ignore_merges;
     char *unk_token;       /* NULL: none, unknown characters vanish */
     int32_t unk;           /* -1: unk_token is not in the vocabulary */

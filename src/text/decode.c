@@ -1,5 +1,5 @@
-/* Decoders: Replace, ByteFallback, Fuse, Strip, ByteLevel, Metaspace, Sequence. Every step turns one
- * list of strings into another; at the end they are put together. */
+/* Decoders: Replace, ByteFallback, Fuse, Strip, ByteLevel, Metaspace, Sequence. Every step turns
+ * one list of strings into another; at the end they are put together. */
 #include "text/decode.h"
 
 #include <string.h>
@@ -14,10 +14,10 @@ typedef enum { REPLACE, BYTE_FALLBACK, FUSE, STRIP, BYTE_LEVEL, METASPACE } kind
 
 typedef struct {
     kind kind;
-    eq_pattern *pattern;  /* REPLACE */
-    eq_str text;          /* REPLACE: the replacement; STRIP, METASPACE: the character */
-    int64_t start, stop;  /* STRIP: characters at most */
-    bool drop_first;      /* METASPACE: the first token loses its marks */
+    eq_pattern *pattern; /* REPLACE */
+    eq_str text;         /* REPLACE: the replacement; STRIP, METASPACE: the character */
+    int64_t start, stop; /* STRIP: characters at most */
+    bool drop_first;     /* METASPACE: the first token loses its marks */
 } step;
 
 struct eq_decoder {
@@ -26,7 +26,8 @@ struct eq_decoder {
     bool spaces; /* no decoder at all */
 };
 
-/* ---- reading ---------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------
+ */
 
 static eq_status keep(step *s, const char *text, int64_t n, eq_err *err) {
     eq_str_put(&s->text, text, n);
@@ -59,8 +60,8 @@ static eq_status parse_metaspace(step *s, const json_t *spec, const char *where,
     int64_t n;
     bool prefix;
     s->kind = METASPACE;
-    EQ_TRY(eq_spec_known(spec, "type replacement str_rep add_prefix_space prepend_scheme split", where,
-                         err));
+    EQ_TRY(eq_spec_known(spec, "type replacement str_rep add_prefix_space prepend_scheme split",
+                         where, err));
     EQ_TRY(eq_spec_char(spec, "replacement", &text, &n, where, err));
     EQ_TRY(eq_json_str(spec, "prepend_scheme", "always", &scheme, where, err));
     EQ_TRY(eq_json_bool(spec, "add_prefix_space", true, &prefix, where, err));
@@ -68,10 +69,11 @@ static eq_status parse_metaspace(step *s, const json_t *spec, const char *where,
     if (s->drop_first && strcmp(scheme, "always") && strcmp(scheme, "first"))
         return eq_spec_unsupported("Metaspace prepend_scheme", scheme, where, err);
     if (!prefix && s->drop_first)
-        return eq_fail(err, EQ_EINPUT,
-                       "%s: Metaspace: \"add_prefix_space\" false: expected \"prepend_scheme\" never, "
-                       "found %s",
-                       where, scheme);
+        return eq_fail(
+            err, EQ_EINPUT,
+            "%s: Metaspace: \"add_prefix_space\" false: expected \"prepend_scheme\" never, "
+            "found %s",
+            where, scheme);
     return keep(s, text, n, err);
 }
 
@@ -84,9 +86,12 @@ static eq_status parse_step(step *s, const json_t *spec, const char *type, const
         s->kind = BYTE_LEVEL;
         return eq_spec_known(spec, "type add_prefix_space trim_offsets use_regex", where, err);
     }
-    if (!strcmp(type, "ByteFallback")) s->kind = BYTE_FALLBACK;
-    else if (!strcmp(type, "Fuse")) s->kind = FUSE;
-    else return eq_spec_unsupported("decoder", type, where, err);
+    if (!strcmp(type, "ByteFallback"))
+        s->kind = BYTE_FALLBACK;
+    else if (!strcmp(type, "Fuse"))
+        s->kind = FUSE;
+    else
+        return eq_spec_unsupported("decoder", type, where, err);
     return eq_spec_known(spec, "type", where, err);
 }
 
@@ -130,7 +135,8 @@ void eq_decoder_free(eq_decoder *d) {
     eq_free(d);
 }
 
-/* ---- running ---------------------------------------------------------------------------------- */
+/* ---- running ----------------------------------------------------------------------------------
+ */
 
 /* Ends a string whose bytes have been put into p->bytes already. */
 static eq_status close_piece(eq_pieces *p, eq_err *err) {
@@ -179,8 +185,10 @@ static eq_status replace(const step *s, const char *t, int64_t n, eq_scan *scan,
 /* Takes up to `start` of the character from the front and up to `stop` from the end. */
 static eq_status strip(const step *s, const char *t, int64_t n, eq_pieces *out, eq_err *err) {
     int64_t c = s->text.n, lo = 0, hi = n;
-    for (int64_t i = 0; i < s->start && hi - lo >= c && !memcmp(t + lo, s->text.p, (size_t)c); i++) lo += c;
-    for (int64_t i = 0; i < s->stop && hi - lo >= c && !memcmp(t + hi - c, s->text.p, (size_t)c); i++)
+    for (int64_t i = 0; i < s->start && hi - lo >= c && !memcmp(t + lo, s->text.p, (size_t)c); i++)
+        lo += c;
+    for (int64_t i = 0; i < s->stop && hi - lo >= c && !memcmp(t + hi - c, s->text.p, (size_t)c);
+         i++)
         hi -= c;
     return eq_pieces_add(out, t + lo, hi - lo, err);
 }
@@ -201,7 +209,9 @@ static eq_status metaspace(const step *s, const char *t, int64_t n, bool first, 
 }
 
 static int hex(char c) {
-    return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+    return c >= '0' && c <= '9'                 ? c - '0'
+           : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
+                                                : -1;
 }
 
 /* The byte that "<0x41>" stands for, or -1. */
@@ -277,9 +287,12 @@ static eq_status run(const step *s, const eq_pieces *in, eq_pieces *out, eq_err 
     eq_status st = EQ_OK;
     for (int64_t i = 0, n; i < in->n && st == EQ_OK; i++) {
         const char *t = piece(in, i, &n);
-        if (s->kind == REPLACE) st = replace(s, t, n, &scan, out, err);
-        else if (s->kind == STRIP) st = strip(s, t, n, out, err);
-        else st = metaspace(s, t, n, i == 0, out, err);
+        if (s->kind == REPLACE)
+            st = replace(s, t, n, &scan, out, err);
+        else if (s->kind == STRIP)
+            st = strip(s, t, n, out, err);
+        else
+            st = metaspace(s, t, n, i == 0, out, err);
     }
     eq_scan_free(&scan);
     return st;

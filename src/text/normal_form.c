@@ -83,7 +83,8 @@ eq_status eq_normal_form(eq_str *out, const char *s, int64_t n, eq_form form, eq
     eq_status st = EQ_OK;
     int64_t done = 0, prev = -1; /* copied up to done; prev: a plain character just before i */
     uint32_t cp, limit = first_active(form);
-    utf8proc_option_t opt = UTF8PROC_DECOMPOSE | UTF8PROC_STABLE | (form & EQ_NFKD ? UTF8PROC_COMPAT : 0);
+    utf8proc_option_t opt =
+        UTF8PROC_DECOMPOSE | UTF8PROC_STABLE | (form & EQ_NFKD ? UTF8PROC_COMPAT : 0);
     for (int64_t i = 0; i < n && st == EQ_OK;) {
         int len = eq_utf8_get(s + i, &cp);
         bool plain = cp < limit;

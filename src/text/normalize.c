@@ -26,7 +26,8 @@ struct eq_normalizer {
     int64_t n;
 };
 
-static eq_status get_text(step *s, const json_t *spec, const char *key, const char *where, eq_err *err) {
+static eq_status get_text(step *s, const json_t *spec, const char *key, const char *where,
+                          eq_err *err) {
     const char *text;
     int64_t n;
     EQ_TRY(eq_spec_text(spec, key, &text, &n, where, err));
@@ -85,7 +86,8 @@ static eq_status parse(eq_normalizer *z, const json_t *spec, const char *where, 
     return parse_step(grown + z->n++, spec, type, where, err);
 }
 
-eq_status eq_normalizer_new(eq_normalizer **out, const json_t *spec, const char *where, eq_err *err) {
+eq_status eq_normalizer_new(eq_normalizer **out, const json_t *spec, const char *where,
+                            eq_err *err) {
     eq_normalizer *z = *out = eq_calloc(1, sizeof *z);
     if (!z) return eq_nomem(err, "a normalizer", sizeof *z);
     if (!spec || json_is_null(spec)) return EQ_OK;
@@ -176,14 +178,22 @@ static void lowercase(eq_normal *w, eq_str *out) {
 
 static eq_status run(const step *s, eq_normal *w, eq_str *out, eq_err *err) {
     switch (s->kind) {
-    case PREPEND: prepend(s, w, out); break;
-    case REPLACE: EQ_TRY(replace(s, w, out, err)); break;
+    case PREPEND:
+        prepend(s, w, out);
+        break;
+    case REPLACE:
+        EQ_TRY(replace(s, w, out, err));
+        break;
     case FORM:
         EQ_TRY(eq_normal_form(out, w->text, w->n, s->form, err));
         if (w->head) w->head = first_len(out->p, out->n);
         break;
-    case STRIP: strip(s, w, out); break;
-    case LOWERCASE: lowercase(w, out); break;
+    case STRIP:
+        strip(s, w, out);
+        break;
+    case LOWERCASE:
+        lowercase(w, out);
+        break;
     }
     return out->oom ? eq_nomem(err, "text", w->n) : EQ_OK;
 }

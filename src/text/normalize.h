@@ -8,7 +8,8 @@
 typedef struct eq_normalizer eq_normalizer;
 
 /* spec NULL or JSON null: no steps. */
-eq_status eq_normalizer_new(eq_normalizer **out, const json_t *spec, const char *where, eq_err *err);
+eq_status eq_normalizer_new(eq_normalizer **out, const json_t *spec, const char *where,
+                            eq_err *err);
 void eq_normalizer_free(eq_normalizer *z);
 
 /* A piece of text on its way through the steps. The first `head` bytes come from the very first

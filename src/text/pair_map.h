@@ -30,7 +30,8 @@ static inline const eq_pair_slot *eq_pair_get(const eq_pair_map *m, int32_t left
 }
 
 /* Room for n pairs must have been made. An old value is replaced. */
-static inline void eq_pair_set(eq_pair_map *m, int32_t left, int32_t right, int32_t rank, int32_t id) {
+static inline void eq_pair_set(eq_pair_map *m, int32_t left, int32_t right, int32_t rank,
+                               int32_t id) {
     eq_pair_slot *s = eq_pair_place(m, left, right);
     *s = (eq_pair_slot){(uint64_t)(uint32_t)left << 32 | (uint32_t)right, rank, id};
 }

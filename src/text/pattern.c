@@ -40,8 +40,8 @@ static eq_status compile(eq_pattern *p, const eq_str *re, const char *regex, con
     }
     pcre2_set_newline(c, PCRE2_NEWLINE_LF);
     p->code = pcre2_compile((PCRE2_SPTR)re->p, (size_t)re->n,
-                            PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &code,
-                            &at, c);
+                            PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C,
+                            &code, &at, c);
     pcre2_compile_context_free(c);
     if (!p->code && code == PCRE2_ERROR_HEAP_FAILED) return eq_nomem(err, "a regex", re->n);
     if (!p->code) {
@@ -96,8 +96,8 @@ eq_status eq_pattern_parse(eq_pattern **out, const json_t *spec, const char *whe
         return eq_pattern_regex(out, json_string_value(r), where, err);
     }
     return eq_fail(err, EQ_EINPUT,
-                   "%s: \"pattern\": expected {\"String\": text} or {\"Regex\": text}, found %s", where,
-                   eq_json_type(spec));
+                   "%s: \"pattern\": expected {\"String\": text} or {\"Regex\": text}, found %s",
+                   where, eq_json_type(spec));
 }
 
 void eq_pattern_free(eq_pattern *p) {
@@ -160,8 +160,8 @@ static bool find_literal(const eq_scan *s, int64_t *start, int64_t *end) {
 
 static eq_status find_regex(eq_scan *s, bool *found, int64_t *start, int64_t *end, eq_err *err) {
     uint32_t opt = PCRE2_NO_UTF_CHECK;
-    int rc = pcre2_match(s->p->code, (PCRE2_SPTR)s->text, (size_t)s->n, (size_t)s->at, opt, s->match,
-                         s->p->limits);
+    int rc = pcre2_match(s->p->code, (PCRE2_SPTR)s->text, (size_t)s->n, (size_t)s->at, opt,
+                         s->match, s->p->limits);
     if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
         rc = pcre2_match(s->p->code, (PCRE2_SPTR)s->text, (size_t)s->n, (size_t)s->at,
                          opt | PCRE2_NO_JIT, s->match, s->p->limits);
@@ -183,8 +183,10 @@ eq_status eq_scan_next(eq_scan *s, bool *found, int64_t *start, int64_t *end, eq
     for (;;) {
         *found = false;
         if (s->at > s->n) return EQ_OK;
-        if (s->p->code) EQ_TRY(find_regex(s, found, start, end, err));
-        else *found = find_literal(s, start, end);
+        if (s->p->code)
+            EQ_TRY(find_regex(s, found, start, end, err));
+        else
+            *found = find_literal(s, start, end);
         if (!*found) return EQ_OK;
         if (*end > *start || *end != s->last_end) break;
         /* No empty match where the last one ended: go on behind the next character. */

@@ -1,8 +1,8 @@
 /* Oniguruma (Ruby syntax) to PCRE2. What differs and is translated here: \d \w \b are Unicode sets
  * of their own, ^ and $ stand at lines, \v is one character, \p{Script} means the script and not
- * its extensions, X{n,m}+ repeats X{n,m}, groups never need to capture. What differs and is refused:
- * nested and intersected classes, multi-character case folding, back references, and the rest.
- * Invariant: what comes out means in PCRE2 what went in means in Oniguruma. */
+ * its extensions, X{n,m}+ repeats X{n,m}, groups never need to capture. What differs and is
+ * refused: nested and intersected classes, multi-character case folding, back references, and the
+ * rest. Invariant: what comes out means in PCRE2 what went in means in Oniguruma. */
 #include <string.h>
 
 #include "base/mem.h"
@@ -15,7 +15,7 @@ enum { MAX_DEPTH = 100 };
 typedef struct {
     const char *p, *end; /* what is left of the regex */
     eq_str *out;
-    int64_t atom;  /* where in out the last quantifiable atom begins; -1: none */
+    int64_t atom; /* where in out the last quantifiable atom begins; -1: none */
     int64_t open[MAX_DEPTH];
     bool fold[MAX_DEPTH + 1]; /* (?i) in force, by depth */
     int depth;
@@ -26,14 +26,16 @@ typedef struct {
 
 /* \w in a class, and \w, \W, \b alone, which count six more signs of Latin-1 (superscripts and
  * fractions) as parts of words. */
-#define CLASS_WORD                                                                                 \
-    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}" \
+#define CLASS_WORD \
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{" \
+    "1f169}" \
     "\\x{1f170}-\\x{1f189}"
 #define WORD CLASS_WORD "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
 
 static eq_status refuse(trans *t, const char *what) {
-    return eq_fail(t->err, EQ_EINPUT, "%s: regex \"%.200s\": %s is not supported (at character %lld)",
-                   t->where, t->regex, what, (long long)(t->p - t->regex) + 1);
+    return eq_fail(t->err, EQ_EINPUT,
+                   "%s: regex \"%.200s\": %s is not supported (at character %lld)", t->where,
+                   t->regex, what, (long long)(t->p - t->regex) + 1);
 }
 
 static void put(trans *t, const char *s) { eq_str_puts(t->out, s); }
@@ -42,7 +44,8 @@ static bool ascii_alnum(uint32_t c) {
 }
 
 static void put_literal(trans *t, uint32_t cp) {
-    if (cp < 0x80 && (cp < 32 || cp == 127)) eq_str_printf(t->out, "\\x{%x}", cp);
+    if (cp < 0x80 && (cp < 32 || cp == 127))
+        eq_str_printf(t->out, "\\x{%x}", cp);
     else {
         if (cp < 0x80 && !ascii_alnum(cp)) put(t, "\\");
         eq_utf8_append(t->out, cp);
@@ -78,14 +81,18 @@ static eq_status literal(trans *t, uint32_t cp) {
 }
 
 static eq_status property(trans *t, bool negative) {
-    static const char *const categories =
-        " L Lu Ll Lt Lm Lo M Mn Mc Me N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk So Z Zs Zl Zp C Cc "
-        "Cf Co Cn ";
+    static const char *const categories = " L Lu Ll Lt Lm Lo M Mn Mc Me N Nd Nl No P Pc Pd Ps Pe "
+                                          "Pi Pf Po S Sm Sc Sk So Z Zs Zl Zp C Cc "
+                                          "Cf Co Cn ";
     static const char *const scripts = " Han Hiragana Katakana Hangul Latin Greek Hebrew Thai ";
-    static const char *const longs[][2] = {{"Letter", "L"},      {"Mark", "M"},
-                                           {"Number", "N"},      {"Punctuation", "P"},
-                                           {"Symbol", "S"},      {"Separator", "Z"},
-                                           {"Uppercase_Letter", "Lu"}, {"Lowercase_Letter", "Ll"}};
+    static const char *const longs[][2] = {{"Letter", "L"},
+                                           {"Mark", "M"},
+                                           {"Number", "N"},
+                                           {"Punctuation", "P"},
+                                           {"Symbol", "S"},
+                                           {"Separator", "Z"},
+                                           {"Uppercase_Letter", "Lu"},
+                                           {"Lowercase_Letter", "Ll"}};
     char name[32] = " ";
     const char *close = t->p < t->end && *t->p == '{' ? strchr(t->p, '}') : NULL;
     if (!close || close - t->p > 24) return refuse(t, "a property without {name}");
@@ -119,7 +126,9 @@ static eq_status code_escape(trans *t, char c, uint32_t *cp) {
     uint32_t v = 0;
     for (t->p += braces; got < want && t->p < t->end; got++, t->p++) {
         char h = *t->p;
-        int d = h >= '0' && h <= '9' ? h - '0' : (h | 32) >= 'a' && (h | 32) <= 'f' ? (h | 32) - 'a' + 10 : -1;
+        int d = h >= '0' && h <= '9'                 ? h - '0'
+                : (h | 32) >= 'a' && (h | 32) <= 'f' ? (h | 32) - 'a' + 10
+                                                     : -1;
         if (d < 0) break;
         v = v << 4 | (uint32_t)d;
     }
@@ -131,7 +140,8 @@ static eq_status code_escape(trans *t, char c, uint32_t *cp) {
     return EQ_OK;
 }
 
-/* One member of a class: a single character (*cp), or a set that is written out (*cp = UINT32_MAX). */
+/* One member of a class: a single character (*cp), or a set that is written out (*cp = UINT32_MAX).
+ */
 static eq_status class_item(trans *t, uint32_t *cp) {
     if (*t->p == '[') return refuse(t, "a class in a class");
     if (t->p[0] == '&' && t->p[1] == '&') return refuse(t, "an intersection of classes");
@@ -145,15 +155,29 @@ static eq_status class_item(trans *t, uint32_t *cp) {
     EQ_TRY(code_escape(t, c, cp));
     if (*cp != UINT32_MAX) return EQ_OK;
     switch (c) {
-    case 's': put(t, "\\s"); return EQ_OK;
-    case 'S': put(t, "\\S"); return EQ_OK;
-    case 'd': put(t, "\\p{Nd}"); return EQ_OK;
-    case 'D': put(t, "\\P{Nd}"); return EQ_OK;
-    case 'w': put(t, CLASS_WORD); return EQ_OK;
-    case 'b': *cp = 8; return EQ_OK;
+    case 's':
+        put(t, "\\s");
+        return EQ_OK;
+    case 'S':
+        put(t, "\\S");
+        return EQ_OK;
+    case 'd':
+        put(t, "\\p{Nd}");
+        return EQ_OK;
+    case 'D':
+        put(t, "\\P{Nd}");
+        return EQ_OK;
+    case 'w':
+        put(t, CLASS_WORD);
+        return EQ_OK;
+    case 'b':
+        *cp = 8;
+        return EQ_OK;
     case 'p':
-    case 'P': return property(t, c == 'P');
-    default: break;
+    case 'P':
+        return property(t, c == 'P');
+    default:
+        break;
     }
     if ((uint8_t)c >= 0x80 || ascii_alnum((uint32_t)c)) return refuse(t, "this escape in a class");
     *cp = (uint32_t)c;
@@ -162,7 +186,8 @@ static eq_status class_item(trans *t, uint32_t *cp) {
 
 static eq_status check_range(trans *t, uint32_t lo, uint32_t hi) {
     if (t->fold[t->depth] && hi >= 0x80) return refuse(t, "a class beyond ASCII under (?i)");
-    if (tells_apart(lo, hi)) return refuse(t, "a range that cuts through Unicode's newer characters");
+    if (tells_apart(lo, hi))
+        return refuse(t, "a range that cuts through Unicode's newer characters");
     return EQ_OK;
 }
 
@@ -176,7 +201,8 @@ static eq_status class_(trans *t) {
         uint32_t lo = 0, hi = 0;
         EQ_TRY(class_item(t, &lo));
         if (lo == UINT32_MAX) {
-            if (t->p[0] == '-' && t->p[1] != ']') return refuse(t, "a range that begins with a set");
+            if (t->p[0] == '-' && t->p[1] != ']')
+                return refuse(t, "a range that begins with a set");
             continue;
         }
         hi = lo;
@@ -207,15 +233,29 @@ static eq_status escape(trans *t) {
     t->last = 0;
     t->atom = t->out->n;
     switch (c) {
-    case 's': put(t, "\\s"); return EQ_OK;
-    case 'S': put(t, "\\S"); return EQ_OK;
-    case 'd': put(t, "\\p{Nd}"); return EQ_OK;
-    case 'D': put(t, "\\P{Nd}"); return EQ_OK;
-    case 'w': put(t, "[" WORD "]"); return EQ_OK;
-    case 'W': put(t, "[^" WORD "]"); return EQ_OK;
+    case 's':
+        put(t, "\\s");
+        return EQ_OK;
+    case 'S':
+        put(t, "\\S");
+        return EQ_OK;
+    case 'd':
+        put(t, "\\p{Nd}");
+        return EQ_OK;
+    case 'D':
+        put(t, "\\P{Nd}");
+        return EQ_OK;
+    case 'w':
+        put(t, "[" WORD "]");
+        return EQ_OK;
+    case 'W':
+        put(t, "[^" WORD "]");
+        return EQ_OK;
     case 'p':
-    case 'P': return property(t, c == 'P');
-    default: break;
+    case 'P':
+        return property(t, c == 'P');
+    default:
+        break;
     }
     t->atom = -1;
     switch (c) {
@@ -225,9 +265,14 @@ static eq_status escape(trans *t) {
     case 'B':
         put(t, "(?:(?<=[" WORD "])(?=[" WORD "])|(?<![" WORD "])(?![" WORD "]))");
         return EQ_OK;
-    case 'A': put(t, "\\A"); return EQ_OK;
-    case 'z': put(t, "\\z"); return EQ_OK;
-    default: return refuse(t, "this escape");
+    case 'A':
+        put(t, "\\A");
+        return EQ_OK;
+    case 'z':
+        put(t, "\\z");
+        return EQ_OK;
+    default:
+        return refuse(t, "this escape");
     }
 }
 
@@ -236,9 +281,10 @@ static eq_status group_open(trans *t) {
         const char *in, *out;
         int fold; /* 1 on, -1 off, 0 as outside */
         bool look;
-    } kinds[] = {{"(?:", "(?:", 0, false},  {"(?i:", "(?i:", 1, false}, {"(?-i:", "(?-i:", -1, false},
-                 {"(?>", "(?>", 0, false},  {"(?=", "(?=", 0, true},    {"(?!", "(?!", 0, true},
-                 {"(?<=", "(?<=", 0, true}, {"(?<!", "(?<!", 0, true}};
+    } kinds[] = {{"(?:", "(?:", 0, false},      {"(?i:", "(?i:", 1, false},
+                 {"(?-i:", "(?-i:", -1, false}, {"(?>", "(?>", 0, false},
+                 {"(?=", "(?=", 0, true},       {"(?!", "(?!", 0, true},
+                 {"(?<=", "(?<=", 0, true},     {"(?<!", "(?<!", 0, true}};
     if (t->depth == MAX_DEPTH) return refuse(t, "nesting this deep");
     bool fold = t->fold[t->depth], look = false;
     const char *as = "(?:";
@@ -249,7 +295,8 @@ static eq_status group_open(trans *t) {
         as = kinds[i].out, look = kinds[i].look;
         if (kinds[i].fold) fold = kinds[i].fold > 0;
         t->p += strlen(kinds[i].in);
-    } else t->p++;
+    } else
+        t->p++;
     t->open[t->depth++] = look ? -1 : t->out->n;
     t->fold[t->depth] = fold;
     t->atom = -1, t->last = 0;
@@ -268,7 +315,8 @@ static bool interval(trans *t, long *lo, long *hi) {
         for (p++; *p >= '0' && *p <= '9' && more < 6; p++, more++) v = v * 10 + (*p - '0');
         if (more) *hi = v;
         if (!more && !digits) return false;
-    } else *hi = *lo;
+    } else
+        *hi = *lo;
     if (*p != '}' || (!digits && !more)) return false;
     t->p = p + 1;
     return true;
@@ -284,10 +332,12 @@ static eq_status quantifier(trans *t) {
     if (t->atom < 0) return refuse(t, "a quantifier without something to repeat");
     if (c == '{') {
         eq_str_printf(t->out, hi < 0 ? "{%ld,}" : lo == hi ? "{%ld}" : "{%ld,%ld}", lo, hi);
-    } else eq_str_put(t->out, t->p++, 1);
+    } else
+        eq_str_put(t->out, t->p++, 1);
     tail = t->p < t->end ? *t->p : 0;
     if (tail == '?' && c == '{' && lo == hi) return refuse(t, "{n}?");
-    if (tail == '?' || (tail == '+' && c != '{')) eq_str_put(t->out, t->p++, 1);
+    if (tail == '?' || (tail == '+' && c != '{'))
+        eq_str_put(t->out, t->p++, 1);
     else if (tail == '+') {
         /* Possessive in PCRE2, "once or more" here: X{n,m}+ becomes (?:X{n,m})+. */
         char *copy = t->out->oom ? NULL : eq_strdup(t->out->p + t->atom);
@@ -319,8 +369,13 @@ static eq_status simple(trans *t, char c) {
 }
 
 eq_status eq_pattern_translate(eq_str *out, const char *regex, const char *where, eq_err *err) {
-    trans t = {.p = regex, .end = regex + strlen(regex), .out = out, .atom = -1, .regex = regex,
-               .where = where, .err = err};
+    trans t = {.p = regex,
+               .end = regex + strlen(regex),
+               .out = out,
+               .atom = -1,
+               .regex = regex,
+               .where = where,
+               .err = err};
     if (eq_starts_with(regex, "(?i)")) {
         put(&t, "(?i)");
         t.fold[0] = true;
@@ -330,13 +385,17 @@ eq_status eq_pattern_translate(eq_str *out, const char *regex, const char *where
     while (t.p < t.end) {
         uint32_t cp;
         char c = *t.p;
-        if (c == '\\') EQ_TRY(escape(&t));
+        if (c == '\\')
+            EQ_TRY(escape(&t));
         else if (c == '[') {
             t.last = 0;
             EQ_TRY(class_(&t));
-        } else if (c == '(') EQ_TRY(group_open(&t));
-        else if (strchr(")|.^$", c)) EQ_TRY(simple(&t, c));
-        else if (strchr("*+?{", c)) EQ_TRY(quantifier(&t));
+        } else if (c == '(')
+            EQ_TRY(group_open(&t));
+        else if (strchr(")|.^$", c))
+            EQ_TRY(simple(&t, c));
+        else if (strchr("*+?{", c))
+            EQ_TRY(quantifier(&t));
         else {
             t.p += eq_utf8_get(t.p, &cp);
             EQ_TRY(literal(&t, cp));

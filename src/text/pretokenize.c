@@ -14,7 +14,7 @@ struct eq_pretok_work {
     struct {
         eq_scan scan;
         eq_str buf;
-    } *step;
+    } * step;
     int64_t n;
     eq_word_fn fn;
     void *ctx;
@@ -80,11 +80,19 @@ static eq_status part(splitter *c, int64_t lo, int64_t hi, bool match, eq_err *e
     match = match != c->invert;
     bool join = false;
     switch (c->how) {
-    case EQ_SPLIT_REMOVED: return match ? EQ_OK : emit(c->s, lo, hi, err);
-    case EQ_SPLIT_ISOLATED: return emit(c->s, lo, hi, err);
-    case EQ_SPLIT_CONTIGUOUS: join = match == c->was_match; break;
-    case EQ_SPLIT_WITH_PREVIOUS: join = match && !c->was_match; break;
-    case EQ_SPLIT_WITH_NEXT: join = !match && c->pending_match; break;
+    case EQ_SPLIT_REMOVED:
+        return match ? EQ_OK : emit(c->s, lo, hi, err);
+    case EQ_SPLIT_ISOLATED:
+        return emit(c->s, lo, hi, err);
+    case EQ_SPLIT_CONTIGUOUS:
+        join = match == c->was_match;
+        break;
+    case EQ_SPLIT_WITH_PREVIOUS:
+        join = match && !c->was_match;
+        break;
+    case EQ_SPLIT_WITH_NEXT:
+        join = !match && c->pending_match;
+        break;
     }
     c->was_match = match;
     if (join && c->pending) {
@@ -164,9 +172,11 @@ static eq_status put_space(const span *s, eq_err *err) {
 static eq_status metaspace(const span *s, const eq_pre_step *step, eq_err *err) {
     eq_str *buf = &s->w->step[s->k].buf;
     int64_t mark_n = (int64_t)strlen(step->mark), head = s->head, done = 0;
-    bool marked = s->text[0] == ' ' || (s->n >= mark_n && !memcmp(s->text, step->mark, (size_t)mark_n));
+    bool marked =
+        s->text[0] == ' ' || (s->n >= mark_n && !memcmp(s->text, step->mark, (size_t)mark_n));
     buf->n = 0;
-    if (!marked && (step->prepend == EQ_PREPEND_ALWAYS || (step->prepend == EQ_PREPEND_FIRST && head))) {
+    if (!marked &&
+        (step->prepend == EQ_PREPEND_ALWAYS || (step->prepend == EQ_PREPEND_FIRST && head))) {
         eq_str_put(buf, step->mark, mark_n);
         if (head) head += mark_n;
     }
@@ -195,12 +205,18 @@ static eq_status run(const span *s, eq_err *err) {
     if (s->k == p->n) return s->w->fn(s->w->ctx, s->text, s->n, err);
     const eq_pre_step *step = p->steps + s->k;
     switch (step->kind) {
-    case EQ_PRE_SPLIT: return split(s, step, err);
-    case EQ_PRE_CHARS: return split_chars(s, step, err);
-    case EQ_PRE_WORDS: return split_words(s, err);
-    case EQ_PRE_SPACE: return put_space(s, err);
-    case EQ_PRE_METASPACE: return metaspace(s, step, err);
-    case EQ_PRE_BYTES: break;
+    case EQ_PRE_SPLIT:
+        return split(s, step, err);
+    case EQ_PRE_CHARS:
+        return split_chars(s, step, err);
+    case EQ_PRE_WORDS:
+        return split_words(s, err);
+    case EQ_PRE_SPACE:
+        return put_space(s, err);
+    case EQ_PRE_METASPACE:
+        return metaspace(s, step, err);
+    case EQ_PRE_BYTES:
+        break;
     }
     return s->k == p->n - 1 ? emit(s, 0, s->n, err) : to_byte_chars(s, err);
 }

@@ -23,8 +23,8 @@ static eq_status add(eq_pretokenizer *p, eq_pre_step **s, eq_pre_kind kind, eq_e
 }
 
 static eq_status behavior(eq_split *out, const json_t *spec, const char *where, eq_err *err) {
-    static const char *const names[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext",
-                                        "Contiguous"};
+    static const char *const names[] = {"Removed", "Isolated", "MergedWithPrevious",
+                                        "MergedWithNext", "Contiguous"};
     const char *s;
     int64_t n;
     EQ_TRY(eq_spec_text(spec, "behavior", &s, &n, where, err));
@@ -42,7 +42,8 @@ static eq_status split(eq_pretokenizer *p, const json_t *spec, const char *where
     return eq_pattern_parse(&s->pattern, json_object_get(spec, "pattern"), where, err);
 }
 
-static eq_status byte_level(eq_pretokenizer *p, const json_t *spec, const char *where, eq_err *err) {
+static eq_status byte_level(eq_pretokenizer *p, const json_t *spec, const char *where,
+                            eq_err *err) {
     eq_pre_step *s;
     bool space, regex;
     EQ_TRY(eq_spec_known(spec, "type add_prefix_space trim_offsets use_regex", where, err));
@@ -62,23 +63,28 @@ static eq_status metaspace(eq_pretokenizer *p, const json_t *spec, const char *w
     const char *mark, *scheme;
     int64_t n;
     bool prefix, cut;
-    EQ_TRY(eq_spec_known(spec, "type replacement str_rep add_prefix_space prepend_scheme split", where,
-                         err));
+    EQ_TRY(eq_spec_known(spec, "type replacement str_rep add_prefix_space prepend_scheme split",
+                         where, err));
     EQ_TRY(eq_spec_char(spec, "replacement", &mark, &n, where, err));
     EQ_TRY(eq_json_str(spec, "prepend_scheme", "always", &scheme, where, err));
     EQ_TRY(eq_json_bool(spec, "add_prefix_space", true, &prefix, where, err));
     EQ_TRY(eq_json_bool(spec, "split", true, &cut, where, err));
     EQ_TRY(add(p, &s, EQ_PRE_METASPACE, err));
     memcpy(s->mark, mark, (size_t)n);
-    if (!strcmp(scheme, "always")) s->prepend = EQ_PREPEND_ALWAYS;
-    else if (!strcmp(scheme, "first")) s->prepend = EQ_PREPEND_FIRST;
-    else if (!strcmp(scheme, "never")) s->prepend = EQ_PREPEND_NEVER;
-    else return eq_spec_unsupported("Metaspace prepend_scheme", scheme, where, err);
+    if (!strcmp(scheme, "always"))
+        s->prepend = EQ_PREPEND_ALWAYS;
+    else if (!strcmp(scheme, "first"))
+        s->prepend = EQ_PREPEND_FIRST;
+    else if (!strcmp(scheme, "never"))
+        s->prepend = EQ_PREPEND_NEVER;
+    else
+        return eq_spec_unsupported("Metaspace prepend_scheme", scheme, where, err);
     if (!prefix && s->prepend != EQ_PREPEND_NEVER)
-        return eq_fail(err, EQ_EINPUT,
-                       "%s: Metaspace: \"add_prefix_space\" false: expected \"prepend_scheme\" never, "
-                       "found %s",
-                       where, scheme);
+        return eq_fail(
+            err, EQ_EINPUT,
+            "%s: Metaspace: \"add_prefix_space\" false: expected \"prepend_scheme\" never, "
+            "found %s",
+            where, scheme);
     if (!cut) return EQ_OK;
     EQ_TRY(add(p, &s, EQ_PRE_SPLIT, err));
     s->split = EQ_SPLIT_WITH_NEXT;

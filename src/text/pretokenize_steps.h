@@ -24,12 +24,12 @@ typedef enum { EQ_PREPEND_ALWAYS, EQ_PREPEND_FIRST, EQ_PREPEND_NEVER } eq_prepen
 
 typedef struct {
     eq_pre_kind kind;
-    eq_pattern *pattern;        /* SPLIT */
+    eq_pattern *pattern;         /* SPLIT */
     bool (*in_set)(uint32_t cp); /* CHARS */
-    eq_split split;             /* SPLIT, CHARS */
-    bool invert;                /* SPLIT */
-    eq_prepend prepend;         /* METASPACE */
-    char mark[8];               /* METASPACE: the replacement, NUL-terminated */
+    eq_split split;              /* SPLIT, CHARS */
+    bool invert;                 /* SPLIT */
+    eq_prepend prepend;          /* METASPACE */
+    char mark[8];                /* METASPACE: the replacement, NUL-terminated */
 } eq_pre_step;
 
 struct eq_pretokenizer {

@@ -8,8 +8,8 @@
 static eq_status expected(const json_t *spec, const char *key, const char *what, const char *where,
                           eq_err *err) {
     const char *type = json_string_value(json_object_get(spec, "type"));
-    return eq_fail(err, EQ_EINPUT, "%s: %s: \"%s\": expected %s, found %s", where, type ? type : "tokenizer",
-                   key, what, eq_json_type(json_object_get(spec, key)));
+    return eq_fail(err, EQ_EINPUT, "%s: %s: \"%s\": expected %s, found %s", where,
+                   type ? type : "tokenizer", key, what, eq_json_type(json_object_get(spec, key)));
 }
 
 eq_status eq_spec_type(const json_t *spec, const char *part, const char **type, const char *where,
@@ -24,7 +24,8 @@ eq_status eq_spec_type(const json_t *spec, const char *part, const char **type, 
 }
 
 eq_status eq_spec_known(const json_t *spec, const char *known, const char *where, eq_err *err) {
-    for (void *it = json_object_iter((json_t *)spec); it; it = json_object_iter_next((json_t *)spec, it)) {
+    for (void *it = json_object_iter((json_t *)spec); it;
+         it = json_object_iter_next((json_t *)spec, it)) {
         const char *key = json_object_iter_key(it);
         size_t n = strlen(key);
         const char *at = n ? strstr(known, key) : NULL;
@@ -55,11 +56,13 @@ eq_status eq_spec_char(const json_t *spec, const char *key, const char **s, int6
                        const char *where, eq_err *err) {
     uint32_t cp = 0;
     EQ_TRY(eq_spec_text(spec, key, s, n, where, err));
-    if (*n == 0 || eq_utf8_get(*s, &cp) != *n || cp == 0) return expected(spec, key, "one character", where, err);
+    if (*n == 0 || eq_utf8_get(*s, &cp) != *n || cp == 0)
+        return expected(spec, key, "one character", where, err);
     return EQ_OK;
 }
 
-eq_status eq_spec_bool(const json_t *spec, const char *key, bool *out, const char *where, eq_err *err) {
+eq_status eq_spec_bool(const json_t *spec, const char *key, bool *out, const char *where,
+                       eq_err *err) {
     const json_t *v = json_object_get(spec, key);
     if (!json_is_boolean(v)) return expected(spec, key, "true or false", where, err);
     *out = json_is_true(v);

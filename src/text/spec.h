@@ -16,7 +16,8 @@ eq_status eq_spec_text(const json_t *spec, const char *key, const char **s, int6
 /* A string of exactly one character. */
 eq_status eq_spec_char(const json_t *spec, const char *key, const char **s, int64_t *n,
                        const char *where, eq_err *err);
-eq_status eq_spec_bool(const json_t *spec, const char *key, bool *out, const char *where, eq_err *err);
+eq_status eq_spec_bool(const json_t *spec, const char *key, bool *out, const char *where,
+                       eq_err *err);
 /* An array that has to be there. */
 eq_status eq_spec_array(const json_t *spec, const char *key, const json_t **out, const char *where,
                         eq_err *err);

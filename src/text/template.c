@@ -13,13 +13,15 @@ static eq_status special(eq_ids *to, const json_t *name, const json_t *table, co
     const char *key = json_string_value(name);
     const json_t *ids = json_object_get(key ? json_object_get(table, key) : NULL, "ids");
     if (!json_is_array(ids))
-        return eq_fail(err, EQ_EINPUT, "%s: TemplateProcessing: no ids for the special token \"%.80s\"",
-                       where, key ? key : eq_json_type(name));
+        return eq_fail(err, EQ_EINPUT,
+                       "%s: TemplateProcessing: no ids for the special token \"%.80s\"", where,
+                       key ? key : eq_json_type(name));
     for (size_t i = 0; i < json_array_size(ids); i++) {
         const json_t *id = json_array_get(ids, i);
         int64_t v = json_is_integer(id) ? json_integer_value(id) : -1;
         if (v < 0 || v >= INT32_MAX)
-            return eq_fail(err, EQ_EINPUT, "%s: TemplateProcessing: \"%.80s\": expected ids from 0, found %s",
+            return eq_fail(err, EQ_EINPUT,
+                           "%s: TemplateProcessing: \"%.80s\": expected ids from 0, found %s",
                            where, key, json_is_integer(id) ? "another integer" : eq_json_type(id));
         EQ_TRY(eq_ids_put(to, (int32_t)v, err));
     }
@@ -34,20 +36,24 @@ static eq_status read_template(const json_t *spec, eq_template *t, const char *w
     for (size_t i = 0; i < json_array_size(single); i++) {
         const json_t *p = json_array_get(single, i), *text = json_object_get(p, "Sequence");
         const char *which = json_string_value(json_object_get(text, "id"));
-        if (which && !strcmp(which, "A")) texts++;
+        if (which && !strcmp(which, "A"))
+            texts++;
         else if (json_object_get(p, "SpecialToken"))
             EQ_TRY(special(texts ? &t->after : &t->before,
-                           json_object_get(json_object_get(p, "SpecialToken"), "id"), table, where, err));
+                           json_object_get(json_object_get(p, "SpecialToken"), "id"), table, where,
+                           err));
         else
-            return eq_fail(err, EQ_EINPUT,
-                           "%s: TemplateProcessing: \"single\": expected Sequence A and SpecialTokens, "
-                           "found another member",
-                           where);
+            return eq_fail(
+                err, EQ_EINPUT,
+                "%s: TemplateProcessing: \"single\": expected Sequence A and SpecialTokens, "
+                "found another member",
+                where);
     }
     if (texts != 1)
-        return eq_fail(err, EQ_EINPUT,
-                       "%s: TemplateProcessing: \"single\": expected Sequence A once, found it %d times",
-                       where, texts);
+        return eq_fail(
+            err, EQ_EINPUT,
+            "%s: TemplateProcessing: \"single\": expected Sequence A once, found it %d times",
+            where, texts);
     return EQ_OK;
 }
 
@@ -58,7 +64,8 @@ static eq_status enclose(eq_template *outer, const eq_template *inner, eq_err *e
     int64_t n = inner->after.n;
     EQ_TRY(eq_ids_room(&outer->after, n, err));
     if (outer->after.n)
-        memmove(outer->after.p + n, outer->after.p, (size_t)outer->after.n * sizeof *outer->after.p);
+        memmove(outer->after.p + n, outer->after.p,
+                (size_t)outer->after.n * sizeof *outer->after.p);
     if (n) memcpy(outer->after.p, inner->after.p, (size_t)n * sizeof *outer->after.p);
     outer->after.n += n;
     return EQ_OK;
@@ -77,14 +84,16 @@ static eq_status apply(eq_template *t, const json_t *spec, const char *where, eq
             EQ_TRY(apply(t, json_array_get(list, i), where, err));
         return EQ_OK;
     }
-    if (strcmp(type, "TemplateProcessing")) return eq_spec_unsupported("post-processor", type, where, err);
+    if (strcmp(type, "TemplateProcessing"))
+        return eq_spec_unsupported("post-processor", type, where, err);
     eq_template outer = {0};
     eq_status st = read_template(spec, &outer, where, err);
     if (st == EQ_OK) st = enclose(&outer, t, err);
     if (st == EQ_OK) {
         eq_template_free(t);
         *t = outer;
-    } else eq_template_free(&outer);
+    } else
+        eq_template_free(&outer);
     return st;
 }
 

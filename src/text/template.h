@@ -5,7 +5,9 @@
 
 #include "text/tokenizer.h"
 
-typedef struct { eq_ids before, after; } eq_template;
+typedef struct {
+    eq_ids before, after;
+} eq_template;
 
 /* t is zeroed; spec NULL or JSON null: nothing is added. */
 eq_status eq_template_load(eq_template *t, const json_t *spec, const char *where, eq_err *err);

@@ -29,19 +29,22 @@ struct eq_tokenizer {
     eq_decoder *decoder;
 };
 
-/* ---- opening ---------------------------------------------------------------------------------- */
+/* ---- opening ----------------------------------------------------------------------------------
+ */
 
 static eq_status load(eq_tokenizer *t, const json_t *spec, eq_err *err) {
     const char *where = t->path;
     if (!json_is_object(spec))
-        return eq_fail(err, EQ_EINPUT, "%s: expected an object, found %s", where, eq_json_type(spec));
+        return eq_fail(err, EQ_EINPUT, "%s: expected an object, found %s", where,
+                       eq_json_type(spec));
     /* truncation and padding are settings of a call, not of the vocabulary: readers reset them. */
     EQ_TRY(eq_spec_known(spec,
                          "version truncation padding added_tokens normalizer pre_tokenizer "
                          "post_processor decoder model",
                          where, err));
     EQ_TRY(eq_normalizer_new(&t->normalizer, json_object_get(spec, "normalizer"), where, err));
-    EQ_TRY(eq_pretokenizer_new(&t->pretokenizer, json_object_get(spec, "pre_tokenizer"), where, err));
+    EQ_TRY(
+        eq_pretokenizer_new(&t->pretokenizer, json_object_get(spec, "pre_tokenizer"), where, err));
     bool bytes = eq_pretokenizer_bytes(t->pretokenizer);
     EQ_TRY(eq_bpe_new(&t->model, json_object_get(spec, "model"), bytes, where, err));
     EQ_TRY(eq_added_new(&t->added, json_object_get(spec, "added_tokens"), eq_bpe_vocab(t->model),
@@ -74,7 +77,8 @@ static eq_status read_merges(json_t **out, const char *path, eq_err *err) {
 }
 
 /* GPT-2 (Radford et al. 2019): byte-level BPE in two files, <|endoftext|> as its special token. */
-static eq_status load_gpt2(eq_tokenizer *t, const char *vocab_path, const char *merges_path, eq_err *err) {
+static eq_status load_gpt2(eq_tokenizer *t, const char *vocab_path, const char *merges_path,
+                           eq_err *err) {
     static const char end[] = "<|endoftext|>";
     json_t *vocab = NULL, *merges = NULL, *spec = NULL, *added = NULL;
     eq_status st = eq_json_load(&vocab, vocab_path, err);
@@ -82,14 +86,16 @@ static eq_status load_gpt2(eq_tokenizer *t, const char *vocab_path, const char *
     if (st == EQ_OK) {
         const json_t *id = json_object_get(vocab, end);
         added = json_is_integer(id)
-                    ? json_pack("[{s:I,s:s,s:b,s:b,s:b,s:b,s:b}]", "id", json_integer_value(id), "content",
-                                end, "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0,
-                                "special", 1)
+                    ? json_pack("[{s:I,s:s,s:b,s:b,s:b,s:b,s:b}]", "id", json_integer_value(id),
+                                "content", end, "single_word", 0, "lstrip", 0, "rstrip", 0,
+                                "normalized", 0, "special", 1)
                     : json_array();
-        spec = !added ? NULL : json_pack("{s:O,s:{s:s,s:b,s:b},s:{s:s,s:b,s:b},s:{s:s,s:O,s:O}}", "added_tokens", added,
-                         "pre_tokenizer", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1,
-                         "decoder", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1, "model",
-                         "type", "BPE", "vocab", vocab, "merges", merges);
+        spec = !added ? NULL
+                      : json_pack("{s:O,s:{s:s,s:b,s:b},s:{s:s,s:b,s:b},s:{s:s,s:O,s:O}}",
+                                  "added_tokens", added, "pre_tokenizer", "type", "ByteLevel",
+                                  "add_prefix_space", 0, "trim_offsets", 1, "decoder", "type",
+                                  "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1, "model",
+                                  "type", "BPE", "vocab", vocab, "merges", merges);
         st = spec ? load(t, spec, err) : eq_nomem(err, "a tokenizer", 0);
     }
     json_decref(spec);
@@ -112,15 +118,20 @@ static eq_status load_folder(eq_tokenizer *t, const char *dir, eq_err *err) {
     char *merges = eq_path(dir, "merges.txt"), *sp = eq_path(dir, "tokenizer.model");
     eq_status st;
     if (json && vocab) t->path = eq_strdup(eq_exists(json) ? json : vocab);
-    if (!merges || !sp || !t->path) st = eq_nomem(err, "a path", (int64_t)strlen(dir));
-    else if (eq_exists(json)) st = load_file(t, json, err);
-    else if (eq_exists(vocab) && eq_exists(merges)) st = load_gpt2(t, vocab, merges, err);
+    if (!merges || !sp || !t->path)
+        st = eq_nomem(err, "a path", (int64_t)strlen(dir));
+    else if (eq_exists(json))
+        st = load_file(t, json, err);
+    else if (eq_exists(vocab) && eq_exists(merges))
+        st = load_gpt2(t, vocab, merges, err);
     else if (eq_exists(sp))
-        st = eq_fail(err, EQ_EINPUT,
-                     "%s: expected tokenizer.json, found only tokenizer.model, which is not read; convert "
-                     "it with Hugging Face's tools",
-                     dir);
-    else st = eq_fail(err, EQ_EINPUT, "%s: expected tokenizer.json, found none", dir);
+        st = eq_fail(
+            err, EQ_EINPUT,
+            "%s: expected tokenizer.json, found only tokenizer.model, which is not read; convert "
+            "it with Hugging Face's tools",
+            dir);
+    else
+        st = eq_fail(err, EQ_EINPUT, "%s: expected tokenizer.json, found none", dir);
     eq_free(json), eq_free(vocab), eq_free(merges), eq_free(sp);
     return st;
 }
@@ -129,8 +140,10 @@ eq_status eq_tokenizer_open(eq_tokenizer **out, const char *dir, eq_err *err) {
     eq_tokenizer *t = *out = eq_calloc(1, sizeof *t);
     eq_status st;
     if (!t) return eq_nomem(err, "a tokenizer", sizeof *t);
-    if (eq_is_dir(dir)) st = load_folder(t, dir, err);
-    else st = (t->path = eq_strdup(dir)) ? load_file(t, dir, err) : eq_nomem(err, "a path", 0);
+    if (eq_is_dir(dir))
+        st = load_folder(t, dir, err);
+    else
+        st = (t->path = eq_strdup(dir)) ? load_file(t, dir, err) : eq_nomem(err, "a path", 0);
     if (st != EQ_OK) {
         eq_tokenizer_close(t);
         *out = NULL;
@@ -155,7 +168,8 @@ void eq_ids_free(eq_ids *ids) {
     *ids = (eq_ids){0};
 }
 
-/* ---- encoding --------------------------------------------------------------------------------- */
+/* ---- encoding ---------------------------------------------------------------------------------
+ */
 
 typedef struct {
     const eq_tokenizer *t;
@@ -186,13 +200,16 @@ static eq_status raw_part(void *ctx, int32_t id, const char *s, int64_t n, eq_er
     return eq_added_split(e->t->added, true, e->normal.text, e->normal.n, normalized_part, e, err);
 }
 
-static eq_status encode_valid(const eq_tokenizer *t, eq_ids *out, const char *text, int64_t n, eq_err *err) {
+static eq_status encode_valid(const eq_tokenizer *t, eq_ids *out, const char *text, int64_t n,
+                              eq_err *err) {
     encoder e = {.t = t, .out = out, .text = text};
     eq_status st = EQ_OK;
     e.pre = eq_pretok_work_new(t->pretokenizer);
     e.bpe = eq_bpe_work_new(n);
-    if (!e.pre || !e.bpe) st = eq_nomem(err, "encoding", n);
-    else st = eq_added_split(t->added, false, text, n, raw_part, &e, err);
+    if (!e.pre || !e.bpe)
+        st = eq_nomem(err, "encoding", n);
+    else
+        st = eq_added_split(t->added, false, text, n, raw_part, &e, err);
     eq_pretok_work_free(e.pre);
     eq_bpe_work_free(e.bpe);
     eq_normal_free(&e.normal);
@@ -222,7 +239,8 @@ eq_status eq_encode(const eq_tokenizer *t, eq_ids *out, const char *text, int64_
     return st == EQ_EINPUT ? eq_fail_at(err, "%s", t->path) : st;
 }
 
-/* ---- decoding --------------------------------------------------------------------------------- */
+/* ---- decoding ---------------------------------------------------------------------------------
+ */
 
 eq_status eq_decode_text(const eq_tokenizer *t, const int32_t *ids, int64_t n, bool skip_special,
                          eq_str *out, eq_err *err) {

@@ -6,9 +6,12 @@
 static const eq_uni_map *find_map(const eq_uni_map *t, int n, uint32_t cp) {
     for (int lo = 0, hi = n; lo < hi;) {
         int mid = (lo + hi) / 2;
-        if (cp > t[mid].hi) lo = mid + 1;
-        else if (cp < t[mid].lo) hi = mid;
-        else return t + mid;
+        if (cp > t[mid].hi)
+            lo = mid + 1;
+        else if (cp < t[mid].lo)
+            hi = mid;
+        else
+            return t + mid;
     }
     return 0;
 }
@@ -16,9 +19,12 @@ static const eq_uni_map *find_map(const eq_uni_map *t, int n, uint32_t cp) {
 static bool in_ranges(const eq_uni_range *t, int n, uint32_t cp) {
     for (int lo = 0, hi = n; lo < hi;) {
         int mid = (lo + hi) / 2;
-        if (cp > t[mid].hi) lo = mid + 1;
-        else if (cp < t[mid].lo) hi = mid;
-        else return true;
+        if (cp > t[mid].hi)
+            lo = mid + 1;
+        else if (cp < t[mid].lo)
+            hi = mid;
+        else
+            return true;
     }
     return false;
 }
@@ -54,8 +60,10 @@ bool eq_uni_word(uint32_t cp) {
     case UTF8PROC_CATEGORY_ME:
     case UTF8PROC_CATEGORY_ND:
     case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_PC: return true;
-    default: return cp == 0x200c || cp == 0x200d || in_ranges(circled, 4, cp);
+    case UTF8PROC_CATEGORY_PC:
+        return true;
+    default:
+        return cp == 0x200c || cp == 0x200d || in_ranges(circled, 4, cp);
     }
 }
 
@@ -67,7 +75,8 @@ bool eq_uni_numeric(uint32_t cp) {
 
 bool eq_uni_punct(uint32_t cp) {
     if (cp < 0x80)
-        return cp > 32 && cp < 127 && !(cp >= '0' && cp <= '9') && !((cp | 32) >= 'a' && (cp | 32) <= 'z');
+        return cp > 32 && cp < 127 && !(cp >= '0' && cp <= '9') &&
+               !((cp | 32) >= 'a' && (cp | 32) <= 'z');
     if (eq_uni_standin(cp) != cp) return false;
     utf8proc_category_t c = category(cp);
     return (c >= UTF8PROC_CATEGORY_PC && c <= UTF8PROC_CATEGORY_PO) !=

@@ -5,7 +5,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-typedef struct { uint32_t lo, hi; } eq_uni_range;
+typedef struct {
+    uint32_t lo, hi;
+} eq_uni_range;
 typedef struct {
     uint32_t lo, hi;
     int32_t to; /* a stand-in, or a distance */
@@ -19,10 +21,10 @@ extern const int eq_uni_newer_n, eq_uni_lower_more_n, eq_uni_inert_n, eq_uni_num
 /* cp, or for a character younger than Unicode 14 an older one of the same category and of the same
  * length in UTF-8, which regexes and tables judge in its place. */
 uint32_t eq_uni_standin(uint32_t cp);
-bool eq_uni_space(uint32_t cp);     /* White_Space */
-bool eq_uni_word(uint32_t cp);      /* \w of Rust's regexes */
-bool eq_uni_numeric(uint32_t cp);   /* category N */
-bool eq_uni_punct(uint32_t cp);     /* category P, or an ASCII symbol */
+bool eq_uni_space(uint32_t cp);   /* White_Space */
+bool eq_uni_word(uint32_t cp);    /* \w of Rust's regexes */
+bool eq_uni_numeric(uint32_t cp); /* category N */
+bool eq_uni_punct(uint32_t cp);   /* category P, or an ASCII symbol */
 /* Full lower case of one character: writes one or two code points, returns how many. */
 int eq_uni_lower(uint32_t cp, uint32_t out[2]);
 /* No normal form touches it: it neither decomposes, nor composes, nor changes places. */

@@ -8,8 +8,7 @@ static inline int eq_utf8_get(const char *s, uint32_t *cp) {
     const uint8_t *u = (const uint8_t *)s;
     if (u[0] < 0x80) return *cp = u[0], 1;
     if (u[0] < 0xe0) return *cp = (u[0] & 0x1fu) << 6 | (u[1] & 0x3fu), 2;
-    if (u[0] < 0xf0)
-        return *cp = (u[0] & 0xfu) << 12 | (u[1] & 0x3fu) << 6 | (u[2] & 0x3fu), 3;
+    if (u[0] < 0xf0) return *cp = (u[0] & 0xfu) << 12 | (u[1] & 0x3fu) << 6 | (u[2] & 0x3fu), 3;
     *cp = (u[0] & 7u) << 18 | (u[1] & 0x3fu) << 12 | (u[2] & 0x3fu) << 6 | (u[3] & 0x3fu);
     return 4;
 }

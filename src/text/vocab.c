@@ -51,8 +51,10 @@ static int64_t lower_bound(const eq_vocab *v, int32_t id) {
     int64_t lo = 0, hi = v->n;
     while (lo < hi) {
         int64_t mid = (lo + hi) / 2;
-        if (v->id[v->by_id[mid]] < id) lo = mid + 1;
-        else hi = mid;
+        if (v->id[v->by_id[mid]] < id)
+            lo = mid + 1;
+        else
+            hi = mid;
     }
     return lo;
 }
@@ -65,9 +67,13 @@ const char *eq_vocab_text(const eq_vocab *v, int32_t id, int64_t *n) {
     return v->bytes + v->off[e];
 }
 
-int64_t eq_vocab_end(const eq_vocab *v) { return v->n ? (int64_t)v->id[v->by_id[v->n - 1]] + 1 : 0; }
+int64_t eq_vocab_end(const eq_vocab *v) {
+    return v->n ? (int64_t)v->id[v->by_id[v->n - 1]] + 1 : 0;
+}
 
-typedef struct { int32_t id, entry; } numbered;
+typedef struct {
+    int32_t id, entry;
+} numbered;
 
 static int by_number(const void *a, const void *b) {
     int32_t x = ((const numbered *)a)->id, y = ((const numbered *)b)->id;
@@ -92,7 +98,8 @@ static eq_status number(eq_vocab *v, const char *where, eq_err *err) {
 static eq_status reserve(eq_vocab *v, int64_t n, int64_t bytes, const char *where, eq_err *err) {
     int64_t slots = 16;
     if (n > INT32_MAX / 4)
-        return eq_fail(err, EQ_EINPUT, "%s: a vocabulary of %lld tokens is too large", where, (long long)n);
+        return eq_fail(err, EQ_EINPUT, "%s: a vocabulary of %lld tokens is too large", where,
+                       (long long)n);
     while (slots < 2 * n) slots *= 2;
     v->mask = (uint64_t)slots - 1;
     v->bytes = eq_calloc(bytes, 1);
@@ -118,10 +125,11 @@ eq_status eq_vocab_load(eq_vocab *v, const json_t *object, const char *where, eq
         const char *key = json_object_iter_key(it);
         const json_t *id = json_object_iter_value(it);
         int64_t e = v->n, key_n = (int64_t)strlen(key);
-        if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= INT32_MAX)
-            return eq_fail(err, EQ_EINPUT, "%s: token \"%.80s\": expected an id from 0 to %d, found %s",
-                           where, key, INT32_MAX - 1,
-                           json_is_integer(id) ? "another integer" : eq_json_type(id));
+        if (!json_is_integer(id) || json_integer_value(id) < 0 ||
+            json_integer_value(id) >= INT32_MAX)
+            return eq_fail(
+                err, EQ_EINPUT, "%s: token \"%.80s\": expected an id from 0 to %d, found %s", where,
+                key, INT32_MAX - 1, json_is_integer(id) ? "another integer" : eq_json_type(id));
         memcpy(v->bytes + v->off[e], key, (size_t)key_n);
         v->off[e + 1] = v->off[e] + key_n;
         v->id[e] = (int32_t)json_integer_value(id);

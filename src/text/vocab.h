@@ -6,11 +6,11 @@
 #include "base/err.h"
 
 typedef struct {
-    int64_t n;        /* entries */
-    char *bytes;      /* all strings, end to end */
-    int64_t *off;     /* [n + 1] */
-    int32_t *id;      /* [n] */
-    int32_t *by_id;   /* [n] entries in order of their ids */
+    int64_t n;      /* entries */
+    char *bytes;    /* all strings, end to end */
+    int64_t *off;   /* [n + 1] */
+    int32_t *id;    /* [n] */
+    int32_t *by_id; /* [n] entries in order of their ids */
     struct eq_vocab_slot *slots;
     uint64_t mask;
 } eq_vocab;
@@ -19,8 +19,8 @@ typedef struct {
 eq_status eq_vocab_load(eq_vocab *v, const json_t *object, const char *where, eq_err *err);
 void eq_vocab_free(eq_vocab *v);
 
-int32_t eq_vocab_id(const eq_vocab *v, const char *s, int64_t n); /* -1: absent */
-int32_t eq_vocab_char(const eq_vocab *v, uint32_t cp);            /* of a one-character token */
+int32_t eq_vocab_id(const eq_vocab *v, const char *s, int64_t n);     /* -1: absent */
+int32_t eq_vocab_char(const eq_vocab *v, uint32_t cp);                /* of a one-character token */
 const char *eq_vocab_text(const eq_vocab *v, int32_t id, int64_t *n); /* NULL: absent */
-int64_t eq_vocab_end(const eq_vocab *v);                          /* largest id + 1 */
+int64_t eq_vocab_end(const eq_vocab *v);                              /* largest id + 1 */
 #endif
