@@ -193,6 +193,7 @@ static eq_status measure(demo *d, int row, eq_err *err) {
     eq_ppl_opts_init(&p);
     p.model = r->folder;
     p.data = d->test;
+    p.as_written = true; /* what other runtimes will see */
     p.seqlen = DEMO.seqlen;
     p.limit = DEMO.ppl_windows;
     p.compute = d->args->compute;

@@ -44,6 +44,9 @@ static const opt options[] = {
      .help = "windows at most"},
     {OPT_I64, 0, "batch-size", NULL, "N", AT(batch), 1, 1 << 20,
      .fallback = "as many as hold 8192 tokens", .help = "windows at once"},
+    {OPT_FLAG, 0, "as-written", .at = AT(as_written),
+     .help = "steps as fp16, as other runtimes read them; else the trained fp32 steps of "
+             "eqat.safetensors where the folder has them"},
     {OPT_HEADING, .help = "running"},
     EQ_TALK_ROWS(ppl_args),
     EQ_COMMON_ROWS(ppl_args),
@@ -55,17 +58,18 @@ static void init(void *args) { eq_ppl_opts_init(&((ppl_args *)args)->o); }
 
 static void print(const ppl_args *a, const eq_ppl_result *r) {
     const char *protocol = protocol_names[a->o.protocol];
+    const char *steps = r->fp32_steps ? "fp32" : "as written";
     char time[32];
     if (a->common.json)
         cli_print_json(json_pack(
-            "{s:o, s:o, s:s, s:I, s:I, s:I, s:o, s:s, s:s}", "ppl", cli_number(r->ppl), "nll",
-            cli_number(r->nll), "protocol", protocol, "windows", (json_int_t)r->windows, "seqlen",
+            "{s:o, s:o, s:s, s:s, s:I, s:I, s:I, s:o, s:s, s:s}", "ppl", cli_number(r->ppl), "nll",
+            cli_number(r->nll), "protocol", protocol, "steps", steps, "windows", (json_int_t)r->windows, "seqlen",
             (json_int_t)r->seqlen, "targets", (json_int_t)r->targets, "seconds",
             cli_number(r->seconds), "model", a->o.model, "data", a->o.data));
     else
-        printf("ppl %.4f (%lld windows of %lld tokens, protocol %s, %s)\n", r->ppl,
+        printf("ppl %.4f (%lld windows of %lld tokens, protocol %s, %s%s)\n", r->ppl,
                (long long)r->windows, (long long)r->seqlen, protocol,
-               cli_seconds(time, r->seconds));
+               r->fp32_steps ? "fp32 steps, " : "", cli_seconds(time, r->seconds));
 }
 
 static int run(void *arguments) {

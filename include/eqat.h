@@ -141,10 +141,13 @@ typedef struct {
     int64_t seqlen;   /* 0: 2048 or the model's context if shorter */
     int64_t limit;    /* windows at most; 0: all */
     int64_t batch;    /* windows at once */
+    bool as_written;  /* steps as fp16, as other runtimes read them; else the trained fp32 steps of
+                         eqat.safetensors where the folder has them */
     eq_compute_opts compute;
 } eq_ppl_opts;
 
 typedef struct {
+    bool fp32_steps;               /* of a quantized folder: the trained steps were used */
     double ppl, nll;               /* nll: mean over windows of the window's mean, nats a token */
     int64_t windows, seqlen, targets;
     double seconds;

@@ -56,10 +56,11 @@ static eq_status run(const eq_ppl_opts *o, const eq_weights *src, eq_backend *be
     B = B < 1 ? 1 : B > w->n ? w->n : B;
     eq_lm *lm;
     double nll = NAN, t = eq_now();
-    EQ_TRY(eq_lm_open_folder(&lm, be, src, o->compute.precision, B, w->T, err));
+    EQ_TRY(eq_lm_open_folder(&lm, be, src, o->compute.precision, o->as_written, B, w->T, err));
     eq_status st = measure(lm, w, obs, &nll, err);
     eq_lm_close(lm);
-    *res = (eq_ppl_result){.ppl = exp(nll), .nll = nll, .windows = w->n, .seqlen = w->T,
+    bool fp32 = src->cfg.bits && src->state && !o->as_written;
+    *res = (eq_ppl_result){.fp32_steps = fp32, .ppl = exp(nll), .nll = nll, .windows = w->n, .seqlen = w->T,
                            .targets = w->n * (w->T - 1), .seconds = eq_now() - t};
     return st;
 }

@@ -55,7 +55,7 @@ static eq_status run(const eq_generate_opts *o, const eq_weights *src, eq_tokeni
     int32_t *room = st == EQ_OK ? eq_realloc(ids.p, T, sizeof *room) : NULL;
     if (room) ids.p = room, ids.cap = T;
     else if (st == EQ_OK) st = eq_nomem(err, "token ids", 4 * T);
-    if (st == EQ_OK) st = eq_lm_open_folder(&lm, be, src, o->compute.precision, 1, T, err);
+    if (st == EQ_OK) st = eq_lm_open_folder(&lm, be, src, o->compute.precision, true, 1, T, err);
     if (st == EQ_OK) st = continue_ids(lm, &ids, o, logits, err);
     if (st == EQ_OK && !(*text = eq_decode(tok, ids.p, ids.n, true)))
         st = eq_nomem(err, "the text", ids.n);

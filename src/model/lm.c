@@ -106,11 +106,11 @@ static eq_mut norm_of(const eq_lm *lm, int64_t i, eq_norm n) {
     return eq_mut_at(lm->q.norm, i * lm->q.norms + lm->q.norm_at[n], s.n);
 }
 
-/* s and z on their way to the backend, rounded as the written file has them when asked for. */
-static void round_as_written(float *s, float *z, int64_t n, int bits) {
+/* s and z on their way to the backend; training alone keeps what a real-valued z has behind the point. */
+static void round_for(const eq_lm_opts *o, float *s, float *z, int64_t n, int bits) {
     for (int64_t j = 0; j < n; j++) {
-        s[j] = eq_f16_to_f32(eq_f32_to_f16(s[j]));
-        z[j] = eq_z_used(z[j], bits);
+        if (o->as_written) s[j] = eq_f16_to_f32(eq_f32_to_f16(s[j]));
+        if (!o->backward) z[j] = eq_z_used(z[j], bits);
     }
 }
 
@@ -123,7 +123,7 @@ static eq_status upload_qblock(eq_lm *lm, int64_t i, const eq_qblock *b, eq_err 
         if (!host) return eq_nomem(err, "steps and zero points", 8 * s.n);
         memcpy(host, q->s, (size_t)s.n * sizeof *host);
         memcpy(host + s.n, q->z, (size_t)s.n * sizeof *host);
-        if (lm->opts.as_written) round_as_written(host, host + s.n, s.n, q->bits);
+        round_for(&lm->opts, host, host + s.n, s.n, q->bits);
         be->upload(be, words(lm, i, l), q->rows, EQ_U32);
         be->upload(be, s, host, EQ_F32);
         be->upload(be, z, host + s.n, EQ_F32);
@@ -142,6 +142,7 @@ static eq_status open_in(eq_lm *lm, eq_err *err) {
     bind_step(lm, &lm->step, lm->opts.B, lm->opts.T);
     EQ_TRY(eq_arena_alloc(&lm->step, be, "the activations", err));
     bind_step(lm, &lm->step, lm->opts.B, lm->opts.T);
+    EQ_TRY(eq_tensor_check_finite(lm->src->embed, err));
     EQ_TRY(eq_tensor_check_finite(lm->src->head, err));
     EQ_TRY(eq_tensor_check_finite(lm->src->norm, err));
     be->upload(be, lm->head, lm->src->head->data, lm->src->head->dt);

@@ -16,7 +16,8 @@ typedef struct {
     int64_t group;            /* as configured, -1: a whole row */
     eq_qblock_source source;  /* gives the quantized blocks */
     void *ctx;
-    bool as_written;          /* s rounded to fp16 and z to integers, as runtimes will read them */
+    bool as_written;          /* s rounded to fp16, as runtimes will read it; z is an integer in
+                                 every forward pass but those of training */
 } eq_lm_opts;
 
 /* All blocks' quantization parameters, contiguous: block i's linear l at i * per_block + at[l]. */

@@ -3,8 +3,8 @@
 #define EQ_MODEL_LM_FOLDER_H
 #include "model/lm.h"
 
-/* Forward passes over windows of up to B x T tokens. A quantized folder computes with what runtimes
- * will read: fp16 steps, integer zero points. */
+/* Forward passes over windows of up to B x T tokens. as_written: with the fp16 steps that other
+ * runtimes read, else with the trained fp32 steps where eqat.safetensors has them. */
 eq_status eq_lm_open_folder(eq_lm **lm, eq_backend *be, const eq_weights *src, eq_precision prec,
-                            int64_t B, int64_t T, eq_err *err);
+                            bool as_written, int64_t B, int64_t T, eq_err *err);
 #endif
