@@ -25,7 +25,7 @@ static const opt options[] = {
      .fallback = "below /tmp, removed at the end", .help = "where random models are written"},
     {OPT_FLAG, 'h', "help", .at = offsetof(bench_args, common.help), .help = "this text"},
     EQ_COMPUTE_ROWS(bench_args, o.compute),
-    {OPT_END},
+    {.kind = OPT_END},
 };
 
 static void init(void *arguments) {

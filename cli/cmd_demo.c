@@ -60,7 +60,7 @@ static const opt options[] = {
     EQ_TALK_ROWS(demo_args),
     EQ_COMMON_ROWS(demo_args),
     EQ_COMPUTE_ROWS(demo_args, compute),
-    {OPT_END},
+    {.kind = OPT_END},
 };
 
 static void init(void *arguments) {

@@ -22,7 +22,7 @@ static const opt options[] = {
     {OPT_HEADING, .help = "running"},
     EQ_COMMON_ROWS(generate_args),
     EQ_COMPUTE_ROWS(generate_args, o.compute),
-    {OPT_END},
+    {.kind = OPT_END},
 };
 
 static void init(void *args) { eq_generate_opts_init(&((generate_args *)args)->o); }

@@ -14,7 +14,7 @@ static const opt options[] = {
      .help = "model folder, full precision or quantized"},
     {OPT_FLAG, 0, "tensors", .at = offsetof(inspect_args, tensors), .help = "list every tensor"},
     EQ_COMMON_ROWS(inspect_args),
-    {OPT_END},
+    {.kind = OPT_END},
 };
 
 static void init(void *args) { (void)args; }

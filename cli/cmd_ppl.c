@@ -51,7 +51,7 @@ static const opt options[] = {
     EQ_TALK_ROWS(ppl_args),
     EQ_COMMON_ROWS(ppl_args),
     EQ_COMPUTE_ROWS(ppl_args, o.compute),
-    {OPT_END},
+    {.kind = OPT_END},
 };
 
 static void init(void *args) { eq_ppl_opts_init(&((ppl_args *)args)->o); }

@@ -19,7 +19,7 @@ static const opt options[] = {
     EQ_TALK_ROWS(quantize_args),
     EQ_COMMON_ROWS(quantize_args),
     EQ_COMPUTE_ROWS(quantize_args, o.compute),
-    {OPT_END},
+    {.kind = OPT_END},
 };
 
 static int run(void *arguments) {

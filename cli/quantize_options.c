@@ -83,7 +83,7 @@ const opt quantize_options[] = {
     EQ_TALK_ROWS(quantize_args),
     EQ_COMMON_ROWS(quantize_args),
     EQ_COMPUTE_ROWS(quantize_args, o.compute),
-    {OPT_END},
+    {.kind = OPT_END},
 };
 
 void quantize_args_init(void *args) { eq_quantize_opts_init(&((quantize_args *)args)->o); }

@@ -21,13 +21,18 @@ step() { # name command...
     rm -f "$log"
 }
 jobs=$(nproc)
+everything() { # build-folder make-options...: program, tools and tests, without running them
+    local folder=$1; shift
+    make -j"$jobs" "$@" "$folder/eqat" tools &&
+        make -j"$jobs" "$@" $(for t in tests/test_*.c tests/fuzz_*.c; do echo "$folder/tests/$(basename "$t" .c)"; done)
+}
 for w in $want; do
     case $w in
     rules) for rule in tools/check/*.sh; do step "$(basename "$rule" .sh)" bash "$rule"; done ;;
     builds)
-        step "gcc, warnings are errors" make -j"$jobs" DEV=1 build-dev/eqat
+        step "gcc, warnings are errors" everything build-dev DEV=1
         if command -v clang >/dev/null; then
-            step "clang, warnings are errors" make -j"$jobs" DEV=1 CC=clang build-dev-clang/eqat
+            step "clang, warnings are errors" everything build-dev-clang DEV=1 CC=clang
         else echo "SKIP clang is not installed (apt-get install clang)"; fi ;;
     test) step "test" make -j"$jobs" test ;;
     asan) step "address and undefined behaviour" make -j"$jobs" SAN=address test ;;
