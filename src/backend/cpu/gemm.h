@@ -22,7 +22,7 @@ typedef struct {
 eq_status eq_gemm_open(eq_gemm **g, eq_cpu_level level, const eq_kernels *k, bool native_bf16,
                        eq_err *err);
 void eq_gemm_close(eq_gemm *g);
-/* thread: number of the calling thread, as eq_par_for gives it. */
+/* From inside eq_par_for, which keeps oneDNN to one thread; `thread` as it gives it. */
 void eq_gemm_run(eq_gemm *g, int thread, const eq_product *p);
 /* The first failure since the last call, then forgotten. */
 eq_status eq_gemm_error(eq_gemm *g, eq_err *err);
