@@ -134,10 +134,10 @@ def validation_loss(model, ids, batch):
 
 
 def learning_rate(step, args):
-    if step < args.warmup:
-        return args.lr * (step + 1) / args.warmup
-    done = (step - args.warmup) / (args.steps - args.warmup)
-    return args.lr * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * done)))
+    """Up, level, down: with a level stretch the number of steps may be settled while it trains."""
+    rise = (step + 1) / args.warmup
+    fall = (args.steps - step) / args.decay
+    return args.lr * min(1.0, rise, fall)
 
 
 def share_gradients(model, workers):
@@ -315,6 +315,7 @@ def main():
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=2.5e-3)
     parser.add_argument("--warmup", type=int, default=150)
+    parser.add_argument("--decay", type=int, default=600, help="steps of the final descent")
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
     if args.export:
