@@ -1,6 +1,7 @@
 /* Causal grouped-query attention, forward: blocks of queries against blocks of keys with a running
  * maximum and sum (Milakov and Gimelshein, 2018; Dao et al., 2022), products by oneDNN.
- * Invariant: scratch is a few blocks per thread, whatever the length of the sequence. */
+ * Invariant: a thread's scratch is a few blocks and the keys and values of one head: it grows with
+ * T, never with its square. */
 #include <math.h>
 #include <string.h>
 

@@ -1,9 +1,12 @@
 /* Causal grouped-query attention, backward. The weights are made again, block by block, from the
  * kept log-sum-exp. Scores are held transposed, keys by queries: then four of the five products
  * read their operands as they lie, and what belongs to a query runs along the vector.
- *     P^T = exp(f K Q^T - lse)    dV += P^T dO    dS^T = P^T (V dO^T - delta) f    delta =
- * rowsum(dO O) dK += dS^T Q                dQ += dS K Invariant: one item owns a key head with all
- * of its query heads, so every sum has one order. */
+ *
+ *   P^T  = exp(f K Q^T - lse)               dV += P^T dO
+ *   dS^T = P^T (V dO^T - delta) f           dK += dS^T Q
+ *   delta = row sums of dO O                dQ += dS K
+ *
+ * Invariant: one item owns a key head with all of its query heads, so every sum has one order. */
 #include <string.h>
 
 #include "backend/cpu/attention.h"

@@ -11,9 +11,8 @@
 #include "base/mem.h"
 
 enum { THREADS = 512, SETS = 64, WAYS = 4, ARGS = 4 };
-enum {
-    WIDEN_K = 512
-}; /* depth of one widened piece: keeps both operands in the second-level cache */
+/* Depth of one widened piece, which bounds the copies. */
+enum { WIDEN_K = 512 };
 
 typedef struct {
     int64_t M, N, K, ldc, lda, ldb;
