@@ -73,16 +73,30 @@ static double perplexity(const char *model, eq_precision precision) {
     return r.ppl;
 }
 
-static char *quantized(const setting *s, const char *name, eq_method method, bool e2e) {
-    char *out = eq_path(folder, name);
+static eq_quantize_opts options(const setting *s, const char *model, const char *out) {
     eq_quantize_opts o;
-    eq_err err = {0};
     eq_quantize_opts_init(&o);
-    o.model = MODEL, o.out = out, o.data = R "train.npy", o.val_data = R "val.npy";
-    o.method = method, o.e2e = e2e, o.qp.data = R "e2e.npy", o.qp.batch_size = 32, o.qp.lr = s->e2e_lr;
+    o.model = model, o.out = out, o.data = R "train.npy", o.val_data = R "val.npy";
+    o.qp.data = R "e2e.npy", o.qp.batch_size = 32, o.qp.lr = s->e2e_lr;
     o.ap.batch_size = 4, o.ap.epochs = 2, o.ap.quant_lr = s->quant_lr, o.ap.weight_lr = s->weight_lr;
     o.compute.precision = s->precision;
+    return o;
+}
+
+static char *quantized(const setting *s, const char *name, eq_method method) {
+    char *out = eq_path(folder, name);
+    eq_quantize_opts o = options(s, MODEL, out);
+    eq_err err = {0};
+    o.method = method, o.e2e = false;
     if (eq_quantize(&o, &observer, NULL, &err)) fail_msg("%s", err.msg);
+    return out;
+}
+
+static char *tuned(const setting *s, const char *name, const char *model) {
+    char *out = eq_path(folder, name);
+    eq_quantize_opts o = options(s, model, out);
+    eq_err err = {0};
+    if (eq_tune(&o, &observer, NULL, &err)) fail_msg("%s", err.msg);
     return out;
 }
 
@@ -112,6 +126,10 @@ static void compare(const setting *s, const json_t *want) {
 }
 
 static void run(const setting *s) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    printf("SKIP reference run: minutes under a sanitizer, and tests/cli covers the same code\n");
+    skip();
+#endif
     if (!eq_exists(R "train.npy")) {
         printf("SKIP reference run: no " R "\n");
         skip();
@@ -120,9 +138,8 @@ static void run(const setting *s) {
     FILE *f = fopen(s->file, "r");
     assert_non_null(f);
     events = json_array();
-    char *ap = quantized(s, "block-ap", EQ_METHOD_BLOCK_AP, false);
-    json_array_clear(events);
-    char *rtn = quantized(s, "rtn", EQ_METHOD_RTN, false), *both = quantized(s, "both", EQ_METHOD_BLOCK_AP, true);
+    char *rtn = quantized(s, "rtn", EQ_METHOD_RTN);
+    char *ap = quantized(s, "block-ap", EQ_METHOD_BLOCK_AP), *both = tuned(s, "both", ap);
     while ((line = json_loadf(f, JSON_DISABLE_EOF_CHECK, NULL))) {
         const char *kind = json_string_value(json_object_get(line, "event"));
         if (!strcmp(kind, "fp")) near("fp ppl", line, "ppl", perplexity(MODEL, s->precision), s->exact);
