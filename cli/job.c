@@ -7,7 +7,7 @@
 #include "output.h"
 
 static void print(const cli_common *common, const char *out, const eq_quantize_result *r) {
-    char size[32], ap[32], e2e[32], written[32];
+    char size[32], time[32];
     if (common->json) {
         cli_print_json(json_pack("{s:s, s:o, s:I, s:o, s:o, s:o}", "out", out, "bits_per_weight",
                                  cli_number(r->bits_per_weight), "bytes", (json_int_t)r->bytes,
@@ -16,10 +16,12 @@ static void print(const cli_common *common, const char *out, const eq_quantize_r
                                  cli_number(r->seconds_write)));
         return;
     }
-    printf("%s: %.2f bits per weight, %s (Block-AP %s, E2E-QP %s, writing %s)\n", out,
-           r->bits_per_weight, cli_bytes(size, (double)r->bytes),
-           cli_seconds(ap, r->seconds_block_ap), cli_seconds(e2e, r->seconds_e2e),
-           cli_seconds(written, r->seconds_write));
+    printf("%s: %.2f bits per weight, %s (", out, r->bits_per_weight,
+           cli_bytes(size, (double)r->bytes));
+    /* A phase that was left out takes no time worth a word. */
+    if (r->seconds_block_ap > 1e-3) printf("Block-AP %s, ", cli_seconds(time, r->seconds_block_ap));
+    if (r->seconds_e2e > 1e-3) printf("E2E-QP %s, ", cli_seconds(time, r->seconds_e2e));
+    printf("writing %s)\n", cli_seconds(time, r->seconds_write));
 }
 
 int cli_job(quantize_args *a, cli_job_fn run) {

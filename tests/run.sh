@@ -6,12 +6,12 @@ cd "$(dirname "$0")/.." || exit 1
 B=$1 only=${2:-}
 pass=0 fail=0 skip=0
 # A hanging test must fail, not hang the suite; sanitizers are up to twenty times slower.
-limit=120
+limit=600
 prefix=()
 case $B in
-*tsan*) limit=900 prefix=(setarch "$(uname -m)" -R) # TSan of gcc 12 cannot bear high-entropy ASLR
+*tsan*) limit=1800 prefix=(setarch "$(uname -m)" -R) # TSan of gcc 12 cannot bear high-entropy ASLR
     export TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp halt_on_error=1 ${TSAN_OPTIONS:-}" ;;
-*asan*) limit=900 ;;
+*asan*) limit=1800 ;;
 esac
 one() { # name command...
     local name=$1 out rc t; shift
