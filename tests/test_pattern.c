@@ -66,6 +66,7 @@ static void refused(void **state) {
         "(?i:ss)",
         "(?i:\xc3\xa9)",
         "(?i:\\p{Lu})",
+        "(?i:[\\p{L}])",
         "\\p{Cyrillic}",
         "[\\w-z]",
         "[a-\\d]",

@@ -12,6 +12,9 @@
 #include "text/unicode.h"
 #include "text/utf8.h"
 
+/* Steps of one match: far more than rows of 10 MB of white space take, seconds at most. */
+enum { MATCH_LIMIT = 100000000 };
+
 struct eq_pattern {
     char *literal; /* or NULL */
     int64_t literal_n;
@@ -51,7 +54,7 @@ static eq_status compile(eq_pattern *p, const eq_str *re, const char *regex, con
     }
     /* Only speed hangs on the just-in-time compiler: without it the interpreter matches. */
     pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE);
-    pcre2_set_match_limit(p->limits, UINT32_MAX);
+    pcre2_set_match_limit(p->limits, MATCH_LIMIT);
     return EQ_OK;
 }
 

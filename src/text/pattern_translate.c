@@ -13,12 +13,18 @@
 enum { MAX_DEPTH = 100 };
 
 typedef struct {
+    int64_t open;    /* where in out the group begins; -1: nothing that can be repeated */
+    bool fold;       /* (?i) is in force */
+    bool empty, any; /* this alternative, any alternative before it, can match nothing */
+} level;
+
+typedef struct {
     const char *p, *end; /* what is left of the regex */
     eq_str *out;
-    int64_t atom; /* where in out the last quantifiable atom begins; -1: none */
-    int64_t open[MAX_DEPTH];
-    bool fold[MAX_DEPTH + 1]; /* (?i) in force, by depth */
-    int depth;
+    int64_t atom;    /* where in out the last quantifiable atom begins; -1: none */
+    bool atom_empty; /* the atom can match nothing */
+    bool was_empty;  /* so could the alternative in front of it */
+    level level[MAX_DEPTH + 1], *at;
     uint32_t last; /* last literal, 0 after anything else: finds "ss" and its like under (?i) */
     const char *regex, *where;
     eq_err *err;
@@ -36,6 +42,14 @@ static eq_status refuse(trans *t, const char *what) {
     return eq_fail(t->err, EQ_EINPUT,
                    "%s: regex \"%.200s\": %s is not supported (at character %lld)", t->where,
                    t->regex, what, (long long)(t->p - t->regex) + 1);
+}
+
+/* An atom begins here. */
+static void begin_atom(trans *t, bool can_be_empty) {
+    t->atom = t->out->n;
+    t->atom_empty = can_be_empty;
+    t->was_empty = t->at->empty;
+    t->at->empty = t->at->empty && can_be_empty;
 }
 
 static void put(trans *t, const char *s) { eq_str_puts(t->out, s); }
@@ -68,13 +82,13 @@ static bool tells_apart(uint32_t lo, uint32_t hi) {
 static eq_status literal(trans *t, uint32_t cp) {
     static const char *const folds[] = {"ss", "ff", "fi", "fl", "st"};
     if (tells_apart(cp, cp)) return refuse(t, "a character younger than Unicode 14");
-    if (t->fold[t->depth]) {
+    if (t->at->fold) {
         if (cp >= 0x80) return refuse(t, "a character beyond ASCII under (?i)");
         for (int i = 0; i < 5; i++)
             if ((t->last | 32) == (uint32_t)folds[i][0] && (cp | 32) == (uint32_t)folds[i][1])
                 return refuse(t, "two letters that fold to one character under (?i)");
     }
-    t->atom = t->out->n;
+    begin_atom(t, false);
     t->last = cp;
     put_literal(t, cp);
     return EQ_OK;
@@ -106,7 +120,7 @@ static eq_status property(trans *t, bool negative) {
     bool cat = n > 1 && strstr(categories, name), script = n > 1 && strstr(scripts, name);
     if ((!cat && !script) || memchr(name + 1, ' ', n - 1)) return refuse(t, "this property");
     /* PCRE2 widens cased categories under (?i), Oniguruma does not. */
-    if (t->fold[t->depth] && (script || (n == 3 && name[1] == 'L')))
+    if (t->at->fold && (script || (n == 3 && name[1] == 'L')))
         return refuse(t, "this property under (?i)");
     name[n] = 0;
     eq_str_printf(t->out, "\\%c{%s%s}", negative ? 'P' : 'p', script ? "sc:" : "", name + 1);
@@ -140,6 +154,28 @@ static eq_status code_escape(trans *t, char c, uint32_t *cp) {
     return EQ_OK;
 }
 
+/* Sets and what they are called: alone, in a class (NULL: cannot be said there). */
+static const struct {
+    char c;
+    const char *alone, *in_class;
+} sets[] = {{'s', "\\s", "\\s"},
+            {'S', "\\S", "\\S"},
+            {'d', "\\p{Nd}", "\\p{Nd}"},
+            {'D', "\\P{Nd}", "\\P{Nd}"},
+            {'w', "[" WORD "]", CLASS_WORD},
+            {'W', "[^" WORD "]", NULL}};
+enum { SETS = sizeof sets / sizeof *sets };
+
+/* Places in the text and what they are called. */
+static const struct {
+    char c;
+    const char *as;
+} places[] = {{'A', "\\A"},
+              {'z', "\\z"},
+              {'b', "(?:(?<=[" WORD "])(?![" WORD "])|(?<![" WORD "])(?=[" WORD "]))"},
+              {'B', "(?:(?<=[" WORD "])(?=[" WORD "])|(?<![" WORD "])(?![" WORD "]))"}};
+enum { PLACES = sizeof places / sizeof *places };
+
 /* One member of a class: a single character (*cp), or a set that is written out (*cp = UINT32_MAX).
  */
 static eq_status class_item(trans *t, uint32_t *cp) {
@@ -154,45 +190,26 @@ static eq_status class_item(trans *t, uint32_t *cp) {
     t->p += 2;
     EQ_TRY(code_escape(t, c, cp));
     if (*cp != UINT32_MAX) return EQ_OK;
-    switch (c) {
-    case 's':
-        put(t, "\\s");
-        return EQ_OK;
-    case 'S':
-        put(t, "\\S");
-        return EQ_OK;
-    case 'd':
-        put(t, "\\p{Nd}");
-        return EQ_OK;
-    case 'D':
-        put(t, "\\P{Nd}");
-        return EQ_OK;
-    case 'w':
-        put(t, CLASS_WORD);
-        return EQ_OK;
-    case 'b':
-        *cp = 8;
-        return EQ_OK;
-    case 'p':
-    case 'P':
-        return property(t, c == 'P');
-    default:
-        break;
-    }
+    /* Folding widens a class by what folds to its members: iota by U+0345, "ss" by U+00DF. */
+    if (t->at->fold && strchr("SDwpP", c)) return refuse(t, "this set in a class under (?i)");
+    if (c == 'b') return *cp = 8, EQ_OK;
+    if (c == 'p' || c == 'P') return property(t, c == 'P');
+    for (int i = 0; i < SETS; i++)
+        if (c == sets[i].c && sets[i].in_class) return put(t, sets[i].in_class), EQ_OK;
     if ((uint8_t)c >= 0x80 || ascii_alnum((uint32_t)c)) return refuse(t, "this escape in a class");
     *cp = (uint32_t)c;
     return EQ_OK;
 }
 
 static eq_status check_range(trans *t, uint32_t lo, uint32_t hi) {
-    if (t->fold[t->depth] && hi >= 0x80) return refuse(t, "a class beyond ASCII under (?i)");
+    if (t->at->fold && hi >= 0x80) return refuse(t, "a class beyond ASCII under (?i)");
     if (tells_apart(lo, hi))
         return refuse(t, "a range that cuts through Unicode's newer characters");
     return EQ_OK;
 }
 
 static eq_status class_(trans *t) {
-    t->atom = t->out->n;
+    begin_atom(t, false);
     put(t, "[");
     t->p++;
     if (*t->p == '^') put(t, "^"), t->p++;
@@ -231,49 +248,13 @@ static eq_status escape(trans *t) {
     if (cp != UINT32_MAX) return literal(t, cp);
     if ((uint8_t)c < 0x80 && !ascii_alnum((uint32_t)c)) return literal(t, (uint32_t)c);
     t->last = 0;
-    t->atom = t->out->n;
-    switch (c) {
-    case 's':
-        put(t, "\\s");
-        return EQ_OK;
-    case 'S':
-        put(t, "\\S");
-        return EQ_OK;
-    case 'd':
-        put(t, "\\p{Nd}");
-        return EQ_OK;
-    case 'D':
-        put(t, "\\P{Nd}");
-        return EQ_OK;
-    case 'w':
-        put(t, "[" WORD "]");
-        return EQ_OK;
-    case 'W':
-        put(t, "[^" WORD "]");
-        return EQ_OK;
-    case 'p':
-    case 'P':
-        return property(t, c == 'P');
-    default:
-        break;
-    }
-    t->atom = -1;
-    switch (c) {
-    case 'b':
-        put(t, "(?:(?<=[" WORD "])(?![" WORD "])|(?<![" WORD "])(?=[" WORD "]))");
-        return EQ_OK;
-    case 'B':
-        put(t, "(?:(?<=[" WORD "])(?=[" WORD "])|(?<![" WORD "])(?![" WORD "]))");
-        return EQ_OK;
-    case 'A':
-        put(t, "\\A");
-        return EQ_OK;
-    case 'z':
-        put(t, "\\z");
-        return EQ_OK;
-    default:
-        return refuse(t, "this escape");
-    }
+    for (int i = 0; i < PLACES; i++)
+        if (c == places[i].c) return t->atom = -1, put(t, places[i].as), EQ_OK;
+    begin_atom(t, false);
+    if (c == 'p' || c == 'P') return property(t, c == 'P');
+    for (int i = 0; i < SETS; i++)
+        if (c == sets[i].c) return put(t, sets[i].alone), EQ_OK;
+    return refuse(t, "this escape");
 }
 
 static eq_status group_open(trans *t) {
@@ -285,8 +266,8 @@ static eq_status group_open(trans *t) {
                  {"(?-i:", "(?-i:", -1, false}, {"(?>", "(?>", 0, false},
                  {"(?=", "(?=", 0, true},       {"(?!", "(?!", 0, true},
                  {"(?<=", "(?<=", 0, true},     {"(?<!", "(?<!", 0, true}};
-    if (t->depth == MAX_DEPTH) return refuse(t, "nesting this deep");
-    bool fold = t->fold[t->depth], look = false;
+    if (t->at == t->level + MAX_DEPTH) return refuse(t, "nesting this deep");
+    bool fold = t->at->fold, look = false;
     const char *as = "(?:";
     if (eq_starts_with(t->p, "(?")) {
         size_t i = 0, n = sizeof kinds / sizeof *kinds;
@@ -297,8 +278,7 @@ static eq_status group_open(trans *t) {
         t->p += strlen(kinds[i].in);
     } else
         t->p++;
-    t->open[t->depth++] = look ? -1 : t->out->n;
-    t->fold[t->depth] = fold;
+    *++t->at = (level){.open = look ? -1 : t->out->n, .fold = fold, .empty = true};
     t->atom = -1, t->last = 0;
     put(t, as);
     return EQ_OK;
@@ -330,6 +310,10 @@ static eq_status quantifier(trans *t) {
         return literal(t, '{');
     }
     if (t->atom < 0) return refuse(t, "a quantifier without something to repeat");
+    /* The engines disagree on when to stop repeating nothing. */
+    if (c == '{' && t->atom_empty && (hi < 0 || hi > 1))
+        return refuse(t, "a counted repetition of what can be empty");
+    if (c == '?' || c == '*' || (c == '{' && lo == 0)) t->at->empty = t->was_empty;
     if (c == '{') {
         eq_str_printf(t->out, hi < 0 ? "{%ld,}" : lo == hi ? "{%ld}" : "{%ld,%ld}", lo, hi);
     } else
@@ -354,18 +338,30 @@ static eq_status quantifier(trans *t) {
     return EQ_OK;
 }
 
-static eq_status simple(trans *t, char c) {
+static eq_status group_close(trans *t) {
+    if (t->at == t->level) return refuse(t, "an unmatched )");
+    level was = *t->at--;
+    bool empty = was.empty || was.any || was.open < 0;
+    begin_atom(t, empty);
+    t->atom = was.open;
+    put(t, ")");
+    t->p++, t->last = 0;
+    return EQ_OK;
+}
+
+/* One of | . ^ $ */
+static void simple(trans *t, char c) {
     t->last = 0;
     t->p++;
-    if (c == ')') {
-        if (t->depth == 0) return refuse(t, "an unmatched )");
-        put(t, ")");
-        t->atom = t->open[--t->depth];
-        return EQ_OK;
+    if (c == '.')
+        begin_atom(t, false);
+    else
+        t->atom = -1;
+    if (c == '|') {
+        t->at->any |= t->at->empty;
+        t->at->empty = true;
     }
-    t->atom = c == '.' ? t->out->n : -1;
     eq_str_put(t->out, &c, 1);
-    return EQ_OK;
 }
 
 eq_status eq_pattern_translate(eq_str *out, const char *regex, const char *where, eq_err *err) {
@@ -376,9 +372,11 @@ eq_status eq_pattern_translate(eq_str *out, const char *regex, const char *where
                .regex = regex,
                .where = where,
                .err = err};
+    t.at = t.level;
+    t.at->empty = true;
     if (eq_starts_with(regex, "(?i)")) {
         put(&t, "(?i)");
-        t.fold[0] = true;
+        t.at->fold = true;
         t.p += 4;
     }
     put(&t, ""); /* an empty regex is a string, too */
@@ -392,8 +390,10 @@ eq_status eq_pattern_translate(eq_str *out, const char *regex, const char *where
             EQ_TRY(class_(&t));
         } else if (c == '(')
             EQ_TRY(group_open(&t));
-        else if (strchr(")|.^$", c))
-            EQ_TRY(simple(&t, c));
+        else if (c == ')')
+            EQ_TRY(group_close(&t));
+        else if (strchr("|.^$", c))
+            simple(&t, c);
         else if (strchr("*+?{", c))
             EQ_TRY(quantifier(&t));
         else {
@@ -401,6 +401,6 @@ eq_status eq_pattern_translate(eq_str *out, const char *regex, const char *where
             EQ_TRY(literal(&t, cp));
         }
     }
-    if (t.depth) return refuse(&t, "a group without )");
+    if (t.at != t.level) return refuse(&t, "a group without )");
     return out->oom ? eq_nomem(err, "a regex", out->n) : EQ_OK;
 }
