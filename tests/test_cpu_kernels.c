@@ -126,8 +126,9 @@ static void test_products_limited(void **state) {
             products((eq_cpu_level)level, true);
             _exit(0); /* a failed check has ended this process with another status */
         }
-        int status;
-        assert_true(child > 0 && waitpid(child, &status, 0) == child);
+        int status = -1;
+        assert_true(child > 0);
+        assert_true(waitpid(child, &status, 0) == child);
         assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     }
 }
