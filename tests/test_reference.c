@@ -26,6 +26,7 @@ typedef struct {
     const char *file;            /* expected results */
     double quant_lr, weight_lr, e2e_lr;
     double exact, loss, ppl;     /* relative tolerances: fp/rtn/first loss, losses, perplexities */
+    double branches;             /* of single losses of block 1, see below; 0: as the others */
     eq_precision precision;
 } setting;
 
@@ -111,8 +112,9 @@ static void compare(const setting *s, const json_t *want) {
         const char *pairs[][2] = {{"first", "first_loss"}, {"train", "train_loss"}, {"val", "val_loss"}};
         for (int k = 0; k < 3; k++) {
             snprintf(what, sizeof what, "block %d epoch %d %s", b, e, pairs[k][0]);
-            near(what, want, pairs[k][0], json_number_value(json_object_get(got, pairs[k][1])),
-                 b == 0 && e == 0 && k == 0 ? s->exact : s->loss);
+            double tolerance = b == 0 && e == 0 && k == 0 ? s->exact : s->loss;
+            if (b > 0 && k != 1 && s->branches > tolerance) tolerance = s->branches;
+            near(what, want, pairs[k][0], json_number_value(json_object_get(got, pairs[k][1])), tolerance);
         }
     } else if (!strcmp(kind, "e2e")) {
         int step = (int)json_integer_value(json_object_get(want, "step"));
@@ -159,21 +161,25 @@ static void run(const setting *s) {
     assert_int_equal(missed, 0);
 }
 
+/* A few tokens carry most of block 1's loss, and one code of one weight moves it between branches 5 %
+ * apart (mean losses over 64 steps do not feel it): at the paper's rates PyTorch 2.15 on one thread ends
+ * on 393.5 where the reference has 374.4, our fp32 on 375.0 and our bf16 on 393.4. At the large rates
+ * its first loss is 315.6 and 319.2 in two PyTorch runs, 322.5 on AVX2 and 350.3 on AVX-512. */
 static void paper_rates(void **state) {
     (void)state;
-    run(&(setting){R "expected-paper-rates.jsonl", 1e-4, 2e-5, 2e-5, 1e-3, 5e-3, 1e-3, EQ_PREC_F32});
+    run(&(setting){R "expected-paper-rates.jsonl", 1e-4, 2e-5, 2e-5, 1e-3, 5e-3, 1e-3, 0, EQ_PREC_F32});
 }
 static void large_rates(void **state) {
     (void)state;
-    run(&(setting){R "expected.jsonl", 5e-3, 2e-3, 1e-3, 1e-3, 5e-2, 5e-2, EQ_PREC_F32});
+    run(&(setting){R "expected.jsonl", 5e-3, 2e-3, 1e-3, 1e-3, 5e-2, 5e-2, 0.12, EQ_PREC_F32});
 }
 static void paper_rates_bf16(void **state) {
     (void)state;
-    run(&(setting){R "expected-paper-rates.jsonl", 1e-4, 2e-5, 2e-5, 2e-3, 1e-2, 2e-3, EQ_PREC_BF16});
+    run(&(setting){R "expected-paper-rates.jsonl", 1e-4, 2e-5, 2e-5, 2e-3, 1e-2, 2e-3, 0.06, EQ_PREC_BF16});
 }
 static void large_rates_bf16(void **state) {
     (void)state;
-    run(&(setting){R "expected.jsonl", 5e-3, 2e-3, 1e-3, 2e-3, 1e-1, 1e-1, EQ_PREC_BF16});
+    run(&(setting){R "expected.jsonl", 5e-3, 2e-3, 1e-3, 2e-3, 1e-1, 1e-1, 0.12, EQ_PREC_BF16});
 }
 
 int main(void) {
