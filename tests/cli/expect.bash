@@ -3,8 +3,8 @@ set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 B=$1
 case $B in /*) EQAT=$B/eqat MAKE_MODEL=$B/make-model ;; *) EQAT=$PWD/$B/eqat MAKE_MODEL=$PWD/$B/make-model ;; esac
-# In memory where that can be had: writing atomically syncs a disk each time.
-TMP=$(mktemp -d -p /dev/shm 2>/dev/null || mktemp -d) || exit 1
+# In memory where that can be had: writing atomically syncs a disk each time. EQ_TEST_DIR: elsewhere.
+TMP=$(mktemp -d -p "${EQ_TEST_DIR:-/dev/shm}" 2>/dev/null || mktemp -d) || exit 1
 trap 'chmod -R u+w "$TMP" 2>/dev/null; rm -rf "$TMP"' EXIT
 cases=0 failures=0
 export TERM=dumb
