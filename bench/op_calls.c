@@ -191,7 +191,15 @@ static eq_mut product_out(call *k, const eq_op_case *c) {
     }
 PRODUCT(matmul_nt)
 PRODUCT(matmul_nn)
-PRODUCT(matmul_tn)
+
+/* d[3]: columns of the wider matrix that follow the M used ones in every row of a. */
+static void matmul_tn_(call *k, const eq_op_case *c) {
+    int64_t M = c->d[0], N = c->d[1], K = c->d[2], lda = M + c->d[3];
+    eq_view a = in(k, "a", c->in, K ? (K - 1) * lda + M : 0, EQ_FILL_VALUES);
+    eq_view b = in(k, "b", c->in, N * K, EQ_FILL_UNIT);
+    eq_mut y = product_out(k, c);
+    DO(k, matmul_tn, y, a, b, M, N, K, lda, (c->opt & EQ_OPT_ACC) != 0);
+}
 
 /* ---- attention: d = {B, T, NH, NKV, HD, window}
  * -------------------------------------------------- */

@@ -99,10 +99,12 @@ const eq_op_case eq_op_cases[] = {
     BENCH(bias_add, F32, BF16, 0, 2048, 4096)
 
     PRODUCT_CASES(matmul_nt) PRODUCT_CASES(matmul_nn) PRODUCT_CASES(matmul_tn)
+    C(matmul_tn, F32, F32, PLAIN, 0, 33, 70, 129, 5) C(matmul_tn, BF16, F32, PLAIN, 0, 33, 70, 129, 31)
+    C(matmul_tn, BF16, F32, PLAIN, ACC, 130, 65, 77, 600) C(matmul_tn, BF16, BF16, PLAIN, 0, 1, 9, 300, 8)
     BENCH(matmul_nt, BF16, BF16, 0, 2048, 4096, 4096) BENCH(matmul_nt, BF16, BF16, 0, 2048, 11008, 4096)
     BENCH(matmul_nt, F32, F32, 0, 2048, 4096, 4096)
     BENCH(matmul_nn, BF16, BF16, 0, 2048, 4096, 4096) BENCH(matmul_nn, BF16, BF16, 0, 2048, 4096, 11008)
-    BENCH(matmul_tn, BF16, F32, 0, 4096, 4096, 2048) BENCH(matmul_tn, BF16, F32, 0, 11008, 4096, 2048)
+    BENCH(matmul_tn, BF16, F32, 0, 4096, 4096, 2048) BENCH(matmul_tn, BF16, F32, 0, 1840, 4096, 2048, 9168)
 
     ALL(embed, PLAIN, 0, 1, 1, 2) ALL(embed, PLAIN, 0, 7, 5, 11) ALL(embed, SPECIAL, 0, 40, 64, 50)
     C(embed, F16, F32, PLAIN, 0, 9, 48, 30) C(embed, F16, BF16, PLAIN, 0, 9, 48, 30)

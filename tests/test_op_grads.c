@@ -105,7 +105,7 @@ static void linear_fwd(double *y, double *const x[]) {
 }
 static void linear_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy) {
     EQ_DO(be, matmul_nn, g[0], eq_ro(dy), eq_ro(x[1]), M, K, N, 0);
-    EQ_DO(be, matmul_tn, g[1], eq_ro(dy), eq_ro(x[0]), N, K, M, 0);
+    EQ_DO(be, matmul_tn, g[1], eq_ro(dy), eq_ro(x[0]), N, K, M, N, 0);
 }
 
 enum { ROWS = 4, D = 9 };

@@ -7,21 +7,44 @@
 
 #include "base/mem.h"
 
-int64_t eq_block_max_linear(const eq_config *c) {
+/* Enough rows of dW at once that their product runs at full speed, few enough that the quantizer finds
+ * them in the cache. */
+enum { DW_ELEMENTS = 8 << 20, DW_ROWS = 256, ROW_STEP = 16 };
+
+int64_t eq_block_dw_elements(const eq_config *c) {
+    int64_t all = 0, least = 0;
+    for (eq_lin l = 0; l < EQ_LINS; l++) {
+        eq_lin_spec s = eq_lin_of(c, l);
+        int64_t rows = s.O < DW_ROWS ? s.O : DW_ROWS;
+        if (s.O * s.I > all) all = s.O * s.I;
+        if (rows * s.I > least) least = rows * s.I;
+    }
+    return all < DW_ELEMENTS ? all : least > DW_ELEMENTS ? least : DW_ELEMENTS;
+}
+
+/* Rows of dW at a time where `room` elements exist: even parts, of whole vectors where possible. */
+static int64_t dw_rows(eq_lin_spec s, int64_t room) {
+    int64_t most = room / s.I, parts;
+    if (most >= s.O) return s.O;
+    parts = (s.O + most - 1) / most;
+    int64_t even = ((s.O + parts - 1) / parts + ROW_STEP - 1) / ROW_STEP * ROW_STEP;
+    return even <= most ? even : most;
+}
+
+/* ---- buffers ----------------------------------------------------------------------------------- */
+
+void eq_block_w_bind(eq_block_w *w, eq_arena *a, const eq_config *c, eq_dtype ct,
+                     void (*make)(void *ctx, eq_lin l, eq_mut w), void *ctx) {
     int64_t most = 0;
     for (eq_lin l = 0; l < EQ_LINS; l++) {
         eq_lin_spec s = eq_lin_of(c, l);
         if (s.O * s.I > most) most = s.O * s.I;
     }
-    return most;
-}
-
-/* ---- buffers ----------------------------------------------------------------------------------- */
-
-void eq_block_w_bind(eq_block_w *w, eq_arena *a, const eq_config *c, eq_dtype ct) {
+    eq_mut slot = make ? eq_take(a, ct, most) : EQ_NONE_MUT;
+    w->make = make, w->ctx = ctx;
     for (eq_lin l = 0; l < EQ_LINS; l++) {
         eq_lin_spec s = eq_lin_of(c, l);
-        w->w[l] = eq_take(a, ct, s.O * s.I);
+        w->w[l] = make ? eq_mut_at(slot, 0, s.O * s.I) : eq_take(a, ct, s.O * s.I);
         w->bias[l] = s.bias ? eq_take(a, EQ_F32, s.O) : EQ_NONE_MUT;
     }
     for (eq_norm n = 0; n < EQ_NORM_COUNT; n++) {
@@ -32,14 +55,20 @@ void eq_block_w_bind(eq_block_w *w, eq_arena *a, const eq_config *c, eq_dtype ct
 
 void eq_block_acts_bind(eq_block_acts *acts, eq_arena *a, const eq_config *c, eq_dtype ct, int64_t B,
                         int64_t T, bool backward) {
-    enum { FWD, BWD };
+    enum { FWD, BWD, MLP, MLP_BWD, ATT_BWD, PARTS };
     const eq_dtype CT = ct, F32 = EQ_F32;
-    int64_t N = B * T;
+    int64_t N = B * T, mlp = 0, mlp_end = 0;
     acts->B = B, acts->T = T;
+    for (int pass = FWD; pass < PARTS; pass++) {
+        bool wanted = pass == FWD || pass == MLP || backward;
+        if (pass == MLP) mlp = a->used;
+        if (pass == ATT_BWD) mlp_end = a->used, a->used = mlp;
 #define EQ_BIND(name, type, count, part)                                                           \
-    acts->name = (part) == FWD || backward ? eq_take(a, type, count) : EQ_NONE_MUT;
-    EQ_BLOCK_ACTS(EQ_BIND)
+    if ((part) == pass) acts->name = wanted ? eq_take(a, type, count) : EQ_NONE_MUT;
+        EQ_BLOCK_ACTS(EQ_BIND)
 #undef EQ_BIND
+    }
+    if (a->used < mlp_end) a->used = mlp_end;
 }
 
 void eq_rope_bind(eq_rope *r, eq_arena *a, const eq_config *c, int64_t T) {
@@ -81,11 +110,16 @@ eq_status eq_block_w_upload(eq_block_w *w, eq_backend *be, const eq_weights *src
 
 /* ---- one linear ----------------------------------------------------------------------------------- */
 
+static eq_view weight(const eq_block_w *w, eq_lin l) {
+    if (w->make) w->make(w->ctx, l, w->w[l]);
+    return eq_ro(w->w[l]);
+}
+
 /* y = x W^T + b, or y += x W^T + b (y then F32) */
 static void linear(eq_backend *be, const eq_config *c, const eq_block_w *w, eq_lin l, eq_mut y,
                    eq_mut x, int64_t N, int acc) {
     eq_lin_spec s = eq_lin_of(c, l);
-    EQ_DO(be, matmul_nt, y, eq_ro(x), eq_ro(w->w[l]), N, s.O, s.I, acc);
+    EQ_DO(be, matmul_nt, y, eq_ro(x), weight(w, l), N, s.O, s.I, acc);
     if (w->bias[l].n) EQ_DO(be, bias_add, y, eq_ro(w->bias[l]), N, s.O);
 }
 
@@ -93,17 +127,23 @@ static void linear(eq_backend *be, const eq_config *c, const eq_block_w *w, eq_l
 static void linear_dx(eq_backend *be, const eq_config *c, const eq_block_w *w, eq_lin l, eq_mut dx,
                       eq_mut dy, int64_t N, int acc) {
     eq_lin_spec s = eq_lin_of(c, l);
-    EQ_DO(be, matmul_nn, dx, eq_ro(dy), eq_ro(w->w[l]), N, s.I, s.O, acc);
+    EQ_DO(be, matmul_nn, dx, eq_ro(dy), weight(w, l), N, s.I, s.O, acc);
 }
 
-/* dW = dy^T x, handed to the sink */
+/* dW = dy^T x, handed to the sink some rows at a time. After linear_dx of the same linear: the sink
+ * may change what its weights are made from. */
 static void linear_dw(eq_backend *be, const eq_config *c, eq_lin l, eq_block_acts *a, eq_mut dy,
                       eq_mut x, int64_t N, const eq_block_grads *g) {
     if (!g->sink) return;
     eq_lin_spec s = eq_lin_of(c, l);
-    eq_mut dw = eq_mut_at(a->dw, 0, s.O * s.I);
-    EQ_DO(be, matmul_tn, dw, eq_ro(dy), eq_ro(x), s.O, s.I, N, 0);
-    g->sink(g->ctx, l, dw);
+    int64_t step = dw_rows(s, a->dw.n);
+    for (int64_t row = 0, rows; row < s.O; row += rows) {
+        rows = s.O - row < step ? s.O - row : step;
+        eq_mut dw = eq_mut_at(a->dw, 0, rows * s.I);
+        eq_view columns = eq_view_at(eq_ro(dy), row, (N - 1) * s.O + rows);
+        EQ_DO(be, matmul_tn, dw, columns, eq_ro(x), rows, s.I, N, s.O, 0);
+        g->sink(g->ctx, l, row, rows, dw);
+    }
 }
 
 /* ---- attention half -------------------------------------------------------------------------------- */
@@ -144,9 +184,10 @@ static void attention_fwd(eq_backend *be, const eq_config *c, const eq_block_w *
 static void attention_bwd(eq_backend *be, const eq_config *c, const eq_block_w *w, const eq_rope *rope,
                           eq_block_acts *a, eq_view x, eq_mut dy, const eq_block_grads *g) {
     int64_t N = a->B * a->T;
+    eq_mut dh = a->y;
     EQ_DO(be, cast, a->dyc, eq_ro(dy));
-    linear_dw(be, c, EQ_LIN_O, a, a->dyc, a->att, N, g);
     linear_dx(be, c, w, EQ_LIN_O, a->datt, a->dyc, N, 0);
+    linear_dw(be, c, EQ_LIN_O, a, a->dyc, a->att, N, g);
     EQ_DO(be, attn_bwd, a->dq, a->dk, a->dv, eq_ro(a->datt), eq_ro(a->q), eq_ro(a->k), eq_ro(a->v),
           eq_ro(a->att), eq_ro(a->lse), attn_shape(c, a));
     turn(be, c, rope, a, a->dq, a->dk, -1);
@@ -157,15 +198,16 @@ static void attention_bwd(eq_backend *be, const eq_config *c, const eq_block_w *
         EQ_DO(be, rmsnorm_bwd, a->dk, g->norms ? a->dnorm_kh : none, eq_ro(a->dk), eq_ro(a->k_raw),
               eq_ro(w->norm[EQ_NORM_KH]), eq_ro(a->rstd_k), N * c->NKV, c->HD, 0);
     }
+    if (g->norms || g->dx) {
+        linear_dx(be, c, w, EQ_LIN_Q, dh, a->dq, N, 0);
+        linear_dx(be, c, w, EQ_LIN_K, dh, a->dk, N, 1);
+        linear_dx(be, c, w, EQ_LIN_V, dh, a->dv, N, 1);
+        EQ_DO(be, rmsnorm_bwd, g->dx ? dy : EQ_NONE_MUT, g->norms ? a->dnorm_in : EQ_NONE_MUT,
+              eq_ro(dh), x, eq_ro(w->norm[EQ_NORM_IN]), eq_ro(a->rstd1), N, c->D, 1);
+    }
     linear_dw(be, c, EQ_LIN_Q, a, a->dq, a->h1, N, g);
     linear_dw(be, c, EQ_LIN_K, a, a->dk, a->h1, N, g);
     linear_dw(be, c, EQ_LIN_V, a, a->dv, a->h1, N, g);
-    if (!g->norms && !g->dx) return;
-    linear_dx(be, c, w, EQ_LIN_Q, a->dh, a->dq, N, 0);
-    linear_dx(be, c, w, EQ_LIN_K, a->dh, a->dk, N, 1);
-    linear_dx(be, c, w, EQ_LIN_V, a->dh, a->dv, N, 1);
-    EQ_DO(be, rmsnorm_bwd, g->dx ? dy : EQ_NONE_MUT, g->norms ? a->dnorm_in : EQ_NONE_MUT,
-          eq_ro(a->dh), x, eq_ro(w->norm[EQ_NORM_IN]), eq_ro(a->rstd1), N, c->D, 1);
 }
 
 /* ---- feed-forward half ------------------------------------------------------------------------------- */
@@ -185,15 +227,16 @@ static void mlp_fwd(eq_backend *be, const eq_config *c, const eq_block_w *w, eq_
 static void mlp_bwd(eq_backend *be, const eq_config *c, const eq_block_w *w, eq_block_acts *a, eq_mut dy,
                     const eq_block_grads *g) {
     int64_t N = a->B * a->T;
+    eq_mut dh = a->y;
     EQ_DO(be, cast, a->dyc, eq_ro(dy));
-    linear_dw(be, c, EQ_LIN_DOWN, a, a->dyc, a->a, N, g);
     linear_dx(be, c, w, EQ_LIN_DOWN, a->da, a->dyc, N, 0);
+    linear_dw(be, c, EQ_LIN_DOWN, a, a->dyc, a->a, N, g);
     EQ_DO(be, swiglu_bwd, a->g, a->u, eq_ro(a->da), eq_ro(a->g), eq_ro(a->u));
+    linear_dx(be, c, w, EQ_LIN_GATE, dh, a->g, N, 0);
+    linear_dx(be, c, w, EQ_LIN_UP, dh, a->u, N, 1);
     linear_dw(be, c, EQ_LIN_GATE, a, a->g, a->h2, N, g);
     linear_dw(be, c, EQ_LIN_UP, a, a->u, a->h2, N, g);
-    linear_dx(be, c, w, EQ_LIN_GATE, a->dh, a->g, N, 0);
-    linear_dx(be, c, w, EQ_LIN_UP, a->dh, a->u, N, 1);
-    EQ_DO(be, rmsnorm_bwd, dy, g->norms ? a->dnorm_post : EQ_NONE_MUT, eq_ro(a->dh), eq_ro(a->x1),
+    EQ_DO(be, rmsnorm_bwd, dy, g->norms ? a->dnorm_post : EQ_NONE_MUT, eq_ro(dh), eq_ro(a->x1),
           eq_ro(w->norm[EQ_NORM_POST]), eq_ro(a->rstd2), N, c->D, 1);
 }
 

@@ -11,6 +11,8 @@
 
 enum { LOGITS_BYTES = 64 << 20, EMBED_ROWS = 256 };
 
+static void make_weight(void *ctx, eq_lin l, eq_mut w);
+
 /* ---- memory: one bind function measures, allocates and plans -------------------------------------- */
 
 static void quant_layout(eq_lm_quant *q, const eq_config *c, int bits, int64_t group) {
@@ -46,7 +48,7 @@ static void bind_model(eq_lm *lm, eq_arena *a) {
     lm->head = eq_take(a, lm->opts.ct, c->V * c->D);
     lm->norm = eq_take(a, EQ_F32, c->D);
     eq_rope_bind(&lm->rope, a, c, lm->opts.T);
-    eq_block_w_bind(&lm->w, a, c, lm->opts.ct);
+    eq_block_w_bind(&lm->w, a, c, lm->opts.ct, make_weight, lm);
 }
 
 static void bind_step(eq_lm *lm, eq_arena *a, int64_t B, int64_t T) {
@@ -71,7 +73,7 @@ static void bind_step(eq_lm *lm, eq_arena *a, int64_t B, int64_t T) {
 }
 
 static void lm_init(eq_lm *lm, const eq_config *c, const eq_lm_opts *o) {
-    lm->cfg = c, lm->opts = *o, lm->st = o->ct, lm->loaded = -1;
+    lm->cfg = c, lm->opts = *o, lm->st = o->ct;
     if (o->bits) quant_layout(&lm->q, c, o->bits, o->group);
 }
 
@@ -187,21 +189,29 @@ void eq_lm_close(eq_lm *lm) {
 
 /* ---- passes ------------------------------------------------------------------------------------------ */
 
-static eq_status load_block(eq_lm *lm, int64_t i, eq_err *err) {
-    if (lm->loaded == i) return EQ_OK;
-    lm->loaded = -1;
-    eq_backend *be = lm->be;
+/* Linear l of the current block, for eq_block_w. */
+static void make_weight(void *ctx, eq_lin l, eq_mut w) {
+    const eq_lm *lm = ctx;
+    int64_t i = lm->block;
     if (!lm->q.bits) {
-        EQ_TRY(eq_block_w_upload(&lm->w, be, lm->src, i, err));
+        const eq_tensor *t = lm->src->blocks[i].weight[l];
+        lm->be->upload(lm->be, w, t->data, t->dt);
     } else {
-        eq_block_small_upload(&lm->w, be, lm->src, i);
-        for (eq_lin l = 0; l < EQ_LINS; l++)
-            EQ_DO(be, dequant, lm->w.w[l], eq_ro(words(lm, i, l)), eq_ro(eq_lm_groups(lm, lm->q.s, i, l)),
-                  eq_ro(eq_lm_groups(lm, lm->q.z, i, l)), eq_lm_qshape(lm, l));
-        for (eq_norm n = 0; n < EQ_NORM_COUNT; n++)
-            if (lm->w.norm[n].n) EQ_DO(be, cast, lm->w.norm[n], eq_ro(norm_of(lm, i, n)));
+        EQ_DO(lm->be, dequant, w, eq_ro(words(lm, i, l)), eq_ro(eq_lm_groups(lm, lm->q.s, i, l)),
+              eq_ro(eq_lm_groups(lm, lm->q.z, i, l)), eq_lm_qshape(lm, l));
     }
-    lm->loaded = i;
+}
+
+/* Makes block i the current one. */
+static eq_status enter_block(eq_lm *lm, int64_t i, eq_err *err) {
+    eq_backend *be = lm->be;
+    for (eq_lin l = 0; !lm->q.bits && i >= lm->checked && l < EQ_LINS; l++)
+        EQ_TRY(eq_tensor_check_finite(lm->src->blocks[i].weight[l], err));
+    if (i >= lm->checked) lm->checked = i + 1;
+    lm->block = i;
+    eq_block_small_upload(&lm->w, be, lm->src, i);
+    for (eq_norm n = 0; lm->q.bits && n < EQ_NORM_COUNT; n++)
+        if (lm->w.norm[n].n) EQ_DO(be, cast, lm->w.norm[n], eq_ro(norm_of(lm, i, n)));
     return EQ_OK;
 }
 
@@ -228,7 +238,7 @@ eq_status eq_lm_forward(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, eq_
     eq_par_for((job.N + EMBED_ROWS - 1) / EMBED_ROWS, embed_rows, &job);
     be->upload(be, lm->x[0], lm->host, lm->st);
     for (int64_t i = 0; i < lm->cfg->L; i++) {
-        EQ_TRY(load_block(lm, i, err));
+        EQ_TRY(enter_block(lm, i, err));
         eq_block_fwd(be, lm->cfg, &lm->w, &lm->rope, &lm->acts, eq_ro(lm->x[i]));
         EQ_DO(be, cast, lm->x[i + 1], eq_ro(lm->acts.y));
     }
@@ -288,27 +298,35 @@ eq_status eq_lm_loss(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, float 
 
 typedef struct {
     eq_lm *lm;
-    int64_t block;
     eq_mut ds, dz;
 } grads_job;
-static void to_steps(void *ctx, eq_lin l, eq_mut dw) {
+/* What belongs to some rows of linear l of the current block. */
+static eq_mut groups_of_rows(const eq_lm *lm, eq_mut all, eq_lin l, int64_t row, int64_t rows) {
+    eq_qshape q = eq_lm_qshape(lm, l);
+    eq_mut m = eq_lm_groups(lm, all, lm->block, l);
+    return m.n ? eq_mut_at(m, row * (q.I / q.G), rows * (q.I / q.G)) : m;
+}
+static void to_steps(void *ctx, eq_lin l, int64_t row, int64_t rows, eq_mut dw) {
     const grads_job *j = ctx;
     eq_lm *lm = j->lm;
-    EQ_DO(lm->be, dequant_bwd, eq_lm_groups(lm, j->ds, j->block, l),
-          eq_lm_groups(lm, j->dz, j->block, l), eq_ro(dw), eq_ro(words(lm, j->block, l)),
-          eq_ro(eq_lm_groups(lm, lm->q.s, j->block, l)), eq_ro(eq_lm_groups(lm, lm->q.z, j->block, l)),
-          eq_lm_qshape(lm, l));
+    eq_qshape q = eq_lm_qshape(lm, l);
+    int64_t row_words = eq_pack_words(q.I, q.bits);
+    q.O = rows;
+    EQ_DO(lm->be, dequant_bwd, groups_of_rows(lm, j->ds, l, row, rows),
+          groups_of_rows(lm, j->dz, l, row, rows), eq_ro(dw),
+          eq_ro(eq_mut_at(words(lm, lm->block, l), row * row_words, rows * row_words)),
+          eq_ro(groups_of_rows(lm, lm->q.s, l, row, rows)),
+          eq_ro(groups_of_rows(lm, lm->q.z, l, row, rows)), q);
 }
 
 eq_status eq_lm_backward(eq_lm *lm, eq_mut ds, eq_mut dz, eq_err *err) {
     eq_backend *be = lm->be;
     grads_job job = {.lm = lm, .ds = ds, .dz = dz};
     for (int64_t i = lm->cfg->L - 1; i >= 0; i--) {
-        EQ_TRY(load_block(lm, i, err));
+        EQ_TRY(enter_block(lm, i, err));
         /* The last block's activations are still those of the forward pass. */
         if (i < lm->cfg->L - 1)
             eq_block_fwd(be, lm->cfg, &lm->w, &lm->rope, &lm->acts, eq_ro(lm->x[i]));
-        job.block = i;
         eq_block_grads g = {.sink = to_steps, .ctx = &job, .dx = i > 0};
         eq_block_bwd(be, lm->cfg, &lm->w, &lm->rope, &lm->acts, eq_ro(lm->x[i]), lm->dy, &g);
     }

@@ -1,8 +1,9 @@
 /* The whole language model over token windows: embedding, blocks, head, loss, and its backward pass
  * with block inputs kept and everything else recomputed (METHOD section 3).
  *
- * Block weights lie in one slot in the compute type. Full precision fills it from the mapped files;
- * a quantized model keeps integers, s and z of all blocks in backend memory and dequantizes into it. */
+ * Weights lie in one slot in the compute type, one linear at a time. Full precision fills it from the
+ * mapped files; a quantized model keeps integers, s and z of all blocks in backend memory and dequantizes
+ * into it. */
 #ifndef EQ_MODEL_LM_H
 #define EQ_MODEL_LM_H
 #include "model/block.h"
@@ -42,7 +43,8 @@ typedef struct {
     eq_mut head, norm;        /* ct [V, D], F32 [D] */
     eq_rope rope;
     eq_block_w w;
-    int64_t loaded;           /* block in w, -1: none */
+    int64_t block;            /* the current one, whose weights w makes */
+    int64_t checked;          /* full precision: blocks before this one are known to be finite */
     eq_block_acts acts;
     eq_mut *x;                /* [L + 1] block inputs st [N, D]; without backward two that alternate */
     eq_mut hn, rstd, logits, dlogits, dhn, dy, targets, losses;

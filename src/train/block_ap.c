@@ -23,7 +23,8 @@ struct eq_block_ap {
     eq_dtype ct;
     eq_arena model, step;
     eq_student student;
-    eq_block_w w;
+    eq_block_w w;    /* the student's */
+    eq_block_w room; /* of a whole block before and after its training */
     eq_rope rope;
     eq_block_acts acts;
     eq_mut x, target, dy, loss;
@@ -34,7 +35,8 @@ struct eq_block_ap {
 
 static void bind_model(eq_block_ap *j, eq_arena *a) {
     eq_student_bind(&j->student, a, j->cfg, j->setup.bits, j->setup.group, j->setup.ap.train);
-    eq_block_w_bind(&j->w, a, j->cfg, j->ct);
+    eq_block_w_bind(&j->w, a, j->cfg, j->ct, eq_student_make, &j->student);
+    j->room = eq_student_room(&j->student, &j->w, j->ct);
     eq_rope_bind(&j->rope, a, j->cfg, j->T);
     j->loss = eq_take(a, EQ_F32, 1);
 }
@@ -121,17 +123,17 @@ static int64_t batch_at(const eq_block_ap *j, int64_t from, int64_t to) {
     return to - from < most ? to - from : most;
 }
 
-static void forward(eq_block_ap *j, const eq_stream *s, int64_t window, int64_t B) {
+static void forward(eq_block_ap *j, const eq_block_w *w, const eq_stream *s, int64_t window, int64_t B) {
     bind_step(j, &j->step, B);
     j->be->upload(j->be, j->x, eq_stream_at(s, window), s->dt);
-    eq_block_fwd(j->be, j->cfg, &j->w, &j->rope, &j->acts, eq_ro(j->x));
+    eq_block_fwd(j->be, j->cfg, w, &j->rope, &j->acts, eq_ro(j->x));
 }
 
-/* Replaces every window of the stream by the block's output, with the weights in j->w. */
+/* Replaces every window of the stream by the block's output, with the weights in j->room. */
 static eq_status pass(eq_block_ap *j, eq_stream *s, const eq_observer *obs, eq_err *err) {
     for (int64_t i = 0; i < s->n; i += j->setup.ap.batch_size) {
         if (eq_stopped(obs)) return eq_fail(err, EQ_EINTR, "stopped on request");
-        forward(j, s, i, batch_at(j, i, s->n));
+        forward(j, &j->room, s, i, batch_at(j, i, s->n));
         j->be->download(j->be, eq_stream_at(s, i), s->dt, eq_ro(j->acts.y));
         EQ_TRY(j->be->sync(j->be, err));
     }
@@ -141,7 +143,7 @@ static eq_status pass(eq_block_ap *j, eq_stream *s, const eq_observer *obs, eq_e
 /* Loss of windows [i, i + B) of the quantized stream against the targets, its gradient in j->dy. */
 static eq_status loss_of(eq_block_ap *j, int64_t i, int64_t B, bool grad, double *loss, eq_err *err) {
     float v;
-    forward(j, &j->q, i, B);
+    forward(j, &j->w, &j->q, i, B);
     j->be->upload(j->be, j->target, eq_stream_at(&j->fp, i), j->fp.dt);
     EQ_DO(j->be, mse, j->loss, grad ? j->dy : EQ_NONE_MUT, eq_ro(j->acts.y), eq_ro(j->target));
     j->be->download(j->be, &v, EQ_F32, eq_ro(j->loss));
@@ -153,7 +155,7 @@ static eq_status loss_of(eq_block_ap *j, int64_t i, int64_t B, bool grad, double
 static eq_status validate(eq_block_ap *j, double *loss, eq_err *err) {
     double sum = 0, one;
     int64_t end = j->n_train + j->n_val;
-    eq_student_weights(&j->student, &j->w);
+    eq_student_show_norms(&j->student, &j->w);
     for (int64_t i = j->n_train, B; i < end; i += B) {
         B = batch_at(j, i, end);
         EQ_TRY(loss_of(j, i, B, false, &one, err));
@@ -184,7 +186,7 @@ static eq_status step(eq_block_ap *j, run *r, int64_t i, int64_t B, double *loss
     const eq_block_ap_opts *o = &j->setup.ap;
     double q = r->scale * eq_lr_cosine(o->quant_lr, o->min_lr_factor, r->step, r->steps);
     double w = r->scale * eq_lr_cosine(o->weight_lr, o->min_lr_factor, r->step, r->steps);
-    eq_student_weights(&j->student, &j->w);
+    eq_student_show_norms(&j->student, &j->w);
     EQ_TRY(loss_of(j, i, B, true, loss, err));
     if (!isfinite(*loss)) {
         r->broken = true;
@@ -281,14 +283,14 @@ static eq_status advance_quantized(eq_block_ap *j, int64_t i, const eq_qblock *b
                                    eq_err *err) {
     if (i + 1 == j->cfg->L) return EQ_OK; /* nobody reads the last block's output */
     eq_block_small_upload(&j->w, j->be, j->src, i);
-    eq_student_load(&j->student, b, &j->w);
+    eq_student_load(&j->student, b, &j->room);
     return pass(j, &j->q, obs, err);
 }
 
 eq_status eq_block_ap_train(eq_block_ap *j, int64_t i, eq_qblock *out, const eq_observer *obs,
                             eq_err *err) {
     const eq_block_ap_opts *o = &j->setup.ap;
-    EQ_TRY(eq_block_w_upload(&j->w, j->be, j->src, i, err));
+    EQ_TRY(eq_block_w_upload(&j->room, j->be, j->src, i, err));
     EQ_TRY(pass(j, &j->fp, obs, err));
     int64_t per_epoch = (j->n_train + o->batch_size - 1) / o->batch_size;
     run r = {.block = i, .steps = o->epochs * per_epoch, .scale = 1, .obs = obs};
@@ -298,7 +300,7 @@ eq_status eq_block_ap_train(eq_block_ap *j, int64_t i, eq_qblock *out, const eq_
 
 eq_status eq_block_ap_pass(eq_block_ap *j, int64_t i, const eq_qblock *done, const eq_observer *obs,
                            eq_err *err) {
-    EQ_TRY(eq_block_w_upload(&j->w, j->be, j->src, i, err));
+    EQ_TRY(eq_block_w_upload(&j->room, j->be, j->src, i, err));
     EQ_TRY(pass(j, &j->fp, obs, err));
     return advance_quantized(j, i, done, obs, err);
 }

@@ -140,7 +140,6 @@ static eq_status load(eq_e2e *j, eq_err *err) {
     EQ_TRY(eq_st_open(&st, j->setup.state_path, err));
     eq_status s = read_state(j, st, err);
     eq_st_close(st);
-    j->lm->loaded = -1;
     return s;
 }
 
@@ -227,7 +226,6 @@ static void update(eq_e2e *j, double lr, double norm) {
         const trained *p = &j->par[k];
         if (p->m.n) EQ_DO(j->be, adamw, p->p, p->m, p->v, eq_ro(p->g), a);
     }
-    j->lm->loaded = -1; /* the slot holds weights of the old steps */
 }
 
 static eq_status roll_back(eq_e2e *j, int *tries, int64_t step, const eq_observer *obs, eq_err *err) {

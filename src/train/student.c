@@ -65,12 +65,14 @@ eq_status eq_student_start(eq_student *st, const eq_weights *src, int64_t i, eq_
     return be->sync(be, err);
 }
 
-void eq_student_weights(const eq_student *st, eq_block_w *w) {
-    eq_backend *be = st->be;
-    for (eq_lin l = 0; l < EQ_LINS; l++)
-        EQ_DO(be, fq_fwd, w->w[l], eq_ro(st->W[l].p), eq_ro(st->s[l].p), eq_ro(st->z[l].p), shape(st, l));
+void eq_student_make(void *student, eq_lin l, eq_mut w) {
+    const eq_student *st = student;
+    EQ_DO(st->be, fq_fwd, w, eq_ro(st->W[l].p), eq_ro(st->s[l].p), eq_ro(st->z[l].p), shape(st, l));
+}
+
+void eq_student_show_norms(const eq_student *st, eq_block_w *w) {
     for (eq_norm n = 0; n < EQ_NORM_COUNT; n++)
-        if (st->norm[n].p.n) EQ_DO(be, cast, w->norm[n], eq_ro(st->norm[n].p));
+        if (st->norm[n].p.n) EQ_DO(st->be, cast, w->norm[n], eq_ro(st->norm[n].p));
 }
 
 /* ---- one update --------------------------------------------------------------------------------------- */
@@ -80,23 +82,32 @@ void eq_student_step(eq_student *st, double quant_lr, double weight_lr) {
     st->quant_lr = quant_lr, st->weight_lr = weight_lr;
 }
 
-static void update(eq_student *st, eq_param *p, eq_mut grad, double lr) {
+/* Elements [from, from + n) of a parameter with its moments. */
+static eq_param part(const eq_param *p, int64_t from, int64_t n) {
+    bool trained = p->m.n > 0;
+    return (eq_param){eq_mut_at(p->p, from, n), trained ? eq_mut_at(p->m, from, n) : EQ_NONE_MUT,
+                      trained ? eq_mut_at(p->v, from, n) : EQ_NONE_MUT};
+}
+
+static void update(eq_student *st, const eq_param *p, eq_mut grad, double lr) {
     if (!p->m.n) return;
     eq_adamw a = eq_adamw_at(lr, st->step, 1);
     EQ_DO(st->be, adamw, p->p, p->m, p->v, eq_ro(grad), a);
 }
 
-void eq_student_sink(void *student, eq_lin l, eq_mut dw) {
+void eq_student_sink(void *student, eq_lin l, int64_t row, int64_t rows, eq_mut dw) {
     eq_student *st = student;
     eq_qshape q = shape(st, l);
-    int64_t n = groups(q);
+    int64_t per_row = q.I / q.G, n = rows * per_row;
+    eq_param pW = part(&st->W[l], row * q.I, rows * q.I), ps = part(&st->s[l], row * per_row, n),
+             pz = part(&st->z[l], row * per_row, n);
+    q.O = rows;
     bool W = st->train & EQ_TRAIN_W, s = st->train & EQ_TRAIN_S, z = st->train & EQ_TRAIN_Z;
     eq_mut ds = s ? eq_mut_at(st->ds, 0, n) : EQ_NONE_MUT, dz = z ? eq_mut_at(st->dz, 0, n) : EQ_NONE_MUT;
-    EQ_DO(st->be, fq_bwd, W ? dw : EQ_NONE_MUT, ds, dz, eq_ro(dw), eq_ro(st->W[l].p), eq_ro(st->s[l].p),
-          eq_ro(st->z[l].p), q);
-    update(st, &st->W[l], dw, st->weight_lr);
-    update(st, &st->s[l], ds, st->quant_lr);
-    update(st, &st->z[l], dz, st->quant_lr);
+    EQ_DO(st->be, fq_bwd, W ? dw : EQ_NONE_MUT, ds, dz, eq_ro(dw), eq_ro(pW.p), eq_ro(ps.p), eq_ro(pz.p), q);
+    update(st, &pW, dw, st->weight_lr);
+    update(st, &ps, ds, st->quant_lr);
+    update(st, &pz, dz, st->quant_lr);
 }
 
 void eq_student_norms(eq_student *st, const eq_block_acts *acts) {
@@ -148,6 +159,14 @@ eq_status eq_student_finalise(eq_student *st, bool nearest, eq_qblock *out, eq_e
     for (eq_norm n = 0; n < EQ_NORM_COUNT; n++)
         if (st->norm[n].p.n) be->download(be, out->norm[n], EQ_F32, eq_ro(st->norm[n].p));
     return be->sync(be, err);
+}
+
+eq_block_w eq_student_room(const eq_student *st, const eq_block_w *w, eq_dtype ct) {
+    eq_block_w room = *w;
+    room.make = NULL;
+    for (eq_lin l = 0; l < EQ_LINS; l++)
+        room.w[l] = (eq_mut){st->W[l].p.p, st->W[l].p.n, ct};
+    return room;
 }
 
 void eq_student_load(eq_student *st, const eq_qblock *b, eq_block_w *w) {

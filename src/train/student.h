@@ -1,6 +1,7 @@
 /* The trainable copy of one block: fp32 masters of W, s, z and the norms with their AdamW moments
- * (METHOD section 2). Each linear is updated the moment its gradient exists, so one gradient matrix is
- * enough; the products of the same step go on with the fake-quantized copy made before. */
+ * (METHOD section 2). Fake-quantized weights are made one linear at a time when a product needs them, and
+ * rows are updated the moment their gradient exists, so neither copies of all weights nor a whole gradient
+ * matrix are ever kept. */
 #ifndef EQ_TRAIN_STUDENT_H
 #define EQ_TRAIN_STUDENT_H
 #include "model/block.h"
@@ -28,18 +29,23 @@ void eq_student_bind(eq_student *st, eq_arena *a, const eq_config *c, int bits, 
                      unsigned train);
 /* Block i from its full-precision weights: min-max start, moments zero. */
 eq_status eq_student_start(eq_student *st, const eq_weights *src, int64_t i, eq_err *err);
-/* Fake-quantized weights (equations 1, 2) and norms into w. */
-void eq_student_weights(const eq_student *st, eq_block_w *w);
-/* Begins an update with these rates; then eq_student_sink takes each dW (an eq_dw_sink with the
- * student as context) and eq_student_norms the norms' gradients. */
+/* Linear l fake-quantized (equations 1, 2) into w; for eq_block_w, with the student as context. */
+void eq_student_make(void *student, eq_lin l, eq_mut w);
+/* The norms as trained so far into w. */
+void eq_student_show_norms(const eq_student *st, eq_block_w *w);
+/* Begins an update with these rates; then eq_student_sink takes rows of each dW (an eq_dw_sink with
+ * the student as context) and eq_student_norms the norms' gradients. */
 void eq_student_step(eq_student *st, double quant_lr, double weight_lr);
-void eq_student_sink(void *student, eq_lin l, eq_mut dw);
+void eq_student_sink(void *student, eq_lin l, int64_t row, int64_t rows, eq_mut dw);
 void eq_student_norms(eq_student *st, const eq_block_acts *acts);
 /* True when every master is finite. */
 eq_status eq_student_finite(eq_student *st, bool *finite, eq_err *err);
 /* Step 4 of METHOD section 2: s to fp16, z to integers, codes from fp32 W and that s; the student stays
  * as it is. nearest: codes from the fp32 s, as plain round-to-nearest has them. */
 eq_status eq_student_finalise(eq_student *st, bool nearest, eq_qblock *out, eq_err *err);
-/* A finished block's weights into w, as runtimes will compute with them. */
+/* Room for all linears of one block in the type ct, in place of the masters W, which are then gone until
+ * the next eq_student_start. Biases and norms are those of w. */
+eq_block_w eq_student_room(const eq_student *st, const eq_block_w *w, eq_dtype ct);
+/* A finished block's weights into w (eq_student_room), as runtimes will compute with them. */
 void eq_student_load(eq_student *st, const eq_qblock *b, eq_block_w *w);
 #endif

@@ -85,7 +85,7 @@ static void turn_item(void *ctx, int64_t item, int thread) {
 }
 
 static void matmul_tn(eq_backend *be, eq_mut y, eq_view a, eq_view b, int64_t M, int64_t N,
-                      int64_t K, int acc) {
+                      int64_t K, int64_t lda, int acc) {
     matmul_job j = job_of(be, y, a, b, M, N, K, false, acc);
     if (M <= 0 || N <= 0) return;
     int64_t band = even_part(M, BAND), in = eq_dtype_size(a.dt);
@@ -93,7 +93,7 @@ static void matmul_tn(eq_backend *be, eq_mut y, eq_view a, eq_view b, int64_t M,
     j.p.lda = K % 512 ? K : K + 32;
     j.p.a = eq_cpu_scratch(be, 0, band * j.p.lda * in).shared;
     if (!j.p.a) return;
-    j.turn_ld = M;
+    j.turn_ld = lda;
     for (int64_t m = 0; m < M; m += band) {
         j.turn = (const char *)a.p + m * in;
         j.p.c = (char *)y.p + m * N * eq_dtype_size(y.dt);

@@ -31,9 +31,9 @@ static void matmul_nn(eq_backend *be, eq_mut y, eq_view a, eq_view b, int64_t M,
 }
 
 static void matmul_tn(eq_backend *be, eq_mut y, eq_view a, eq_view b, int64_t M, int64_t N,
-                      int64_t K, int acc) {
+                      int64_t K, int64_t lda, int acc) {
     (void)be;
-    product(y, a, b, M, N, K, acc, (strides){1, M, N, 1});
+    product(y, a, b, M, N, K, acc, (strides){1, lda, N, 1});
 }
 
 void eq_ref_matmul(eq_ops *ops) {
