@@ -54,7 +54,7 @@ TOOLS := $(patsubst tools/%.c,$(B)/%,$(subst _,-,$(TOOL_C)))
 .PHONY: help all deps test check demo bench clean install tools
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  options: DEV=1 (warnings are errors)  SAN=address|thread  CC=clang  PREFIX=/usr/local"
+	@echo "  options: DEV=1 (warnings are errors)  SAN=address|thread  CC=clang  V=1 (commands)  PREFIX=/usr/local"
 
 deps: ## install what is missing with apt, or name the line to run
 	@tools/deps.sh "$(HEADERS_NEEDED)" "$(PACKAGES)"
@@ -91,31 +91,45 @@ clean: ## remove every build folder
 PREFIX ?= /usr/local
 
 # ---- rules ------------------------------------------------------------------------------------------
+# One line a file; V=1 shows the commands.
+ifeq ($(V),1)
+say =
+else
+.SILENT:
+say = @echo '  $(1)  $@'
+endif
+
 # A file's name says its instruction set: the dispatcher calls into it only where the CPU has it.
 $(B)/obj/%_avx2.o: ISA = -mavx2 -mfma -mf16c
 $(B)/obj/%_avx512.o: ISA = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512
 
 $(B)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
+	$(call say,cc)
 	$(CC) $(CFLAGS) $(ISA) $(CPPFLAGS) -c $< -o $@
 
 $(B)/libeqat.a: $(call obj,$(LIB_C))
 	@rm -f $@
+	$(call say,ar)
 	$(AR) rcs $@ $^
 
 # An archive: a program takes from it what it names.
 $(B)/libbench.a: $(call obj,$(BENCH_C))
 	@rm -f $@
+	$(call say,ar)
 	$(AR) rcs $@ $^
 
 $(B)/eqat: $(call obj,$(CLI_C)) $(B)/libbench.a $(B)/libeqat.a
+	$(call say,ld)
 	$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
 $(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(TEST_HELP_C)) $(B)/libbench.a $(B)/libeqat.a
 	@mkdir -p $(@D)
+	$(call say,ld)
 	$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 
 $(TOOLS): $(B)/%: $(TOOL_C) $(B)/libeqat.a
+	$(call say,cc)
 	$(CC) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS) tools/$(subst -,_,$*).c $(B)/libeqat.a $(LDLIBS) -o $@
 
 .SECONDARY:
