@@ -20,6 +20,8 @@ static void value_text(const char *key, const json_t *v, char out[CELL]) {
         snprintf(out, CELL, "%s", cli_bytes(unit, json_number_value(v)));
     else if (json_is_number(v) && named(key, "seconds"))
         snprintf(out, CELL, "%s", cli_seconds(unit, json_number_value(v)));
+    else if (json_is_number(v) && named(key, "flop_per_second"))
+        snprintf(out, CELL, "%.0f GFLOP/s", json_number_value(v) * 1e-9);
     else if (json_is_integer(v))
         snprintf(out, CELL, "%lld", (long long)json_integer_value(v));
     else if (json_is_real(v))
@@ -34,12 +36,16 @@ static void value_text(const char *key, const json_t *v, char out[CELL]) {
 
 /* "memory_bytes" -> "memory": the value says its unit. Underscores become spaces. */
 static void label_text(const char *key, char out[CELL]) {
+    static const char *const unit[] = {"_bytes", "_seconds", "_flop_per_second"};
     size_t n = strlen(key);
-    if (n > 6 && named(key, "bytes"))
-        n -= 6;
-    else if (n > 8 && named(key, "seconds"))
-        n -= 8;
-    snprintf(out, CELL, "%.*s", (int)n, key);
+    for (int i = 0; i < 3; i++) {
+        size_t m = strlen(unit[i]);
+        if (n > m && !strcmp(key + n - m, unit[i])) {
+            n -= m;
+            break;
+        }
+    }
+    snprintf(out, CELL, "%.*s", (int)n, strcmp(key, "seconds") ? key : "time");
     for (char *c = out; *c; c++)
         if (*c == '_') *c = ' ';
 }

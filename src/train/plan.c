@@ -69,9 +69,9 @@ static json_t *block_ap_json(const plan *p) {
     double tokens = (double)o->ap.train_size * (double)p->ap_T;
     double flop = (6.0 * o->ap.epochs + 4.0) * (double)eq_config_linear_params(c) * tokens +
                   (3.5 * o->ap.epochs + 2.0) * attention_flop(c, tokens, p->ap_T);
-    return json_pack("{s:I, s:I, s:b, s:f, s:f}", "memory_bytes",
+    return json_pack("{s:I, s:b, s:I, s:b, s:f, s:f}", "memory_bytes",
                      (json_int_t)(job + (disk ? 0 : streams) + eq_qblock_bytes(c, o->bits, o->group_size)),
-                     "stream_bytes", (json_int_t)streams, "streams_on_disk", disk, "flop", flop, "seconds",
+                     "fits_in_memory", job <= p->set.memory, "streams_bytes", (json_int_t)streams, "streams_on_disk", disk, "flop", flop, "seconds",
                      flop / (p->rate * STEP_SHARE));
 }
 
@@ -82,8 +82,9 @@ static json_t *e2e_json(const plan *p) {
     double tokens = (double)o->qp.train_size * (double)p->e2e_T * o->qp.epochs;
     double flop = 8.0 * tokens * (double)(eq_config_linear_params(c) + c->V * c->D) +
                   4.5 * attention_flop(c, tokens, p->e2e_T);
-    return json_pack("{s:I, s:I, s:f, s:f}", "memory_bytes", (json_int_t)eq_e2e_bytes(c, &s, p->e2e_T),
-                     "micro_batch", (json_int_t)s.qp.micro_batch, "flop", flop, "seconds",
+    int64_t bytes = eq_e2e_bytes(c, &s, p->e2e_T);
+    return json_pack("{s:I, s:b, s:I, s:f, s:f}", "memory_bytes", (json_int_t)bytes, "fits_in_memory",
+                     bytes <= p->set.memory, "micro_batch", (json_int_t)s.qp.micro_batch, "flop", flop, "seconds",
                      flop / (p->rate * STEP_SHARE));
 }
 
@@ -111,7 +112,7 @@ static json_t *whole(const plan *p) {
     json_t *ap = p->set.o.method == EQ_METHOD_RTN ? NULL : block_ap_json(p);
     json_t *e2e = p->set.e2e ? e2e_json(p) : NULL;
     if (ap && json_is_true(json_object_get(ap, "streams_on_disk")))
-        work += json_integer_value(json_object_get(ap, "stream_bytes"));
+        work += json_integer_value(json_object_get(ap, "streams_bytes"));
     double seconds = json_number_value(json_object_get(ap, "seconds")) +
                      json_number_value(json_object_get(e2e, "seconds"));
     return json_pack("{s:I, s:I, s:i, s:I, s:f, s:o*, s:o*, s:I, s:I, s:I, s:f, s:f}", "parameters",
@@ -119,7 +120,7 @@ static json_t *whole(const plan *p) {
                      (json_int_t)eq_config_linear_params(&p->cfg), "bits", p->set.o.bits, "group_size",
                      (json_int_t)p->set.o.group_size, "bits_per_weight", bits, "block_ap", ap, "e2e_qp",
                      e2e, "memory_limit_bytes", (json_int_t)p->set.memory, "output_bytes", (json_int_t)out,
-                     "work_bytes", (json_int_t)work, "product_flops_per_second", p->rate, "seconds",
+                     "work_bytes", (json_int_t)work, "product_flop_per_second", p->rate, "seconds",
                      seconds);
 }
 
