@@ -87,8 +87,8 @@ eq_status eq_settings_resolve(eq_settings *s, const eq_quantize_opts *o, const e
         EQ_TRY(check_format(o, err));
     }
     bool two = s->o.bits == 2;
-    if (s->o.ap.quant_lr < 0) s->o.ap.quant_lr = two ? 1e-4 : 1e-5;
-    if (s->o.ap.weight_lr < 0) s->o.ap.weight_lr = two ? 2e-5 : 1e-6;
+    if (s->o.ap.quant_lr < 0) s->o.ap.quant_lr = 1e-4;
+    if (s->o.ap.weight_lr < 0) s->o.ap.weight_lr = two ? 2e-5 : 1e-5;
     if (s->o.qp.lr < 0) s->o.qp.lr = two ? 2e-5 : 1e-5;
     if (!tune && o->method == EQ_METHOD_RTN && s->e2e && !o->data && !o->qp.data) {
         eq_note(obs, "no data given: round-to-nearest alone, without E2E-QP");

@@ -52,6 +52,16 @@ for bits in 2 3 4; do
     done
 done
 
+# the paper's rates for the bits
+for rates in '2 2e-05' '3 1e-05' '4 1e-05'; do
+    set -- $rates
+    rm -rf r
+    ok quantize m --data d.npy -o r --bits $1 --train-size 4 --val-size 0 --seqlen 32 --epochs 1 --e2e-train-size 4 \
+        --e2e-seqlen 32 --e2e-batch-size 1 --log r.log -q
+    has "rates at $1 bits" r.log "\"block_step\",\"block\":0,\"step\":0,.*\"quant_lr\":0\.0001,\"weight_lr\":$2\}" \
+        "\"e2e_step\",\"step\":0,.*\"lr\":$2"
+done
+
 # --scheme is both at once, --no-e2e plus tune is both phases, s is not the only thing to train
 ok quantize m --method rtn --scheme W3A16G128 -o a -q
 ok quantize m --method rtn --bits 3 --group-size 128 -o b -q
