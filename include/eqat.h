@@ -147,6 +147,7 @@ typedef struct {
 } eq_ppl_opts;
 
 typedef struct {
+    int bits;                      /* of the folder's weights; 0: full precision */
     bool fp32_steps;               /* of a quantized folder: the trained steps were used */
     double ppl, nll;               /* nll: mean over windows of the window's mean, nats a token */
     int64_t windows, seqlen, targets;

@@ -60,7 +60,7 @@ static eq_status run(const eq_ppl_opts *o, const eq_weights *src, eq_backend *be
     eq_status st = measure(lm, w, obs, &nll, err);
     eq_lm_close(lm);
     bool fp32 = src->cfg.bits && src->state && !o->as_written;
-    *res = (eq_ppl_result){.fp32_steps = fp32, .ppl = exp(nll), .nll = nll, .windows = w->n, .seqlen = w->T,
+    *res = (eq_ppl_result){.bits = src->cfg.bits, .fp32_steps = fp32, .ppl = exp(nll), .nll = nll, .windows = w->n, .seqlen = w->T,
                            .targets = w->n * (w->T - 1), .seconds = eq_now() - t};
     return st;
 }

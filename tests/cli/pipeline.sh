@@ -48,7 +48,7 @@ for bits in 2 3 4; do
         has "inspect w${bits}g$group" json "\"bits\": *$bits" "\"group_size\": *$group"
         ok ppl q --data d.npy --seqlen 32 --limit 4 --json -q
         printf '%s\n' "$out" >json
-        has "ppl w${bits}g$group" json '"ppl":[0-9.]+' '"protocol":"windows"' '"windows":4' '"seqlen":32' '"targets":124'
+        has "ppl w${bits}g$group" json '"ppl":[0-9.]+' '"protocol":"windows"' '"steps":"fp32"' '"windows":4' '"seqlen":32' '"targets":124'
     done
 done
 
@@ -100,7 +100,7 @@ for protocol in 'data t.txt windows' 'wikitext2 t.txt wikitext2' 'c4 t.jsonl c4'
     set -- $protocol
     ok ppl m --$1 $2 --seqlen 32 --limit 8 --json -q
     printf '%s\n' "$out" >json
-    has "ppl --$1" json '"ppl":[0-9.]+' "\"protocol\":\"$3\"" '"windows":8'
+    has "ppl --$1" json '"ppl":[0-9.]+' "\"protocol\":\"$3\"" '"windows":8' '"steps":null'
 done
 
 # generate: the prompt and what follows; greedy is the same twice, a seed too
