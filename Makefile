@@ -80,10 +80,15 @@ bench: deps ## measure, as ratios to a roof or a peer in the same run
 	@$(MAKE) --no-print-directory $(B)/eqat $(TOOLS)
 	@$(B)/eqat bench
 
-install: all ## install the program, the library and the header below PREFIX
+install: all ## install the program, the library, its header and pkg-config file below PREFIX
 	install -D $(B)/eqat $(DESTDIR)$(PREFIX)/bin/eqat
 	install -D -m644 $(B)/libeqat.a $(DESTDIR)$(PREFIX)/lib/libeqat.a
 	install -D -m644 include/eqat.h $(DESTDIR)$(PREFIX)/include/eqat.h
+	mkdir -p $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	printf '%s\n' 'Name: eqat' 'Description: EfficientQAT: 2-, 3- and 4-bit language models' \
+	    'Version: $(shell sed -n 's/.define EQ_VERSION "\(.*\)"/\1/p' include/eqat.h)' \
+	    'Cflags: -I$(PREFIX)/include' 'Libs: -L$(PREFIX)/lib -leqat $(LDLIBS)' \
+	    >$(DESTDIR)$(PREFIX)/lib/pkgconfig/eqat.pc
 
 clean: ## remove every build folder
 	rm -rf build build-dev* build-asan* build-tsan* build-clang

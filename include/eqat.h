@@ -17,6 +17,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define EQ_VERSION "0.1.0"
 
 /* ---- status and errors ------------------------------------------------------------------- */
@@ -182,5 +186,9 @@ eq_status eq_inspect(const char *model, bool tensors, char **json, eq_err *err);
 /* *json: RAM, disk and time of a run, from the tables that allocate. The folder o->model needs
  * only a config.json. Nothing is read beside it, nothing is written. */
 eq_status eq_plan(const eq_quantize_opts *o, char **json, eq_err *err);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
