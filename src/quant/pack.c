@@ -9,7 +9,7 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "words are moved as bytes");
 
-enum { LANES = 8, LINE = 16, TILE = 128 }; /* values at once; words of a line, of an item's side */
+enum { LANES = 8, LINE = 16, ROWS = 512, COLS = 64 }; /* values at once; words of a line; an item */
 
 bool eq_bits_known(int bits) { return bits == 2 || bits == 3 || bits == 4 || bits == 8; }
 
@@ -112,9 +112,9 @@ static void transpose_lines(const transpose_job *j, int64_t r0, int64_t r1, int6
 static void transpose_item(void *ctx, int64_t item, int thread) {
     (void)thread;
     const transpose_job *j = ctx;
-    int64_t across = (j->cols + TILE - 1) / TILE, r = item / across * TILE, c = item % across * TILE;
-    int64_t rows = r + TILE < j->rows ? r + TILE : j->rows;
-    int64_t cols = c + TILE < j->cols ? c + TILE : j->cols;
+    int64_t across = (j->cols + COLS - 1) / COLS, r = item / across * ROWS, c = item % across * COLS;
+    int64_t rows = r + ROWS < j->rows ? r + ROWS : j->rows;
+    int64_t cols = c + COLS < j->cols ? c + COLS : j->cols;
     for (int64_t c0 = c; c0 < cols; c0 += LINE)
         for (int64_t r0 = r; r0 < rows; r0 += LINE)
             transpose_lines(j, r0, r0 + LINE < rows ? r0 + LINE : rows, c0,
@@ -123,7 +123,7 @@ static void transpose_item(void *ctx, int64_t item, int thread) {
 
 static void transpose(uint32_t *to, const uint32_t *from, int64_t rows, int64_t cols) {
     transpose_job j = {to, from, rows, cols};
-    eq_par_for((rows + TILE - 1) / TILE * ((cols + TILE - 1) / TILE), transpose_item, &j);
+    eq_par_for((rows + ROWS - 1) / ROWS * ((cols + COLS - 1) / COLS), transpose_item, &j);
 }
 
 void eq_gptq_from_rows(int32_t *qweight, const uint32_t *rows, int64_t O, int64_t I, int bits) {
