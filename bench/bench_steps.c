@@ -12,6 +12,7 @@
 #include "base/observe.h"
 #include "base/rng.h"
 #include "format/npy.h"
+#include "quant/pack.h"
 
 enum { MAX_STEPS = 64 };
 
@@ -229,7 +230,39 @@ static double copy_seconds(const char *model, const char *to, eq_err *err) {
     return st == EQ_OK ? t : 0;
 }
 
+/* GPTQ's columns from rows and back, of more than caches hold, against copying as many bytes. */
+static eq_status pack_rates(const eq_bench_opts *o, eq_err *err) {
+    enum { LINEARS = 8, RUNS = 4 };
+    const int64_t O = seven_b.F, I = seven_b.D;
+    double roof = eq_roof_copy();
+    for (int bits = 2; bits <= 4; bits++) {
+        int64_t n = O * eq_pack_words(I, bits);
+        uint32_t *rows = eq_calloc(LINEARS * n, sizeof *rows);
+        int32_t *columns = eq_calloc(LINEARS * n, sizeof *columns);
+        double best[2] = {1e30, 1e30};
+        for (int run = 0; run <= RUNS && rows && columns; run++)
+            for (int back = 0; back < 2; back++) {
+                double t = eq_now();
+                for (int64_t at = 0; at < LINEARS * n; at += n)
+                    if (back) eq_rows_from_gptq(rows + at, columns + at, O, I, bits);
+                    else eq_gptq_from_rows(columns + at, rows + at, O, I, bits);
+                t = eq_now() - t;
+                if (run && t < best[back]) best[back] = t; /* the first run pays for the pages */
+            }
+        eq_free(rows), eq_free(columns);
+        if (best[0] > 1e29) return eq_nomem(err, "packed linears", 2 * LINEARS * n * 4);
+        double bytes = 2.0 * LINEARS * (double)n * 4, pack = bytes / best[0], unpack = bytes / best[1];
+        fprintf(o->out,
+                "packing %lld x %lld w%d: %.1f GB/s, unpacking %.1f GB/s (read + written); %.0f %% and "
+                "%.0f %% of a copy\n",
+                (long long)O, (long long)I, bits, pack * 1e-9, unpack * 1e-9, 100 * pack / roof,
+                100 * unpack / roof);
+    }
+    return EQ_OK;
+}
+
 eq_status eq_bench_pack(const eq_bench_opts *o, eq_bench_paths *p, eq_err *err) {
+    EQ_TRY(pack_rates(o, err));
     EQ_TRY(make_model(o, p->model, "--like tinyllama-1.1b --dtype bf16", err));
     eq_quantize_opts q = base_opts(o, p->model, p->quantized, NULL);
     q.method = EQ_METHOD_RTN;

@@ -71,6 +71,37 @@ static void nested(void **state) {
     for (int i = 0; i < 5; i++) assert_int_equal(j.times[i], 20);
 }
 
+typedef struct {
+    int64_t from, every; /* items that fail: from, from + every, ... */
+    _Atomic int ran;
+} failing;
+
+static eq_status may_fail(void *ctx, int64_t i, eq_err *err) {
+    failing *f = ctx;
+    atomic_fetch_add(&f->ran, 1);
+    if (i < f->from || (i - f->from) % f->every) return EQ_OK;
+    return eq_fail(err, EQ_EINPUT, "item %lld", (long long)i);
+}
+
+/* Whichever thread fails first, the item that comes first is told, as a plain loop would. */
+static void first_failure(void **state) {
+    (void)state;
+    for (int t = 1; t <= 5; t++) {
+        eq_par_threads(t);
+        for (int64_t from = 0; from < 12; from++) {
+            failing f = {.from = from, .every = 3};
+            eq_err err = {0};
+            char line[32];
+            assert_int_equal(eq_par_try(10, may_fail, &f, &err), from < 10 ? EQ_EINPUT : EQ_OK);
+            snprintf(line, sizeof line, from < 10 ? "item %d" : "", (int)from);
+            assert_string_equal(err.msg, line);
+            assert_int_equal(f.ran, 10);
+        }
+    }
+    eq_err err = {0};
+    assert_int_equal(eq_par_try(0, may_fail, &(failing){.every = 1}, &err), EQ_OK);
+}
+
 static void restarts(void **state) {
     (void)state;
     job first = run(3);
@@ -92,6 +123,7 @@ int main(void) {
         cmocka_unit_test(same_bits),
         cmocka_unit_test(sizes),
         cmocka_unit_test(nested),
+        cmocka_unit_test(first_failure),
         cmocka_unit_test(restarts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <xxhash.h>
+#include <xxh_x86dispatch.h> /* behind it: the same sums from the widest registers there are */
 
 #include "base/io.h"
 #include "base/mem.h"

@@ -20,15 +20,29 @@ static inline float eq_bits_f32(uint32_t u) {
     memcpy(&f, &u, 4);
     return f;
 }
+/* All four are branch-free so that loops over them vectorise. */
 static inline float eq_bf16_to_f32(uint16_t h) { return eq_bits_f32((uint32_t)h << 16); }
-/* Branch-free so that loops over it vectorise. */
 static inline uint16_t eq_f32_to_bf16(float f) {
     uint32_t u = eq_f32_bits(f);
     uint32_t r = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
     return (uint16_t)((u & 0x7fffffffu) > 0x7f800000u ? (u >> 16) | 0x40u : r);
 }
-float eq_f16_to_f32(uint16_t h);
-uint16_t eq_f32_to_f16(float f);
+/* Exponent and fraction moved to their place are the value times 2^-112, subnormals included. */
+static inline float eq_f16_to_f32(uint16_t h) {
+    uint32_t sign = (h & 0x8000u) << 16, rest = (h & 0x7fffu) << 13;
+    uint32_t finite = eq_f32_bits(eq_bits_f32(rest) * 0x1p112f);
+    return eq_bits_f32(sign | (rest >= 0x0f800000u ? rest | 0x7f800000u : finite));
+}
+static inline uint16_t eq_f32_to_f16(float f) {
+    uint32_t u = eq_f32_bits(f), sign = (u >> 16) & 0x8000u, a = u & 0x7fffffffu;
+    /* subnormal or zero: the sum with 2^-1 rounds at the right bit */
+    uint32_t small = eq_f32_bits(eq_bits_f32(a) + 0.5f) - 0x3f000000u;
+    uint32_t h = (a + 0xfffu + ((a >> 13) & 1u) - 0x38000000u) >> 13;
+    h = a < 0x38800000u ? small : h;
+    h = a >= 0x477ff000u ? 0x7c00u : h; /* 65520 and above round to inf */
+    h = a > 0x7f800000u ? 0x7e00u : h;
+    return (uint16_t)(sign | h);
+}
 
 /* Element i of a host array of a float type, as fp32 (double for F64 is rounded). */
 float eq_load(const void *p, eq_dtype t, int64_t i);

@@ -110,6 +110,30 @@ void eq_par_for(int64_t n, eq_par_fn fn, void *ctx) {
     pthread_mutex_unlock(&pool.lock);
 }
 
+typedef struct {
+    eq_par_try_fn fn;
+    void *ctx;
+    pthread_mutex_t lock;
+    int64_t first; /* failed item, n: none */
+    eq_err err;
+} try_job;
+
+static void try_item(void *ctx, int64_t item, int thread) {
+    try_job *j = ctx;
+    eq_err e = {0};
+    (void)thread;
+    if (j->fn(j->ctx, item, &e) == EQ_OK) return;
+    pthread_mutex_lock(&j->lock);
+    if (item < j->first) j->first = item, j->err = e;
+    pthread_mutex_unlock(&j->lock);
+}
+
+eq_status eq_par_try(int64_t n, eq_par_try_fn fn, void *ctx, eq_err *err) {
+    try_job j = {.fn = fn, .ctx = ctx, .lock = PTHREAD_MUTEX_INITIALIZER, .first = n};
+    eq_par_for(n, try_item, &j);
+    return j.first >= n ? EQ_OK : eq_fail(err, j.err.status, "%s", j.err.msg);
+}
+
 void eq_par_shutdown(void) {
     pthread_mutex_lock(&pool.lock);
     pool.quit = true;

@@ -2,7 +2,7 @@
  * by the number of threads; items are independent, so any thread count gives the same bits. */
 #ifndef EQ_BASE_PAR_H
 #define EQ_BASE_PAR_H
-#include <stdint.h>
+#include "base/err.h"
 
 typedef void (*eq_par_fn)(void *ctx, int64_t item, int thread);
 
@@ -13,6 +13,9 @@ int eq_par_count(void);
 /* Calls fn(ctx, i, thread) for i in [0, n), thread in [0, eq_par_count()). Blocks until all are
  * done. Not reentrant: inside an item it runs serially on that item's thread. */
 void eq_par_for(int64_t n, eq_par_fn fn, void *ctx);
+/* The same for items that can fail. All of them run; the first in order that failed speaks. */
+typedef eq_status (*eq_par_try_fn)(void *ctx, int64_t item, eq_err *err);
+eq_status eq_par_try(int64_t n, eq_par_try_fn fn, void *ctx, eq_err *err);
 /* Ends the pool's threads (they start again by themselves). */
 void eq_par_shutdown(void);
 #endif

@@ -42,8 +42,8 @@ typedef struct {
     int64_t bytes;      /* of all entries */
     bool *norm_changed; /* [L, EQ_NORM_COUNT] */
     eq_digest *sums;
-    const eq_qblock *b; /* block `at` */
-    int64_t at, done;
+    const eq_qblock *b; /* block `at`, -1: none yet */
+    int64_t at, summed, done;
     int32_t *qweight, *qzeros, *g_idx;
     uint16_t *scales;
     uint8_t *z;
@@ -141,14 +141,22 @@ static bool norm_differs(const writer *w, const eq_qblock *b, int64_t i, int k) 
     return false;
 }
 
+/* Asking the source costs as much as making the block. */
+static eq_status get_block(writer *w, int64_t i, eq_err *err) {
+    if (w->at == i) return EQ_OK;
+    w->at = -1;
+    EQ_TRY(w->c->source(w->c->ctx, i, &w->b, err));
+    w->at = i;
+    return EQ_OK;
+}
+
 /* Fills norm_changed for blocks [from, to); true when any norm differs. */
 static eq_status look_at_norms(writer *w, int64_t from, int64_t to, bool *any, eq_err *err) {
     *any = false;
     for (int64_t i = from; i < to; i++) {
-        const eq_qblock *b;
-        EQ_TRY(w->c->source(w->c->ctx, i, &b, err));
+        EQ_TRY(get_block(w, i, err));
         for (int k = 0; k < EQ_NORM_COUNT; k++)
-            *any |= w->norm_changed[i * EQ_NORM_COUNT + k] = norm_differs(w, b, i, k);
+            *any |= w->norm_changed[i * EQ_NORM_COUNT + k] = norm_differs(w, w->b, i, k);
     }
     return EQ_OK;
 }
@@ -159,29 +167,27 @@ static eq_status look_at_norms(writer *w, int64_t from, int64_t to, bool *any, e
 enum { TILE = 64 }; /* outputs an item converts */
 typedef struct {
     const eq_qlinear *q;
+    const char *name;
     uint16_t *scales;
     uint8_t *z;
 } group_job;
 
 /* s [O, NG] -> scales [NG, O] as fp16; z rounded and clamped as equation (1) uses it. */
-static void convert_groups(void *ctx, int64_t item, int thread) {
+static eq_status convert_groups(void *ctx, int64_t item, eq_err *err) {
     const group_job *j = ctx;
     const eq_qlinear *q = j->q;
     int64_t NG = q->I / q->G, o0 = item * TILE, o1 = o0 + TILE < q->O ? o0 + TILE : q->O;
-    (void)thread;
-    for (int64_t g = 0; g < NG; g++)
-        for (int64_t o = o0; o < o1; o++) j->scales[g * q->O + o] = eq_f32_to_f16(q->s[o * NG + g]);
-    for (int64_t i = o0 * NG; i < o1 * NG; i++) j->z[i] = (uint8_t)eq_z_used(q->z[i], q->bits);
-}
-
-static eq_status check_groups(const eq_qlinear *q, const char *name, eq_err *err) {
-    for (int64_t i = 0; i < q->O * (q->I / q->G); i++)
+    for (int64_t i = o0 * NG; i < o1 * NG; i++) {
         if (!(fabsf(q->s[i]) < 65520.0f) || !isfinite(q->z[i]))
             return eq_fail(
                 err, EQ_EINPUT,
                 "%s: expected steps that fp16 holds and finite zero points, found %g and "
                 "%g at element %lld",
-                name, (double)q->s[i], (double)q->z[i], (long long)i);
+                j->name, (double)q->s[i], (double)q->z[i], (long long)i);
+        j->z[i] = (uint8_t)eq_z_used(q->z[i], q->bits);
+    }
+    for (int64_t g = 0; g < NG; g++)
+        for (int64_t o = o0; o < o1; o++) j->scales[g * q->O + o] = eq_f32_to_f16(q->s[o * NG + g]);
     return EQ_OK;
 }
 
@@ -192,10 +198,9 @@ static eq_status pack_linear(writer *w, const entry *e, eq_err *err) {
     if (q->O != s.O || q->I != s.I || q->I / q->G != NG || q->bits != w->c->bits)
         return eq_fail(err, EQ_EINPUT, "%s: expected [%lld, %lld] at %d bits, found another linear",
                        e->made, (long long)s.O, (long long)s.I, w->c->bits);
-    EQ_TRY(check_groups(q, e->made, err));
     double t = eq_now();
-    group_job j = {q, w->scales, w->z};
-    eq_par_for((q->O + TILE - 1) / TILE, convert_groups, &j);
+    group_job j = {q, e->made, w->scales, w->z};
+    EQ_TRY(eq_par_try((q->O + TILE - 1) / TILE, convert_groups, &j, err));
     eq_gptq_from_rows(w->qweight, q->rows, q->O, q->I, q->bits);
     eq_gptq_zeros(w->qzeros, w->z, q->O, NG, q->bits);
     for (int64_t i = 0; i < q->I; i++) w->g_idx[i] = (int32_t)(i / q->G);
@@ -210,8 +215,8 @@ static eq_status pack_linear(writer *w, const entry *e, eq_err *err) {
 
 static eq_status next_block(writer *w, int64_t i, eq_err *err) {
     if (eq_stopped(w->obs)) return eq_fail(err, EQ_EINTR, "stopped on request");
-    EQ_TRY(w->c->source(w->c->ctx, i, &w->b, err));
-    w->at = i;
+    EQ_TRY(get_block(w, i, err));
+    w->summed = i;
     return eq_checkpoint_sum(w->b, w->cfg, &w->sums[i], err);
 }
 
@@ -226,7 +231,7 @@ static eq_status put_norm(writer *w, const entry *e, eq_err *err) {
 }
 
 static eq_status put_entry(writer *w, const entry *e, eq_err *err) {
-    if (e->block > w->at) EQ_TRY(next_block(w, e->block, err));
+    if (e->block > w->summed) EQ_TRY(next_block(w, e->block, err));
     switch (e->kind) {
     case COPY:
         return eq_stw_put(w->out, e->base->data, e->bytes, err);
@@ -325,7 +330,7 @@ static eq_status begin_state(writer *w, eq_err *err) {
 }
 
 static eq_status write_all(writer *w, eq_err *err) {
-    w->at = -1, w->done = 0, w->wrong_guess = false;
+    w->summed = -1, w->done = 0, w->wrong_guess = false;
     EQ_TRY(begin_state(w, err));
     for (int64_t from = 0, to; from < w->n; from = to) {
         for (to = from; to < w->n && w->e[to].file == w->e[from].file; to++) {
@@ -412,7 +417,7 @@ static eq_status run(writer *w, eq_err *err) {
 
 eq_status eq_checkpoint_tensors(const eq_checkpoint *c, const char *dir, const eq_observer *obs,
                                 eq_digest *sums, int64_t *bytes, eq_err *err) {
-    writer w = {.c = c, .cfg = &c->base->cfg, .dir = dir, .obs = obs, .sums = sums};
+    writer w = {.c = c, .cfg = &c->base->cfg, .dir = dir, .obs = obs, .sums = sums, .at = -1};
     eq_status st = run(&w, err);
     drop_open(&w);
     if (st == EQ_OK) {

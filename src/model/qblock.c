@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/par.h"
 #include "quant/number.h"
 #include "quant/pack.h"
 
@@ -92,74 +93,100 @@ static eq_status check_g_idx(const eq_tensor *t, int64_t G, eq_err *err) {
     return EQ_OK;
 }
 
-static eq_status check_all_finite(const float *p, int64_t n, const char *file, const char *name,
-                                  eq_err *err) {
-    for (int64_t i = 0; i < n; i++)
+/* Elements [from, from + n) of p, which stand at the same places in t. */
+static eq_status check_finite_from(const float *p, int64_t from, int64_t n, const eq_tensor *t,
+                                   eq_err *err) {
+    for (int64_t i = from; i < from + n; i++)
         if (!isfinite(p[i]))
             return eq_fail(err, EQ_EINPUT,
-                           "%s: tensor %s: expected finite numbers, found %g at element %lld", file,
-                           name, (double)p[i], (long long)i);
+                           "%s: tensor %s: expected finite numbers, found %g at element %lld",
+                           t->file, t->name, (double)p[i], (long long)i);
     return EQ_OK;
 }
 
+enum { TILE = 64 }; /* outputs an item reads */
+typedef struct {
+    eq_qlinear *q;
+    const eq_tensor *scales, *zeros, *s, *z; /* s and z NULL: no state */
+    const uint8_t *stored;                   /* zero points, unpacked */
+    bool v1;
+} group_job;
+
 /* scales [NG, O] -> s [O, NG] */
-static eq_status read_scales(eq_qlinear *q, const eq_tensor *t, eq_err *err) {
+static eq_status read_scales(const group_job *j, int64_t o, int64_t n, eq_err *err) {
+    const eq_qlinear *q = j->q;
+    const eq_tensor *t = j->scales;
     int64_t NG = q->I / q->G;
-    for (int64_t o = 0; o < q->O; o++)
-        for (int64_t g = 0; g < NG; g++) q->s[o * NG + g] = eq_load(t->data, t->dt, g * q->O + o);
-    return check_all_finite(q->s, q->O * NG, t->file, t->name, err);
+    for (int64_t g = 0; g < NG; g++) {
+        float row[TILE];
+        eq_convert(row, EQ_F32, (const char *)t->data + (g * q->O + o) * eq_dtype_size(t->dt),
+                   t->dt, n);
+        for (int64_t k = 0; k < n; k++) q->s[(o + k) * NG + g] = row[k];
+    }
+    return check_finite_from(q->s, o * NG, n * NG, t, err);
 }
 
 /* Version 1 stores z - 1 in N bits, so a stored Q is either z = Q + 1 or the wrapped z = 0: readers
  * disagree about it, and it is refused. */
-static eq_status read_zeros(eq_qlinear *q, const eq_tensor *t, bool v1, eq_err *err) {
-    int64_t NG = q->I / q->G, n = q->O * NG;
-    uint8_t *z = eq_calloc(n, 1);
-    eq_status st = EQ_OK;
-    if (!z) return eq_nomem(err, "zero points", n);
-    eq_zeros_from_gptq(z, t->data, q->O, NG, q->bits);
-    for (int64_t i = 0; i < n && st == EQ_OK; i++) {
-        int v = z[i] + (v1 ? 1 : 0);
+static eq_status read_zeros(const group_job *j, int64_t from, int64_t n, eq_err *err) {
+    const eq_qlinear *q = j->q;
+    int64_t NG = q->I / q->G;
+    for (int64_t i = from; i < from + n; i++) {
+        int v = j->stored[i] + (j->v1 ? 1 : 0);
         q->z[i] = (float)v;
         if (v >= 1 << q->bits)
-            st = eq_fail(err, EQ_EINPUT,
-                         "%s: tensor %s: expected zero points up to %d, found %d at output %lld, "
-                         "group %lld",
-                         t->file, t->name, (1 << q->bits) - 1, v, (long long)(i / NG),
-                         (long long)(i % NG));
+            return eq_fail(err, EQ_EINPUT,
+                           "%s: tensor %s: expected zero points up to %d, found %d at output %lld, "
+                           "group %lld",
+                           j->zeros->file, j->zeros->name, (1 << q->bits) - 1, v,
+                           (long long)(i / NG), (long long)(i % NG));
     }
-    eq_free(z);
-    return st;
+    return EQ_OK;
 }
 
 /* The trained values replace the written ones, which must be their rounding: else the two files are
  * of different checkpoints. */
-static eq_status take_state(eq_qlinear *q, const eq_tensor *s, const eq_tensor *z, eq_err *err) {
-    const float *ts = s->data, *tz = z->data;
-    EQ_TRY(check_all_finite(ts, s->n, s->file, s->name, err));
-    EQ_TRY(check_all_finite(tz, z->n, z->file, z->name, err));
-    for (int64_t i = 0; i < s->n; i++) {
+static eq_status take_state(const group_job *j, int64_t from, int64_t n, eq_err *err) {
+    const eq_qlinear *q = j->q;
+    const float *ts = j->s->data, *tz = j->z->data;
+    EQ_TRY(check_finite_from(ts, from, n, j->s, err));
+    EQ_TRY(check_finite_from(tz, from, n, j->z, err));
+    for (int64_t i = from; i < from + n; i++) {
         float ws = eq_f16_to_f32(eq_f32_to_f16(ts[i])), wz = eq_z_used(tz[i], q->bits);
         if (ws != q->s[i] || wz != q->z[i])
             return eq_fail(
                 err, EQ_EINPUT,
                 "%s: tensor %s: expected values that round to the model's (step %g, zero "
                 "%g), found %g, %g at element %lld",
-                s->file, s->name, (double)q->s[i], (double)q->z[i], (double)ts[i], (double)tz[i],
-                (long long)i);
+                j->s->file, j->s->name, (double)q->s[i], (double)q->z[i], (double)ts[i],
+                (double)tz[i], (long long)i);
     }
-    memcpy(q->s, ts, (size_t)s->bytes);
-    memcpy(q->z, tz, (size_t)z->bytes);
+    memcpy(q->s + from, ts + from, (size_t)n * sizeof *ts);
+    memcpy(q->z + from, tz + from, (size_t)n * sizeof *tz);
     return EQ_OK;
+}
+
+static eq_status read_groups(void *ctx, int64_t item, eq_err *err) {
+    const group_job *j = ctx;
+    int64_t NG = j->q->I / j->q->G, o = item * TILE, n = j->q->O - o < TILE ? j->q->O - o : TILE;
+    EQ_TRY(read_scales(j, o, n, err));
+    EQ_TRY(read_zeros(j, o * NG, n * NG, err));
+    return j->s ? take_state(j, o * NG, n * NG, err) : EQ_OK;
 }
 
 static eq_status read_linear(eq_qlinear *q, const eq_block_tensors *t, int l, bool v1,
                              eq_err *err) {
+    int64_t NG = q->I / q->G;
     EQ_TRY(check_g_idx(t->g_idx[l], q->G, err));
-    EQ_TRY(read_scales(q, t->scales[l], err));
-    EQ_TRY(read_zeros(q, t->qzeros[l], v1, err));
+    uint8_t *z = eq_calloc(q->O * NG, 1);
+    if (!z) return eq_nomem(err, "zero points", q->O * NG);
+    eq_zeros_from_gptq(z, t->qzeros[l]->data, q->O, NG, q->bits);
     eq_rows_from_gptq(q->rows, t->qweight[l]->data, q->O, q->I, q->bits);
-    return t->state_s[l] ? take_state(q, t->state_s[l], t->state_z[l], err) : EQ_OK;
+    group_job j = {.q = q, .scales = t->scales[l], .zeros = t->qzeros[l], .s = t->state_s[l],
+                   .z = t->state_z[l], .stored = z, .v1 = v1};
+    eq_status st = eq_par_try((q->O + TILE - 1) / TILE, read_groups, &j, err);
+    eq_free(z);
+    return st;
 }
 
 static eq_status read_block(eq_qblock *b, const eq_weights *w, const eq_block_tensors *t,
@@ -169,7 +196,7 @@ static eq_status read_block(eq_qblock *b, const eq_weights *w, const eq_block_te
         const eq_tensor *norm = t->norm[n];
         if (!b->norm[n]) continue;
         eq_convert(b->norm[n], EQ_F32, norm->data, norm->dt, norm->n);
-        EQ_TRY(check_all_finite(b->norm[n], norm->n, norm->file, norm->name, err));
+        EQ_TRY(check_finite_from(b->norm[n], 0, norm->n, norm, err));
     }
     return EQ_OK;
 }
@@ -259,7 +286,7 @@ static eq_status load_all(const array *a, int n, const eq_st *st, const char *pa
                            a[i].name, eq_dtype_name(a[i].dt), (long long)a[i].shape[0],
                            (long long)a[i].bytes, t ? "another type or shape" : "none");
         memcpy(a[i].p, t->data, (size_t)t->bytes);
-        if (t->dt == EQ_F32) EQ_TRY(check_all_finite(a[i].p, t->n, path, t->name, err));
+        if (t->dt == EQ_F32) EQ_TRY(check_finite_from(a[i].p, 0, t->n, t, err));
     }
     return EQ_OK;
 }

@@ -304,7 +304,7 @@ void eq_weights_close(eq_weights *w) {
 /* ---- content ----------------------------------------------------------------------------------
  */
 
-enum { PIECE = 1 << 20 }; /* elements an item looks at */
+enum { PIECE = 1 << 16 }; /* elements an item looks at */
 typedef struct {
     const eq_tensor *t;
     _Atomic int64_t first; /* smallest index found so far */

@@ -9,7 +9,7 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "words are moved as bytes");
 
-enum { LANES = 8, TILE = 64 };
+enum { LANES = 8, LINE = 16, ROWS = 512, COLS = 64 }; /* values at once; words of a line; an item */
 
 bool eq_bits_known(int bits) { return bits == 2 || bits == 3 || bits == 4 || bits == 8; }
 
@@ -20,7 +20,8 @@ static uint64_t low_bits(int part, int width) {
     return all;
 }
 
-void eq_pack_row(uint32_t *words, const uint8_t *q, int64_t n, int bits) {
+/* `bits` must be a constant where these are inlined: a copy of a known size is one move. */
+static inline void pack_n(uint32_t *words, const uint8_t *q, int64_t n, const int bits) {
     const uint64_t m16 = low_bits(16, 2 * bits), m32 = low_bits(32, 4 * bits);
     char *out = (char *)words;
     for (int64_t i = 0; i < n; i += LANES, out += bits) {
@@ -33,18 +34,58 @@ void eq_pack_row(uint32_t *words, const uint8_t *q, int64_t n, int bits) {
     }
 }
 
-void eq_unpack_row(uint8_t *q, const uint32_t *words, int64_t n, int bits) {
+static inline void unpack_n(uint8_t *q, const uint32_t *words, int64_t n, const int bits) {
     const uint64_t m32 = low_bits(32, 4 * bits), m16 = low_bits(16, 2 * bits),
                    m8 = low_bits(8, bits);
-    const char *in = (const char *)words;
+    const uint8_t *in = (const uint8_t *)words;
     for (int64_t i = 0; i < n; i += LANES, in += bits) {
         uint64_t v = 0;
-        memcpy(&v, in, (size_t)bits);
+        for (int b = 0; b < bits; b++) v |= (uint64_t)in[b] << 8 * b;
         v = (v | v << (32 - 4 * bits)) & m32;
         v = (v | v << (16 - 2 * bits)) & m16;
         v = (v | v << (8 - bits)) & m8;
         memcpy(q + i, &v, LANES);
     }
+}
+
+#define EQ_BY_WIDTH(f, to, from) \
+    switch (bits) { \
+    case 2: \
+        f(to, from, n, 2); \
+        break; \
+    case 3: \
+        f(to, from, n, 3); \
+        break; \
+    case 4: \
+        f(to, from, n, 4); \
+        break; \
+    default: \
+        f(to, from, n, 8); \
+    }
+
+void eq_pack_row(uint32_t *words, const uint8_t *q, int64_t n, int bits) {
+    EQ_BY_WIDTH(pack_n, words, q)
+}
+void eq_unpack_row(uint8_t *q, const uint32_t *words, int64_t n, int bits) {
+    EQ_BY_WIDTH(unpack_n, q, words)
+}
+#undef EQ_BY_WIDTH
+
+/* ---- rows to columns and back ----------------------------------------------------------------- */
+
+typedef uint32_t quad __attribute__((vector_size(16)));
+
+/* Four words of four rows; from plain loops compilers make scalar moves. */
+static inline void turn(uint32_t *to, int64_t ldt, const uint32_t *from, int64_t ldf) {
+    quad a, b, c, d;
+    memcpy(&a, from, sizeof a), memcpy(&b, from + ldf, sizeof b);
+    memcpy(&c, from + 2 * ldf, sizeof c), memcpy(&d, from + 3 * ldf, sizeof d);
+    quad ac = __builtin_shufflevector(a, c, 0, 4, 1, 5), AC = __builtin_shufflevector(a, c, 2, 6, 3, 7);
+    quad bd = __builtin_shufflevector(b, d, 0, 4, 1, 5), BD = __builtin_shufflevector(b, d, 2, 6, 3, 7);
+    a = __builtin_shufflevector(ac, bd, 0, 4, 1, 5), b = __builtin_shufflevector(ac, bd, 2, 6, 3, 7);
+    c = __builtin_shufflevector(AC, BD, 0, 4, 1, 5), d = __builtin_shufflevector(AC, BD, 2, 6, 3, 7);
+    memcpy(to, &a, sizeof a), memcpy(to + ldt, &b, sizeof b);
+    memcpy(to + 2 * ldt, &c, sizeof c), memcpy(to + 3 * ldt, &d, sizeof d);
 }
 
 typedef struct {
@@ -53,21 +94,36 @@ typedef struct {
     int64_t rows, cols; /* of `from` */
 } transpose_job;
 
-/* One item: TILE columns of `from`, so that no two items write the same row of `to`. */
+/* At most LINE rows and columns. A line of `to` is finished before the next is begun: rows of models
+ * lie powers of two apart, so that only a few of their lines fit into the cache at a time. */
+static void transpose_lines(const transpose_job *j, int64_t r0, int64_t r1, int64_t c0, int64_t c1) {
+    for (int64_t c = c0; c < c1; c += 4)
+        for (int64_t r = r0; r < r1; r += 4) {
+            if (c + 4 <= c1 && r + 4 <= r1) {
+                turn(j->to + c * j->rows + r, j->rows, j->from + r * j->cols + c, j->cols);
+                continue;
+            }
+            for (int64_t y = c; y < c1 && y < c + 4; y++)
+                for (int64_t x = r; x < r1 && x < r + 4; x++)
+                    j->to[y * j->rows + x] = j->from[x * j->cols + y];
+        }
+}
+
 static void transpose_item(void *ctx, int64_t item, int thread) {
     (void)thread;
     const transpose_job *j = ctx;
-    int64_t c0 = item * TILE, c1 = c0 + TILE < j->cols ? c0 + TILE : j->cols;
-    for (int64_t r0 = 0; r0 < j->rows; r0 += TILE) {
-        int64_t r1 = r0 + TILE < j->rows ? r0 + TILE : j->rows;
-        for (int64_t c = c0; c < c1; c++)
-            for (int64_t r = r0; r < r1; r++) j->to[c * j->rows + r] = j->from[r * j->cols + c];
-    }
+    int64_t across = (j->cols + COLS - 1) / COLS, r = item / across * ROWS, c = item % across * COLS;
+    int64_t rows = r + ROWS < j->rows ? r + ROWS : j->rows;
+    int64_t cols = c + COLS < j->cols ? c + COLS : j->cols;
+    for (int64_t c0 = c; c0 < cols; c0 += LINE)
+        for (int64_t r0 = r; r0 < rows; r0 += LINE)
+            transpose_lines(j, r0, r0 + LINE < rows ? r0 + LINE : rows, c0,
+                            c0 + LINE < cols ? c0 + LINE : cols);
 }
 
 static void transpose(uint32_t *to, const uint32_t *from, int64_t rows, int64_t cols) {
     transpose_job j = {to, from, rows, cols};
-    eq_par_for((cols + TILE - 1) / TILE, transpose_item, &j);
+    eq_par_for((rows + ROWS - 1) / ROWS * ((cols + COLS - 1) / COLS), transpose_item, &j);
 }
 
 void eq_gptq_from_rows(int32_t *qweight, const uint32_t *rows, int64_t O, int64_t I, int bits) {

@@ -304,20 +304,3 @@ eq_status eq_block_ap_pass(eq_block_ap *j, int64_t i, const eq_qblock *done, con
     EQ_TRY(pass(j, &j->fp, obs, err));
     return advance_quantized(j, i, done, obs, err);
 }
-
-/* ---- round-to-nearest ------------------------------------------------------------------------------------------ */
-
-eq_status eq_rtn_block(eq_backend *be, const eq_weights *src, int64_t i, int bits, int64_t group,
-                       eq_qblock *out, eq_err *err) {
-    eq_student st = {.be = be};
-    eq_arena a = {0};
-    eq_student_bind(&st, &a, &src->cfg, bits, group, 0);
-    eq_status s = eq_arena_alloc(&a, be, "one block", err);
-    if (s == EQ_OK) {
-        eq_student_bind(&st, &a, &src->cfg, bits, group, 0);
-        s = eq_student_start(&st, src, i, err);
-    }
-    if (s == EQ_OK) s = eq_student_finalise(&st, true, out, err);
-    eq_arena_free(&a);
-    return s;
-}

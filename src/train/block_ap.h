@@ -32,8 +32,4 @@ eq_status eq_block_ap_train(eq_block_ap *job, int64_t i, eq_qblock *out, const e
 /* Instead of training: block i is already done, bring the streams behind it. */
 eq_status eq_block_ap_pass(eq_block_ap *job, int64_t i, const eq_qblock *done, const eq_observer *obs,
                            eq_err *err);
-
-/* Round-to-nearest: the min-max start of block i, finalised. Needs no data. */
-eq_status eq_rtn_block(eq_backend *be, const eq_weights *src, int64_t i, int bits, int64_t group,
-                       eq_qblock *out, eq_err *err);
 #endif

@@ -11,6 +11,7 @@
 #include "quant/number.h"
 #include "train/block_ap.h"
 #include "train/e2e_qp.h"
+#include "train/rtn.h"
 #include "train/settings.h"
 #include "train/stream.h"
 #include "train/work.h"
@@ -61,10 +62,6 @@ static eq_status load_data(job *j, eq_err *err) {
 }
 
 /* ---- phase one ------------------------------------------------------------------------------------------ */
-
-static eq_status rtn_block(job *j, int64_t i, eq_err *err) {
-    return eq_rtn_block(j->be, j->src, i, j->set.o.bits, j->set.o.group_size, &j->block, err);
-}
 
 static eq_status finish_block(job *j, eq_block_ap *ap, int64_t i, const char *path, eq_err *err) {
     EQ_TRY(eq_block_ap_train(ap, i, &j->block, j->obs, err));
@@ -132,7 +129,7 @@ static eq_status start_block(void *ctx, int64_t i, const eq_qblock **b, eq_err *
         eq_qblock_free(&j->block);
         return eq_qblock_read(&j->block, j->src, i, err);
     }
-    if (!runs_block_ap(j)) return rtn_block(j, i, err);
+    if (!runs_block_ap(j)) return eq_rtn_block(j->be, j->src, i, &j->block, err);
     char *path = eq_work_block(&j->work, i);
     if (!path) return eq_nomem(err, "a path", 256);
     eq_status st = eq_qblock_load(&j->block, &j->src->cfg, j->set.o.bits, j->set.o.group_size, path, err);

@@ -16,14 +16,9 @@ static inline void k_bf16_from_f32(uint16_t *y, const float *x, int64_t n) {
     for (int64_t i = 0; i < n; i++) y[i] = eq_f32_to_bf16(x[i]);
 }
 
-/* Exponent and fraction moved to their place are the value times 2^-112, subnormals included. */
 static inline void k_f32_from_f16(float *y, const uint16_t *x, int64_t n) {
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++) {
-        uint32_t h = x[i], sign = (h & 0x8000u) << 16, rest = (h & 0x7fffu) << 13;
-        uint32_t finite = eq_f32_bits(eq_bits_f32(rest) * 0x1p112f);
-        y[i] = eq_bits_f32(sign | (rest >= 0x0f800000u ? rest | 0x7f800000u : finite));
-    }
+    for (int64_t i = 0; i < n; i++) y[i] = eq_f16_to_f32(x[i]);
 }
 
 /* Square blocks in SSE2 registers, which every x86-64 has: from plain loops compilers make scalar
