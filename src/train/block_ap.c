@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/observe.h"
 #include "train/schedule.h"
+#include "train/snapshot.h"
 #include "train/stream.h"
 #include "train/student.h"
 
@@ -23,6 +24,7 @@ struct eq_block_ap {
     eq_dtype ct;
     eq_arena model, step;
     eq_student student;
+    eq_snapshot good; /* the student after the last finished epoch; none before the first ends */
     eq_block_w w;    /* the student's */
     eq_block_w room; /* of a whole block before and after its training */
     eq_rope rope;
@@ -62,6 +64,13 @@ int64_t eq_block_ap_bytes(const eq_config *c, const eq_block_ap_setup *s, int64_
     return model.used + step.used;
 }
 
+int64_t eq_block_ap_snapshot_bytes(const eq_config *c, const eq_block_ap_setup *s) {
+    eq_student st = {0};
+    eq_arena a = {0};
+    eq_student_bind(&st, &a, c, s->bits, s->group, s->ap.train);
+    return s->ap.epochs > 1 ? eq_snapshot_bytes(&st) : 0;
+}
+
 static eq_status open_stream(eq_block_ap *j, eq_stream *s, const char *name, eq_err *err) {
     char *path = NULL;
     if (j->setup.cache_dir) {
@@ -98,6 +107,7 @@ eq_status eq_block_ap_open(eq_block_ap **out, eq_backend *be, const eq_weights *
     eq_block_ap *j = eq_calloc(1, sizeof *j);
     if (!j) return eq_nomem(err, "a Block-AP job", sizeof *j);
     setup(j, &src->cfg, s, train->T);
+    j->good.dir = s->work_dir;
     j->be = j->student.be = be, j->src = src;
     j->n_train = train->n, j->n_val = val->n;
     eq_status st = open_in(j, train, val, err);
@@ -111,6 +121,7 @@ eq_status eq_block_ap_open(eq_block_ap **out, eq_backend *be, const eq_weights *
 
 void eq_block_ap_close(eq_block_ap *j) {
     if (!j) return;
+    eq_snapshot_drop(&j->good);
     eq_stream_close(&j->fp), eq_stream_close(&j->q);
     eq_arena_free(&j->step), eq_arena_free(&j->model);
     eq_free(j);
@@ -152,23 +163,26 @@ static eq_status loss_of(eq_block_ap *j, int64_t i, int64_t B, bool grad, double
     return EQ_OK;
 }
 
+/* Mean loss over the validation windows, or where there are none over the first batch: enough to see
+ * whether it is finite after the last step. */
 static eq_status validate(eq_block_ap *j, double *loss, eq_err *err) {
     double sum = 0, one;
-    int64_t end = j->n_train + j->n_val;
+    int64_t from = j->n_val ? j->n_train : 0;
+    int64_t end = j->n_val ? from + j->n_val : batch_at(j, 0, j->n_train);
     eq_student_show_norms(&j->student, &j->w);
-    for (int64_t i = j->n_train, B; i < end; i += B) {
+    for (int64_t i = from, B; i < end; i += B) {
         B = batch_at(j, i, end);
         EQ_TRY(loss_of(j, i, B, false, &one, err));
         sum += one * (double)B;
     }
-    *loss = j->n_val ? sum / (double)j->n_val : NAN;
+    *loss = sum / (double)(end - from);
     return EQ_OK;
 }
 
 /* ---- training one block ------------------------------------------------------------------------------------ */
 
 typedef struct {
-    int64_t block, step, steps; /* steps: of all epochs */
+    int64_t block, step, per_epoch, steps; /* steps: of all epochs */
     double scale;               /* of both rates, lowered by every roll-back */
     double first, tail, val;    /* losses of the epoch */
     bool broken;                /* a loss or a master was not finite */
@@ -218,10 +232,11 @@ static eq_status epoch(eq_block_ap *j, run *r, int e, eq_err *err) {
     r->tail = 0;
     int64_t n = k < TAIL_STEPS ? k : TAIL_STEPS;
     for (int64_t t = 0; t < n; t++) r->tail += ring[t] / (double)n;
-    EQ_TRY(validate(j, &r->val, err));
+    EQ_TRY(validate(j, &loss, err));
     bool finite;
     EQ_TRY(eq_student_finite(&j->student, &finite, err));
-    r->broken = !finite || (j->n_val && !isfinite(r->val));
+    r->broken = !finite || !isfinite(loss);
+    r->val = j->n_val ? loss : NAN;
     return EQ_OK;
 }
 
@@ -232,51 +247,59 @@ static void say_epoch(const run *r, int e) {
              (long long)r->block, e, r->first, r->tail, val);
 }
 
-/* All epochs; *out is the last state, or the best one when that is to be kept. */
+static eq_status start(eq_block_ap *j, const run *r, eq_err *err) {
+    EQ_TRY(eq_student_start(&j->student, j->src, r->block, err));
+    eq_block_small_upload(&j->w, j->be, j->src, r->block);
+    return EQ_OK;
+}
+
+/* Epoch e met something that is not finite: back to the last good state, the end of the epoch before or
+ * the block's start, at half the rates. *over: no rate is left to try, the block ends with that state. */
+static eq_status roll_back(eq_block_ap *j, run *r, int e, bool *over, eq_err *err) {
+    int64_t bad = r->step;
+    if (e) EQ_TRY(eq_snapshot_restore(&j->good, &j->student, err));
+    else EQ_TRY(start(j, r, err));
+    r->step = e * r->per_epoch, r->broken = false;
+    /* A first step fails before any update: lower rates would meet the same state again. */
+    *over = bad == r->step || r->scale <= ldexp(1, -MAX_ROLLBACKS);
+    if (!*over) r->scale /= 2;
+    if (*over)
+        eq_note(r->obs, "block %lld: not finite at step %lld; it keeps the state of step %lld%s",
+                (long long)r->block, (long long)bad, (long long)r->step, e ? "" : ", round-to-nearest");
+    else
+        eq_note(r->obs, "block %lld: not finite at step %lld; back to step %lld with rates x %g",
+                (long long)r->block, (long long)bad, (long long)r->step, r->scale);
+    eq_event(r->obs, "{\"event\":\"rollback\",\"phase\":\"block-ap\",\"block\":%lld,\"step\":%lld,\"to\":%lld,\"rate_scale\":%g,\"last\":%s}",
+             (long long)r->block, (long long)bad, (long long)r->step, r->scale, *over ? "true" : "false");
+    return EQ_OK;
+}
+
+/* All epochs; *out is the last good state, or the best one when that is to be kept. */
 static eq_status epochs(eq_block_ap *j, run *r, eq_qblock *out, eq_err *err) {
     const eq_block_ap_opts *o = &j->setup.ap;
     double best = INFINITY;
-    int worse = 0;
-    bool have = false;
-    for (int e = 0; e < o->epochs; e++) {
+    int worse = 0, e = 0;
+    bool over = false;
+    EQ_TRY(start(j, r, err));
+    while (e < o->epochs && !over) {
         EQ_TRY(epoch(j, r, e, err));
-        if (r->broken) return EQ_OK;
+        if (r->broken) {
+            EQ_TRY(roll_back(j, r, e, &over, err));
+            continue;
+        }
         say_epoch(r, e);
         bool better = !j->n_val || r->val < best;
         if (better) best = r->val, worse = 0;
         else worse++;
-        if (better || !o->keep_best || !have) {
-            EQ_TRY(eq_student_finalise(&j->student, false, out, err));
-            have = true;
-        }
-        if (o->early_stop && worse >= o->early_stop) {
+        if (better || !o->keep_best) EQ_TRY(eq_student_finalise(&j->student, false, out, err));
+        over = o->early_stop && worse >= o->early_stop;
+        if (over)
             eq_note(r->obs, "block %lld: validation loss %.4g has not improved for %d epochs, going on",
                     (long long)r->block, best, worse);
-            break;
-        }
+        if (++e < o->epochs && !over) EQ_TRY(eq_snapshot_keep(&j->good, &j->student, err));
     }
-    return have ? EQ_OK : eq_student_finalise(&j->student, false, out, err);
-}
-
-/* A loss that is not finite rolls the block back to its start, which is finite, at half the rate. */
-static eq_status train_from_start(eq_block_ap *j, run *r, eq_qblock *out, eq_err *err) {
-    for (int tries = 0;; tries++) {
-        EQ_TRY(eq_student_start(&j->student, j->src, r->block, err));
-        eq_block_small_upload(&j->w, j->be, j->src, r->block);
-        r->step = 0, r->broken = false;
-        if (tries == MAX_ROLLBACKS) {
-            eq_note(r->obs, "block %lld: the loss stays non-finite; it keeps its round-to-nearest start",
-                    (long long)r->block);
-            return eq_student_finalise(&j->student, false, out, err);
-        }
-        EQ_TRY(epochs(j, r, out, err));
-        if (!r->broken) return EQ_OK;
-        r->scale /= 2;
-        eq_note(r->obs, "block %lld: the loss is not finite after step %lld; back to the block's start with rates x %g",
-                (long long)r->block, (long long)r->step, r->scale);
-        eq_event(r->obs, "{\"event\":\"rollback\",\"block\":%lld,\"step\":%lld,\"rate_scale\":%g}",
-                 (long long)r->block, (long long)r->step, r->scale);
-    }
+    eq_snapshot_drop(&j->good);
+    return e ? EQ_OK : eq_student_finalise(&j->student, false, out, err);
 }
 
 static eq_status advance_quantized(eq_block_ap *j, int64_t i, const eq_qblock *b, const eq_observer *obs,
@@ -293,8 +316,8 @@ eq_status eq_block_ap_train(eq_block_ap *j, int64_t i, eq_qblock *out, const eq_
     EQ_TRY(eq_block_w_upload(&j->room, j->be, j->src, i, err));
     EQ_TRY(pass(j, &j->fp, obs, err));
     int64_t per_epoch = (j->n_train + o->batch_size - 1) / o->batch_size;
-    run r = {.block = i, .steps = o->epochs * per_epoch, .scale = 1, .obs = obs};
-    EQ_TRY(train_from_start(j, &r, out, err));
+    run r = {.block = i, .per_epoch = per_epoch, .steps = o->epochs * per_epoch, .scale = 1, .obs = obs};
+    EQ_TRY(epochs(j, &r, out, err));
     return advance_quantized(j, i, out, obs, err);
 }
 

@@ -13,6 +13,7 @@ typedef struct {
     int64_t group;
     eq_precision precision;
     eq_block_ap_opts ap;       /* rates resolved (>= 0) */
+    const char *work_dir;      /* the last good state of a block lies there while it is trained */
     const char *cache_dir;     /* activation streams in files there; NULL: in memory */
 } eq_block_ap_setup;
 
@@ -24,6 +25,7 @@ eq_status eq_block_ap_open(eq_block_ap **job, eq_backend *be, const eq_weights *
 void eq_block_ap_close(eq_block_ap *job);
 /* Backend memory of a job, and bytes of its two streams; from the code that allocates. */
 int64_t eq_block_ap_bytes(const eq_config *c, const eq_block_ap_setup *s, int64_t T);
+int64_t eq_block_ap_snapshot_bytes(const eq_config *c, const eq_block_ap_setup *s); /* in work_dir */
 
 /* Trains block i (blocks must come in order) into *out; both streams are then those of block i + 1.
  * EQ_EINTR when the observer asks to stop: the block is not done. */

@@ -100,8 +100,12 @@ static void disk_bytes(const plan *p, int64_t *out, int64_t *work, double *bits)
     rest = (eq_config_params(c) - eq_config_linear_params(c)) * element;
     int64_t packed = codes + groups * 2 + groups * p->set.o.bits / 8;
     *out = packed + rest + groups * 8;
-    *work = p->set.o.method == EQ_METHOD_RTN ? 0 : codes + groups * 8;
-    if (p->set.e2e) *work += groups * 12;
+    *work = 0;
+    if (p->set.o.method != EQ_METHOD_RTN) {
+        eq_block_ap_setup s = eq_settings_ap(&p->set);
+        *work = codes + groups * 8 + eq_block_ap_snapshot_bytes(c, &s);
+    }
+    if (p->set.e2e) *work += 2 * groups * 12; /* the newest state and the last good one */
     *bits = 8.0 * (double)packed / (double)eq_config_linear_params(c);
 }
 

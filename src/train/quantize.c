@@ -104,6 +104,7 @@ static eq_status block_ap(job *j, eq_err *err) {
     if (all_blocks_done(j)) return EQ_OK;
     const eq_config *c = &j->src->cfg;
     eq_block_ap_setup s = eq_settings_ap(&j->set);
+    s.work_dir = j->work.dir;
     eq_dtype st = s.precision == EQ_PREC_F32 ? EQ_F32 : EQ_BF16;
     int64_t mem = eq_block_ap_bytes(c, &s, j->train.T);
     int64_t streams = 2 * eq_stream_bytes(j->train.n + j->val.n, j->train.T, c->D, st);
