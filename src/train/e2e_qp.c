@@ -258,11 +258,11 @@ static eq_status writable(eq_e2e *j, bool *yes, eq_err *err) {
  * cannot bring it back. */
 static eq_status roll_back(eq_e2e *j, const eq_observer *obs, eq_err *err) {
     int64_t bad = j->step;
-    double scale = j->scale / 2;
     EQ_TRY(eq_remove_tree(j->setup.state_path, err));
     EQ_TRY(load(j, j->good, err));
     /* The very first step fails before any update: lower rates would meet the same state again. */
-    bool over = bad == j->step || scale < ldexp(1, -MAX_ROLLBACKS);
+    bool over = bad == j->step || j->scale <= ldexp(1, -MAX_ROLLBACKS);
+    double scale = over ? j->scale : j->scale / 2;
     j->scale = over ? 0 : scale;
     if (over)
         eq_note(obs, "E2E-QP: not finite at step %lld; it ends with the state of step %lld", (long long)bad,
