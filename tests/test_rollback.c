@@ -128,7 +128,7 @@ static void block(eq_qblock *out, int64_t n_val, bool keep_best) {
     eq_windows v = val;
     v.n = n_val;
     eq_block_ap_setup s = {.bits = 2, .group = 32, .precision = EQ_PREC_F32, .ap = o.ap,
-                           .work_dir = scratch_dir()};
+                           .work_dir = scratch_dir(), .run = ""};
     s.ap.batch_size = BATCH, s.ap.epochs = EPOCHS, s.ap.quant_lr = 1e-3, s.ap.weight_lr = 1e-3;
     s.ap.keep_best = keep_best;
     eq_block_ap *job;

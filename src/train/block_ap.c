@@ -1,9 +1,10 @@
-/* The loop of Block-AP; the trainable state lives in student.c. Invariant: before block i both
- * streams hold the inputs of block i; after it, those of block i + 1. */
+/* The loop of Block-AP; the trainable state lives in student.c. Invariant: the quantized stream leaves
+ * the inputs of block i only when the block is saved, so a killed run finds them or can make them. */
 #include "train/block_ap.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/io.h"
 #include "base/mem.h"
@@ -71,15 +72,50 @@ int64_t eq_block_ap_snapshot_bytes(const eq_config *c, const eq_block_ap_setup *
     return s->ap.epochs > 1 ? eq_snapshot_bytes(&st) : 0;
 }
 
-static eq_status open_stream(eq_block_ap *j, eq_stream *s, const char *name, eq_err *err) {
+/* ---- streams -------------------------------------------------------------------------------------------- */
+
+static char *stream_path(const eq_block_ap_setup *s, const char *name) {
+    eq_digest run = eq_hash_bytes(s->run, (int64_t)strlen(s->run));
+    return eq_sprintf("%s/stream-%s-%s.bin", s->cache_dir, run.hex, name);
+}
+static const char *const stream_names[] = {"full", "quantized"};
+
+bool eq_block_ap_has_files(const eq_block_ap_setup *s) {
+    char *path = stream_path(s, stream_names[0]);
+    bool yes = path && eq_exists(path);
+    eq_free(path);
+    return yes;
+}
+
+eq_status eq_block_ap_remove_files(const eq_block_ap_setup *s, eq_err *err) {
+    eq_status st = EQ_OK;
+    for (int k = 0; k < 2 && st == EQ_OK; k++) {
+        char *path = stream_path(s, stream_names[k]);
+        st = path ? eq_remove_tree(path, err) : eq_nomem(err, "a path", 256);
+        eq_free(path);
+    }
+    return st;
+}
+
+/* most: blocks it can have passed when the first `done` are finished. */
+static eq_status open_stream(eq_block_ap *j, eq_stream *s, const char *name, int64_t most, eq_err *err) {
     char *path = NULL;
+    *s = (eq_stream){.n = j->n_train + j->n_val, .B = j->setup.ap.batch_size, .T = j->T, .D = j->cfg->D,
+                     .dt = j->ct};
     if (j->setup.cache_dir) {
         EQ_TRY(eq_mkdir(j->setup.cache_dir, err));
-        if (!(path = eq_path(j->setup.cache_dir, name))) return eq_nomem(err, "a path", 256);
+        if (!(path = stream_path(&j->setup, name))) return eq_nomem(err, "a path", 256);
     }
-    eq_status st = eq_stream_open(s, j->n_train + j->n_val, j->T, j->cfg->D, j->ct, path, err);
+    eq_status st = eq_stream_open(s, path, most, err);
     eq_free(path);
     return st;
+}
+
+int64_t eq_block_ap_behind(const eq_block_ap *j) {
+    int64_t fp = eq_stream_level(&j->fp), q = eq_stream_level(&j->q), done = j->setup.done;
+    /* A run killed after it saved a block has the quantized stream's pass over it still to do. */
+    if (fp >= done && q >= done - 1) return 0;
+    return done - (fp < q ? fp : q);
 }
 
 static eq_status open_in(eq_block_ap *j, const eq_windows *train, const eq_windows *val, eq_err *err) {
@@ -89,14 +125,11 @@ static eq_status open_in(eq_block_ap *j, const eq_windows *train, const eq_windo
     bind_step(j, &j->step, j->setup.ap.batch_size);
     EQ_TRY(eq_arena_alloc(&j->step, j->be, "the block's activations", err));
     EQ_TRY(eq_rope_fill(&j->rope, j->be, j->cfg, err));
-    EQ_TRY(open_stream(j, &j->fp, "stream-full.bin", err));
-    EQ_TRY(open_stream(j, &j->q, "stream-quantized.bin", err));
+    EQ_TRY(open_stream(j, &j->fp, stream_names[0], j->setup.done + 1, err));
+    EQ_TRY(open_stream(j, &j->q, stream_names[1], j->setup.done, err));
     EQ_TRY(eq_tensor_check_finite(j->src->embed, err));
-    eq_stream *both[] = {&j->fp, &j->q};
-    for (int k = 0; k < 2; k++) {
-        eq_stream_embed(both[k], 0, train, j->src->embed);
-        if (j->n_val) eq_stream_embed(both[k], j->n_train, val, j->src->embed);
-    }
+    if (eq_stream_level(&j->fp) < 0) eq_stream_embed(&j->fp, train, val, j->src->embed);
+    if (eq_stream_level(&j->q) < 0) eq_stream_embed(&j->q, train, val, j->src->embed);
     return EQ_OK;
 }
 
@@ -134,27 +167,34 @@ static int64_t batch_at(const eq_block_ap *j, int64_t from, int64_t to) {
     return to - from < most ? to - from : most;
 }
 
-static void forward(eq_block_ap *j, const eq_block_w *w, const eq_stream *s, int64_t window, int64_t B) {
+/* The block with weights w on B windows. */
+static void forward(eq_block_ap *j, const eq_block_w *w, const void *x, int64_t B) {
     bind_step(j, &j->step, B);
-    j->be->upload(j->be, j->x, eq_stream_at(s, window), s->dt);
+    j->be->upload(j->be, j->x, x, j->ct);
     eq_block_fwd(j->be, j->cfg, w, &j->rope, &j->acts, eq_ro(j->x));
 }
 
-/* Replaces every window of the stream by the block's output, with the weights in j->room. */
-static eq_status pass(eq_block_ap *j, eq_stream *s, const eq_observer *obs, eq_err *err) {
-    for (int64_t i = 0; i < s->n; i += j->setup.ap.batch_size) {
+/* Brings every window of the stream that is not there yet behind block i, with the weights in j->room. */
+static eq_status pass(eq_block_ap *j, eq_stream *s, int64_t i, const eq_observer *obs, eq_err *err) {
+    int64_t windows = 0;
+    while (eq_stream_level(s) <= i) {
         if (eq_stopped(obs)) return eq_fail(err, EQ_EINTR, "stopped on request");
-        forward(j, &j->room, s, i, batch_at(j, i, s->n));
-        j->be->download(j->be, eq_stream_at(s, i), s->dt, eq_ro(j->acts.y));
+        eq_stream_batch b = eq_stream_next(s);
+        forward(j, &j->room, b.in, b.n);
+        j->be->download(j->be, b.out, s->dt, eq_ro(j->acts.y));
         EQ_TRY(j->be->sync(j->be, err));
+        eq_stream_passed(s, &b);
+        windows += b.n;
     }
+    eq_event(obs, "{\"event\":\"pass\",\"block\":%lld,\"stream\":\"%s\",\"windows\":%lld}", (long long)i,
+             stream_names[s == &j->q], (long long)windows);
     return EQ_OK;
 }
 
 /* Loss of windows [i, i + B) of the quantized stream against the targets, its gradient in j->dy. */
 static eq_status loss_of(eq_block_ap *j, int64_t i, int64_t B, bool grad, double *loss, eq_err *err) {
     float v;
-    forward(j, &j->w, &j->q, i, B);
+    forward(j, &j->w, eq_stream_at(&j->q, i), B);
     j->be->upload(j->be, j->target, eq_stream_at(&j->fp, i), j->fp.dt);
     EQ_DO(j->be, mse, j->loss, grad ? j->dy : EQ_NONE_MUT, eq_ro(j->acts.y), eq_ro(j->target));
     j->be->download(j->be, &v, EQ_F32, eq_ro(j->loss));
@@ -302,30 +342,30 @@ static eq_status epochs(eq_block_ap *j, run *r, eq_qblock *out, eq_err *err) {
     return e ? EQ_OK : eq_student_finalise(&j->student, false, out, err);
 }
 
-static eq_status advance_quantized(eq_block_ap *j, int64_t i, const eq_qblock *b, const eq_observer *obs,
-                                   eq_err *err) {
-    if (i + 1 == j->cfg->L) return EQ_OK; /* nobody reads the last block's output */
-    eq_block_small_upload(&j->w, j->be, j->src, i);
-    eq_student_load(&j->student, b, &j->room);
-    return pass(j, &j->q, obs, err);
+/* The targets of block i are its full-precision outputs, which are also the next block's inputs. */
+static eq_status pass_full(eq_block_ap *j, int64_t i, const eq_observer *obs, eq_err *err) {
+    if (eq_stream_level(&j->fp) > i) return EQ_OK;
+    EQ_TRY(eq_block_w_upload(&j->room, j->be, j->src, i, err));
+    return pass(j, &j->fp, i, obs, err);
 }
 
 eq_status eq_block_ap_train(eq_block_ap *j, int64_t i, eq_qblock *out, const eq_observer *obs,
                             eq_err *err) {
     const eq_block_ap_opts *o = &j->setup.ap;
-    EQ_TRY(eq_block_w_upload(&j->room, j->be, j->src, i, err));
-    EQ_TRY(pass(j, &j->fp, obs, err));
+    EQ_TRY(pass_full(j, i, obs, err));
     int64_t per_epoch = (j->n_train + o->batch_size - 1) / o->batch_size;
     run r = {.block = i, .per_epoch = per_epoch, .steps = o->epochs * per_epoch, .scale = 1, .obs = obs};
-    EQ_TRY(epochs(j, &r, out, err));
-    return advance_quantized(j, i, out, obs, err);
+    return epochs(j, &r, out, err);
 }
 
 eq_status eq_block_ap_pass(eq_block_ap *j, int64_t i, const eq_qblock *done, const eq_observer *obs,
                            eq_err *err) {
-    EQ_TRY(eq_block_w_upload(&j->room, j->be, j->src, i, err));
-    EQ_TRY(pass(j, &j->fp, obs, err));
-    return advance_quantized(j, i, done, obs, err);
+    EQ_TRY(pass_full(j, i, obs, err));
+    /* Nobody reads what the quantized model puts out behind its last block. */
+    if (i + 1 == j->cfg->L || eq_stream_level(&j->q) > i) return EQ_OK;
+    eq_block_small_upload(&j->w, j->be, j->src, i);
+    eq_student_load(&j->student, done, &j->room);
+    return pass(j, &j->q, i, obs, err);
 }
 
 /* ---- round-to-nearest ------------------------------------------------------------------------------------------ */
