@@ -133,8 +133,12 @@ mv m m1 && tiny m --seed 7
 expect_match 1 'eqat: it stops\.work/run\.json: cannot resume: model.*' "${long[@]}" -o 'it stops' --resume
 mkdir other && echo text >other/file
 expect_match 1 'eqat: other: expected a work folder.*' "${args[@]}" -o new --work-dir other
+mkdir begun && touch begun/run.json.tmp-1 # killed while it wrote run.json
+run "${args[@]}" -o new --work-dir begun --resume
+cases=$((cases + 1))
+[ "$rc" = 0 ] && [ ! -e begun ] || fail "a run killed at its first file" "exit $rc" "$err"
 echo '{' >other/run.json
-expect_match 1 'eqat: other/run\.json: .*not JSON.*' "${args[@]}" -o new --work-dir other --resume
+expect_match 1 'eqat: other/run\.json: .*not JSON.*' "${args[@]}" -o newer --work-dir other --resume
 # A finished run resumed is a finished run.
 rm -rf m && mv m1 m
 run "${args[@]}" -o whole --resume
