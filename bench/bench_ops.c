@@ -72,11 +72,8 @@ static double time_row(eq_backend *be, const eq_op_case *c, eq_err *err) {
 static double bytes_of(const eq_op_case *c) {
     eq_case_buf b[EQ_CASE_BUFS];
     double sum = 0.0;
-    for (int i = 0, n = eq_case_describe(c, b); i < n; i++) {
-        int64_t rows =
-            c->op == EQ_OP_embed && b[i].kind && b[i].dt != EQ_I32 ? c->d[0] * c->d[1] : b[i].n;
-        sum += (double)(rows * eq_dtype_size(b[i].dt)) * (b[i].role == EQ_INOUT ? 2 : 1);
-    }
+    for (int i = 0, n = eq_case_describe(c, b); i < n; i++)
+        sum += (double)(b[i].n * eq_dtype_size(b[i].dt)) * (b[i].role == EQ_INOUT ? 2 : 1);
     return sum;
 }
 

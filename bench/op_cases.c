@@ -106,10 +106,6 @@ const eq_op_case eq_op_cases[] = {
     BENCH(matmul_nn, BF16, BF16, 0, 2048, 4096, 4096) BENCH(matmul_nn, BF16, BF16, 0, 2048, 4096, 11008)
     BENCH(matmul_tn, BF16, F32, 0, 4096, 4096, 2048) BENCH(matmul_tn, BF16, F32, 0, 1840, 4096, 2048, 9168)
 
-    ALL(embed, PLAIN, 0, 1, 1, 2) ALL(embed, PLAIN, 0, 7, 5, 11) ALL(embed, SPECIAL, 0, 40, 64, 50)
-    C(embed, F16, F32, PLAIN, 0, 9, 48, 30) C(embed, F16, BF16, PLAIN, 0, 9, 48, 30)
-    BENCH(embed, BF16, BF16, 0, 2048, 4096, 32000)
-
     ALL(rmsnorm_fwd, PLAIN, 0, 1, 1) ALL(rmsnorm_fwd, PLAIN, 0, 5, 7) ALL(rmsnorm_fwd, PLAIN, 0, 1, 64)
     ALL(rmsnorm_fwd, PLAIN, 0, 300, 16) ALL(rmsnorm_fwd, PLAIN, 0, 3, 1037)
     ALL(rmsnorm_fwd, LARGE, 0, 4, 96) ALL(rmsnorm_fwd, TINY, 0, 4, 96) ALL(rmsnorm_fwd, CONSTANT, 0, 6, 64)

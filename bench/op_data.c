@@ -112,10 +112,10 @@ static float number(const eq_op_case *c, int kind, uint64_t seed, int64_t i) {
     }
 }
 
-/* Integers below `n` from `lo` on, the two ends first. */
-static int32_t integer(uint64_t seed, int64_t i, int64_t lo, int64_t n) {
-    if (i < 2) return (int32_t)(i ? n - 1 : lo);
-    return (int32_t)(lo + (int64_t)(eq_rand_u64(seed, (uint64_t)i) % (uint64_t)(n - lo)));
+/* -1 .. V - 1, the two ends first. */
+static int32_t target(uint64_t seed, int64_t i, int64_t V) {
+    if (i < 2) return (int32_t)(i ? V - 1 : -1);
+    return (int32_t)((int64_t)(eq_rand_u64(seed, (uint64_t)i) % (uint64_t)(V + 1)) - 1);
 }
 
 void eq_case_fill(const eq_op_case *c, const eq_case_buf *bufs, int buf, void *host) {
@@ -124,10 +124,8 @@ void eq_case_fill(const eq_op_case *c, const eq_case_buf *bufs, int buf, void *h
     for (int64_t i = 0; i < b->n; i++) {
         if (b->kind == EQ_FILL_WORDS)
             ((uint32_t *)host)[i] = (uint32_t)(eq_rand_u64(seed, (uint64_t)i) >> 32);
-        else if (b->kind == EQ_FILL_IDS)
-            ((int32_t *)host)[i] = integer(seed, i, 0, c->d[2]);
         else if (b->kind == EQ_FILL_TARGETS)
-            ((int32_t *)host)[i] = integer(seed, i, -1, c->d[1]);
+            ((int32_t *)host)[i] = target(seed, i, c->d[1]);
         else
             eq_store(host, b->dt, i, number(c, b->kind, seed, i));
     }

@@ -14,8 +14,7 @@ enum {
     EQ_FILL_STEPS,   /* s */
     EQ_FILL_ZEROS,   /* z, real numbers */
     EQ_FILL_WORDS,   /* packed integers: any bits */
-    EQ_FILL_IDS,     /* row numbers of a table of d[2] rows, first and last among them */
-    EQ_FILL_TARGETS, /* -1 .. V - 1, V = d[1] */
+    EQ_FILL_TARGETS, /* I32, -1 .. V - 1, V = d[1] */
     EQ_FILL_COS,
     EQ_FILL_SIN,
     EQ_FILL_TOTAL /* F64 that something is added to */

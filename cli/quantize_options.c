@@ -79,7 +79,7 @@ const opt quantize_options[] = {
     {OPT_STR, 0, "work-dir", .arg = "DIR", .at = AT(work_dir), .fallback = "OUT.work",
      .help = "state for --resume"},
     {OPT_STR, 0, "cache-dir", .arg = "DIR", .at = AT(cache_dir), .fallback = "chosen by memory",
-     .help = "activations between blocks in mapped files here"},
+     .help = "activations between blocks in mapped files here, kept until the blocks are done"},
     EQ_TALK_ROWS(quantize_args),
     EQ_COMMON_ROWS(quantize_args),
     EQ_COMPUTE_ROWS(quantize_args, o.compute),

@@ -106,7 +106,8 @@ typedef struct {
     const char *model, *out;       /* Hugging Face folder in, folder out (empty or absent) */
     const char *data, *val_data;   /* .txt .jsonl (.gz .zst) .npy; val_data NULL: held out of data */
     const char *work_dir;          /* state for --resume; NULL: OUT.work beside the output */
-    const char *cache_dir;         /* activation streams in mapped files here; NULL: chosen by memory */
+    const char *cache_dir;         /* activation streams in mapped files here, which outlive a killed run
+                                      until it is resumed; NULL: in memory, or in work_dir if too large */
     bool resume, dry_run;
     eq_method method;
     int bits;                      /* 2, 3, 4 */

@@ -69,8 +69,6 @@ typedef struct eq_backend eq_backend;
   /* y[M, N] = a[K, M]^T b[K, N], + y if acc; a's rows lie lda >= M elements apart, so that a may be \
      some columns of a wider matrix */ \
   OP(matmul_tn, (eq_backend *be, eq_mut y, eq_view a, eq_view b, int64_t M, int64_t N, int64_t K, int64_t lda, int acc), (be, y, a, b, M, N, K, lda, acc)) \
-  /* y[N, D] = table[ids[N], D]; ids I32, all inside the table */ \
-  OP(embed,     (eq_backend *be, eq_mut y, eq_view table, eq_view ids, int64_t rows, int64_t D), (be, y, table, ids, rows, D)) \
   /* rstd[r] = 1 / sqrt(mean(x[r]^2) + eps), y = x * rstd * w; w F32, rstd F32 */ \
   OP(rmsnorm_fwd, (eq_backend *be, eq_mut y, eq_mut rstd, eq_view x, eq_view w, int64_t rows, int64_t D, float eps), (be, y, rstd, x, w, rows, D, eps)) \
   /* dx (F32 or BF16; + dx if acc, then F32), dw F32 [D] (overwritten; n == 0: not wanted); dx n == 0: not wanted. \

@@ -36,6 +36,9 @@ eq_digest eq_hash_end(eq_hash *h) {
     return d;
 }
 eq_digest eq_hash_bytes(const void *bytes, int64_t n) { return digest(XXH3_128bits(bytes, (size_t)n)); }
+uint64_t eq_hash64(const void *bytes, int64_t n, uint64_t seed) {
+    return XXH3_64bits_withSeed(bytes, (size_t)n, seed);
+}
 
 eq_status eq_hash_file(const char *path, eq_digest *out, eq_err *err) {
     eq_map m;

@@ -1,5 +1,8 @@
 /* See e2e_qp.h. Invariant: the saved state (s, z, moments, step, rate scale) and the data determine
- * every later step, so a resumed run writes the bytes of an uninterrupted one. */
+ * every later step, so a resumed run writes the bytes of an uninterrupted one.
+ *
+ * There are two files: the newest state, and the last good one, whose loss and gradient were seen to be
+ * finite. The newest becomes the good one by a rename, when the step behind it has shown what it is. */
 #include "train/e2e_qp.h"
 
 #include <math.h>
@@ -26,7 +29,8 @@ struct eq_e2e {
     trained par[2];  /* s, z */
     eq_mut total;    /* F64 [1] */
     int64_t step;    /* updates done */
-    double scale;    /* of the rate, lowered by every roll-back */
+    double scale;    /* of the rate, halved by every roll-back; 0: no rate is left to try */
+    char *good;      /* path of the last good state */
 };
 
 static eq_lm_opts lm_opts(const eq_e2e_setup *s, int64_t T) {
@@ -96,30 +100,31 @@ static eq_status write_state(eq_e2e *j, eq_stw *w, float *host, eq_err *err) {
     return EQ_OK;
 }
 
-static eq_status save(eq_e2e *j, eq_err *err) {
+static eq_status save(eq_e2e *j, const char *path, eq_err *err) {
     eq_stw *w = NULL;
     float *host = eq_calloc(j->par[0].p.n, sizeof *host);
     if (!host) return eq_nomem(err, "the state to save", 4 * j->par[0].p.n);
-    eq_status st = eq_stw_new(&w, j->setup.state_path, err);
+    eq_status st = eq_stw_new(&w, path, err);
     if (st == EQ_OK && (st = write_state(j, w, host, err)) != EQ_OK) eq_stw_abort(w), w = NULL;
     if (w && st == EQ_OK) st = eq_stw_end(w, err);
     eq_free(host);
     return st;
 }
 
-static eq_status get(eq_e2e *j, const eq_st *st, const char *name, eq_mut to, eq_err *err) {
+static eq_status get(eq_e2e *j, const eq_st *st, const char *path, const char *name, eq_mut to,
+                     eq_err *err) {
     const eq_tensor *t = eq_st_find(st, name);
     if (!t || t->dt != EQ_F32 || t->n != to.n)
         return eq_fail(err, EQ_EINPUT, "%s: expected tensor %s with %lld F32 values, found %lld",
-                       j->setup.state_path, name, (long long)to.n, (long long)(t ? t->n : 0));
+                       path, name, (long long)to.n, (long long)(t ? t->n : 0));
     j->be->upload(j->be, to, t->data, EQ_F32);
     return EQ_OK;
 }
 
-static eq_status read_state(eq_e2e *j, const eq_st *st, eq_err *err) {
+static eq_status read_state(eq_e2e *j, const eq_st *st, const char *path, eq_err *err) {
     const char *step = eq_st_meta(st, "step"), *scale = eq_st_meta(st, "rate_scale");
     if (!step || !scale)
-        return eq_fail(err, EQ_EINPUT, "%s: expected metadata step and rate_scale", j->setup.state_path);
+        return eq_fail(err, EQ_EINPUT, "%s: expected metadata step and rate_scale", path);
     j->step = strtoll(step, NULL, 10);
     j->scale = strtod(scale, NULL);
     for (int k = 0; k < 2; k++) {
@@ -128,17 +133,17 @@ static eq_status read_state(eq_e2e *j, const eq_st *st, eq_err *err) {
         if (!p->m.n) continue;
         snprintf(m, sizeof m, "%s_m", p->name);
         snprintf(v, sizeof v, "%s_v", p->name);
-        EQ_TRY(get(j, st, p->name, p->p, err));
-        EQ_TRY(get(j, st, m, p->m, err));
-        EQ_TRY(get(j, st, v, p->v, err));
+        EQ_TRY(get(j, st, path, p->name, p->p, err));
+        EQ_TRY(get(j, st, path, m, p->m, err));
+        EQ_TRY(get(j, st, path, v, p->v, err));
     }
     return j->be->sync(j->be, err);
 }
 
-static eq_status load(eq_e2e *j, eq_err *err) {
+static eq_status load(eq_e2e *j, const char *path, eq_err *err) {
     eq_st *st;
-    EQ_TRY(eq_st_open(&st, j->setup.state_path, err));
-    eq_status s = read_state(j, st, err);
+    EQ_TRY(eq_st_open(&st, path, err));
+    eq_status s = read_state(j, st, path, err);
     eq_st_close(st);
     return s;
 }
@@ -159,7 +164,9 @@ static eq_status open_in(eq_e2e *j, const eq_weights *src, int64_t T, eq_err *er
         EQ_DO(j->be, fill, j->par[k].m, 0.0f);
         EQ_DO(j->be, fill, j->par[k].v, 0.0f);
     }
-    return eq_exists(j->setup.state_path) ? load(j, err) : save(j, err);
+    if (!(j->good = eq_sprintf("%s.good", j->setup.state_path))) return eq_nomem(err, "a path", 256);
+    if (eq_exists(j->setup.state_path)) return load(j, j->setup.state_path, err);
+    return eq_exists(j->good) ? load(j, j->good, err) : save(j, j->good, err);
 }
 
 eq_status eq_e2e_open(eq_e2e **out, eq_backend *be, const eq_weights *src, const eq_e2e_setup *s,
@@ -181,6 +188,7 @@ void eq_e2e_close(eq_e2e *j) {
     if (!j) return;
     eq_arena_free(&j->arena);
     eq_lm_close(j->lm);
+    eq_free(j->good);
     eq_free(j);
 }
 
@@ -228,19 +236,46 @@ static void update(eq_e2e *j, double lr, double norm) {
     }
 }
 
-static eq_status roll_back(eq_e2e *j, int *tries, int64_t step, const eq_observer *obs, eq_err *err) {
-    double scale = j->scale / 2;
-    if (++*tries > MAX_ROLLBACKS)
-        return eq_fail(err, EQ_EINPUT, "E2E-QP: the loss of step %lld stays non-finite after %d roll-backs",
-                       (long long)step, MAX_ROLLBACKS);
-    EQ_TRY(load(j, err));
-    j->scale = scale;
-    eq_note(obs, "E2E-QP: the loss of step %lld is not finite; back to step %lld with the rate x %g",
-            (long long)step, (long long)j->step, scale);
-    eq_event(obs, "{\"event\":\"rollback\",\"phase\":\"e2e-qp\",\"step\":%lld,\"to\":%lld,\"rate_scale\":%g}",
-             (long long)step, (long long)j->step, scale);
-    return save(j, err);
+/* ---- what is not finite -------------------------------------------------------------------------------------------- */
+
+/* Can s be written as fp16 and z at all? */
+static eq_status writable(eq_e2e *j, bool *yes, eq_err *err) {
+    int64_t n = j->par[0].p.n;
+    float *host = eq_calloc(n, sizeof *host);
+    if (!host) return eq_nomem(err, "a look at the state", 4 * n);
+    eq_status st = EQ_OK;
+    for (int k = 0; k < 2 && st == EQ_OK; k++) {
+        j->be->download(j->be, host, EQ_F32, eq_ro(j->par[k].p));
+        st = j->be->sync(j->be, err);
+        for (int64_t i = 0; i < n && *yes; i++) *yes = isfinite(eq_f16_to_f32(eq_f32_to_f16(host[i])));
+    }
+    eq_free(host);
+    return st;
 }
+
+/* The state is where the loss is not finite: back to the last good one, at half the rate. When no rate
+ * is left to try, that state is the result. The newest state goes first, so that a kill in between
+ * cannot bring it back. */
+static eq_status roll_back(eq_e2e *j, const eq_observer *obs, eq_err *err) {
+    int64_t bad = j->step;
+    EQ_TRY(eq_remove_tree(j->setup.state_path, err));
+    EQ_TRY(load(j, j->good, err));
+    /* The very first step fails before any update: lower rates would meet the same state again. */
+    bool over = bad == j->step || j->scale <= ldexp(1, -MAX_ROLLBACKS);
+    double scale = over ? j->scale : j->scale / 2;
+    j->scale = over ? 0 : scale;
+    if (over)
+        eq_note(obs, "E2E-QP: not finite at step %lld; it ends with the state of step %lld", (long long)bad,
+                (long long)j->step);
+    else
+        eq_note(obs, "E2E-QP: not finite at step %lld; back to step %lld with the rate x %g",
+                (long long)bad, (long long)j->step, scale);
+    eq_event(obs, "{\"event\":\"rollback\",\"phase\":\"e2e-qp\",\"step\":%lld,\"to\":%lld,\"rate_scale\":%g,\"last\":%s}",
+             (long long)bad, (long long)j->step, scale, over ? "true" : "false");
+    return save(j, j->good, err);
+}
+
+/* ---- the run ---------------------------------------------------------------------------------------------------------- */
 
 static void say(const eq_e2e *j, const eq_windows *w, const eq_observer *obs, int64_t steps, double loss,
                 double norm, double lr) {
@@ -252,27 +287,45 @@ static void say(const eq_e2e *j, const eq_windows *w, const eq_observer *obs, in
     eq_progress_say(obs, &p);
 }
 
+/* Loss of the next step and its gradient's norm. Behind the last step the loss of the first windows,
+ * without a gradient: enough to see whether the result is finite. */
+static eq_status evaluate(eq_e2e *j, const eq_windows *w, bool end, double *loss, double *norm, eq_err *err) {
+    const eq_e2e_opts *o = &j->setup.qp;
+    if (end) {
+        *norm = 0;
+        EQ_TRY(eq_lm_forward(j->lm, w->ids, 1, w->T, err));
+        return eq_lm_loss(j->lm, w->ids, 1, w->T, 0, loss, err);
+    }
+    int64_t per_epoch = (w->n + o->batch_size - 1) / o->batch_size;
+    int64_t from = j->step % per_epoch * o->batch_size;
+    int64_t n = w->n - from < o->batch_size ? w->n - from : o->batch_size;
+    EQ_TRY(gradients(j, w, from, n, loss, err));
+    return grad_norm(j, norm, err);
+}
+
 eq_status eq_e2e_run(eq_e2e *j, const eq_windows *w, const eq_observer *obs, eq_err *err) {
     const eq_e2e_opts *o = &j->setup.qp;
+    const char *newest = j->setup.state_path;
     int64_t per_epoch = (w->n + o->batch_size - 1) / o->batch_size, steps = o->epochs * per_epoch;
-    int tries = 0;
-    while (j->step < steps) {
+    while (j->scale > 0) {
         if (eq_stopped(obs)) {
-            EQ_TRY(save(j, err));
+            EQ_TRY(save(j, newest, err));
             return eq_fail(err, EQ_EINTR, "stopped on request");
         }
-        int64_t from = j->step % per_epoch * o->batch_size;
-        int64_t n = w->n - from < o->batch_size ? w->n - from : o->batch_size;
+        bool end = j->step >= steps, due = j->step % o->save_every == 0;
         double loss = NAN, norm = NAN, lr = j->scale * eq_lr_warmup_cosine(o->lr, o->warmup, j->step, steps);
-        EQ_TRY(gradients(j, w, from, n, &loss, err));
-        EQ_TRY(grad_norm(j, &norm, err));
-        if (!isfinite(loss) || !isfinite(norm)) {
-            EQ_TRY(roll_back(j, &tries, j->step, obs, err));
+        EQ_TRY(evaluate(j, w, end, &loss, &norm, err));
+        bool good = isfinite(loss) && isfinite(norm);
+        if (good && (due || end)) EQ_TRY(writable(j, &good, err));
+        if (!good) {
+            EQ_TRY(roll_back(j, obs, err));
             continue;
         }
+        if (end) return EQ_OK;
+        if (due && eq_exists(newest)) EQ_TRY(eq_rename_durable(newest, j->good, err));
         update(j, lr, norm);
         say(j, w, obs, steps, loss, norm, lr);
-        if (j->step % o->save_every == 0 || j->step == steps) EQ_TRY(save(j, err));
+        if (j->step % o->save_every == 0 || j->step == steps) EQ_TRY(save(j, newest, err));
     }
     return EQ_OK;
 }

@@ -64,7 +64,7 @@ static json_t *block_ap_json(const plan *p) {
     eq_dtype st = o->compute.precision == EQ_PREC_F32 ? EQ_F32 : EQ_BF16;
     int64_t windows = o->ap.train_size + o->ap.val_size;
     int64_t job = eq_block_ap_bytes(c, &s, p->ap_T);
-    int64_t streams = 2 * eq_stream_bytes(windows, p->ap_T, c->D, st);
+    int64_t streams = 2 * eq_stream_bytes(windows, o->ap.batch_size, p->ap_T, c->D, st);
     bool disk = eq_settings_streams_on_disk(&p->set, job, streams);
     double tokens = (double)o->ap.train_size * (double)p->ap_T;
     double flop = (6.0 * o->ap.epochs + 4.0) * (double)eq_config_linear_params(c) * tokens +
@@ -100,8 +100,12 @@ static void disk_bytes(const plan *p, int64_t *out, int64_t *work, double *bits)
     rest = (eq_config_params(c) - eq_config_linear_params(c)) * element;
     int64_t packed = codes + groups * 2 + groups * p->set.o.bits / 8;
     *out = packed + rest + groups * 8;
-    *work = p->set.o.method == EQ_METHOD_RTN ? 0 : codes + groups * 8;
-    if (p->set.e2e) *work += groups * 12;
+    *work = 0;
+    if (p->set.o.method != EQ_METHOD_RTN) {
+        eq_block_ap_setup s = eq_settings_ap(&p->set);
+        *work = codes + groups * 8 + eq_block_ap_snapshot_bytes(c, &s);
+    }
+    if (p->set.e2e) *work += 2 * groups * 12; /* the newest state and the last good one */
     *bits = 8.0 * (double)packed / (double)eq_config_linear_params(c);
 }
 

@@ -63,60 +63,75 @@ static eq_status load_data(job *j, eq_err *err) {
 
 /* ---- phase one ------------------------------------------------------------------------------------------ */
 
-static eq_status finish_block(job *j, eq_block_ap *ap, int64_t i, const char *path, eq_err *err) {
-    EQ_TRY(eq_block_ap_train(ap, i, &j->block, j->obs, err));
-    return eq_qblock_save(&j->block, &j->src->cfg, path, err);
+/* A block is saved before the streams leave it: see block_ap.c. */
+static eq_status one_block(job *j, eq_block_ap *ap, int64_t i, const char *path, eq_err *err) {
+    const eq_config *c = &j->src->cfg;
+    if (eq_exists(path)) {
+        EQ_TRY(eq_qblock_load(&j->block, c, j->set.o.bits, j->set.o.group_size, path, err));
+    } else {
+        EQ_TRY(eq_block_ap_train(ap, i, &j->block, j->obs, err));
+        EQ_TRY(eq_qblock_save(&j->block, c, path, err));
+    }
+    return eq_block_ap_pass(ap, i, &j->block, j->obs, err);
 }
 
 static eq_status blocks(job *j, eq_block_ap *ap, eq_err *err) {
-    const eq_config *c = &j->src->cfg;
-    for (int64_t i = 0; i < c->L; i++) {
+    for (int64_t i = 0; i < j->src->cfg.L; i++) {
         char *path = eq_work_block(&j->work, i);
-        eq_status st;
-        if (!path) return eq_nomem(err, "a path", 256);
-        if (eq_exists(path)) {
-            st = eq_qblock_load(&j->block, c, j->set.o.bits, j->set.o.group_size, path, err);
-            if (st == EQ_OK) eq_note(j->obs, "block %lld is done, passing over it", (long long)i);
-            if (st == EQ_OK) st = eq_block_ap_pass(ap, i, &j->block, j->obs, err);
-        } else {
-            st = finish_block(j, ap, i, path, err);
-        }
+        eq_status st = path ? one_block(j, ap, i, path, err) : eq_nomem(err, "a path", 256);
         eq_free(path);
         EQ_TRY(st);
     }
     return EQ_OK;
 }
 
-static bool all_blocks_done(const job *j) {
-    bool done = true;
-    for (int64_t i = 0; done && i < j->src->cfg.L; i++) {
+static int64_t blocks_done(const job *j) {
+    int64_t i = 0;
+    for (bool done = true; done && i < j->src->cfg.L; i += done) {
         char *path = eq_work_block(&j->work, i);
         done = path && eq_exists(path);
         eq_free(path);
     }
-    return done;
+    return i;
 }
 
-static eq_status block_ap(job *j, eq_err *err) {
-    if (all_blocks_done(j)) return EQ_OK;
+/* Streams in files, when they do not fit into memory, when the user says where, and when they are there. */
+static eq_status place_streams(job *j, eq_block_ap_setup *s, eq_err *err) {
     const eq_config *c = &j->src->cfg;
-    eq_block_ap_setup s = eq_settings_ap(&j->set);
-    eq_dtype st = s.precision == EQ_PREC_F32 ? EQ_F32 : EQ_BF16;
-    int64_t mem = eq_block_ap_bytes(c, &s, j->train.T);
-    int64_t streams = 2 * eq_stream_bytes(j->train.n + j->val.n, j->train.T, c->D, st);
+    eq_dtype st = s->precision == EQ_PREC_F32 ? EQ_F32 : EQ_BF16;
+    int64_t mem = eq_block_ap_bytes(c, s, j->train.T);
+    int64_t streams = 2 * eq_stream_bytes(j->train.n + j->val.n, s->ap.batch_size, j->train.T, c->D, st);
     if (mem > j->set.memory)
         return eq_fail(err, EQ_ENOMEM, "Block-AP needs %.2f GiB for one block, the limit is %.2f GiB: lower --batch-size or --seqlen",
                        (double)mem / (1 << 30), (double)j->set.memory / (1 << 30));
-    if (eq_settings_streams_on_disk(&j->set, mem, streams)) {
-        s.cache_dir = j->set.o.cache_dir ? j->set.o.cache_dir : j->work.dir;
-        eq_note(j->obs, "activation streams of %.2f GiB in mapped files in %s",
-                (double)streams / (1 << 30), s.cache_dir);
-    }
+    bool there = eq_block_ap_has_files(s);
+    if (!there && !eq_settings_streams_on_disk(&j->set, mem, streams)) s->cache_dir = NULL;
+    if (s->cache_dir)
+        eq_note(j->obs, "activation streams of %.2f GiB in mapped files in %s%s", (double)streams / (1 << 30),
+                s->cache_dir, there ? "; they are there and looked through" : "");
+    return EQ_OK;
+}
+
+static eq_status train_blocks(job *j, eq_block_ap_setup s, eq_err *err) {
     eq_block_ap *ap;
+    EQ_TRY(place_streams(j, &s, err));
     EQ_TRY(eq_block_ap_open(&ap, j->be, j->src, &s, &j->train, &j->val, err));
+    int64_t behind = eq_block_ap_behind(ap);
+    if (behind) /* METHOD section 8: 6 epochs + 4, of which 4 are the two passes */
+        eq_note(j->obs, "the activation streams are made anew by passing over finished blocks (%lld), %.0f %% of what training them took%s",
+                (long long)behind, 400.0 / (6 * s.ap.epochs + 4),
+                s.cache_dir ? "" : "; with --cache-dir they outlive a run");
     eq_status r = blocks(j, ap, err);
     eq_block_ap_close(ap);
     return r;
+}
+
+static eq_status block_ap(job *j, eq_err *err) {
+    eq_block_ap_setup s = eq_settings_ap(&j->set);
+    s.work_dir = j->work.dir, s.run = j->work.run, s.done = blocks_done(j);
+    s.cache_dir = j->set.o.cache_dir ? j->set.o.cache_dir : j->work.dir;
+    if (s.done < j->src->cfg.L) EQ_TRY(train_blocks(j, s, err));
+    return eq_block_ap_remove_files(&s, err);
 }
 
 /* ---- blocks on their way out ------------------------------------------------------------------------------ */

@@ -1,6 +1,8 @@
 /* See work.h. */
 #include "train/work.h"
 
+#include <string.h>
+
 #include "base/io.h"
 #include "base/mem.h"
 
@@ -40,14 +42,26 @@ static eq_status check(const char *file, const json_t *run, eq_err *err) {
     return st;
 }
 
+/* Absent or empty; what a run left that was killed while it wrote run.json goes. */
+static eq_status empty_folder(const char *dir, eq_err *err) {
+    eq_names in = {0};
+    eq_status st = eq_exists(dir) ? eq_list_dir(dir, &in, err) : EQ_OK;
+    for (int64_t i = 0; i < in.n && st == EQ_OK; i++) {
+        char *path = eq_path(dir, in.p[i]);
+        if (!path) st = eq_nomem(err, "a path", 256);
+        else if (!strncmp(in.p[i], "run.json.tmp-", 13)) st = eq_remove_tree(path, err);
+        else st = eq_fail(err, EQ_EINPUT, "%s: expected a work folder (with run.json) or an empty one, found other files", dir);
+        eq_free(path);
+    }
+    eq_names_free(&in);
+    return st;
+}
+
 static eq_status open_in(eq_work *w, const char *file, bool resume, const json_t *run, eq_err *err) {
     if (!eq_exists(file)) {
-        bool empty;
-        EQ_TRY(eq_dir_is_empty(w->dir, &empty, err));
-        if (!empty)
-            return eq_fail(err, EQ_EINPUT, "%s: expected a work folder (with run.json) or an empty one, found other files", w->dir);
+        EQ_TRY(empty_folder(w->dir, err));
         EQ_TRY(eq_mkdir(w->dir, err));
-        return eq_write_file(file, w->run, (int64_t)__builtin_strlen(w->run), err);
+        return eq_write_file(file, w->run, (int64_t)strlen(w->run), err);
     }
     if (!resume)
         return eq_fail(err, EQ_EINPUT,

@@ -1,18 +1,39 @@
 #!/bin/bash
 # Kill -9 at random moments, then --resume: the finished folder is byte for byte that of a run that
-# nobody disturbed. Also Ctrl-C, and work folders of another run.
+# nobody disturbed, and with streams in files no finished block is passed again. Every other kill is of
+# such a run. Also Ctrl-C, damaged streams, and work folders of another run.
 # usage: tests/cli/resume.sh BUILD [KILLS=5] [SEED]
 KILLS=${2:-5} RANDOM=${3:-$$}
 . "$(dirname "$0")/expect.bash"
 cd "$TMP" || exit 1
 ids 20000 d.npy
-tiny m
+BLOCKS=4
+tiny m --layers $BLOCKS
 args=(quantize m --data d.npy "${SMALL[@]}" --e2e-train-size 64 --train-size 64)
+windows=68 # 64 and 4 of validation
 
 start=${EPOCHREALTIME/[.,]/}
 run "${args[@]}" -o whole
 [ "$rc" = 0 ] || { fail "the undisturbed run" "$err"; finish; exit 1; }
 took=$((${EPOCHREALTIME/[.,]/} - start))
+
+saved() { ls "$1.work" 2>/dev/null | grep -c '^block-.*safetensors$'; }
+# The run that resumed with N saved blocks passed only what it had to, by its log.
+passed() { # what, log, N, in files?
+    local again
+    cases=$((cases + 1))
+    [ "$3" -lt $BLOCKS ] || return
+    for ((b = 0; b < $3; b++)); do
+        again=$(grep "\"pass\",\"block\":$b," "$2")
+        if [ -z "$4" ]; then
+            [ "$(grep -c "\"windows\":$windows}" <<<"$again")" = 2 ] || fail "$1: block $b of $3 was not passed" "$again"
+        elif [ $b = $(($3 - 1)) ]; then # its own pass may have been cut off
+            grep -q '"full"' <<<"$again" && fail "$1: block $b of $3 was passed again" "$again"
+        else
+            [ -z "$again" ] || fail "$1: block $b of $3 was passed again" "$again"
+        fi
+    done
+}
 
 # Starts the run (from where it is), kills it after a random part of its time. True: it was killed.
 kill_once() {
@@ -24,25 +45,69 @@ kill_once() {
     wait $pid 2>/dev/null
     [ $? = 137 ]
 }
-killed=0 rounds=0
+killed=0 rounds=0 midway=0
 while [ $killed -lt "$KILLS" ] && [ $rounds -lt $((KILLS * 4 + 20)) ]; do
     rounds=$((rounds + 1))
-    dir=k$rounds resume=()
+    dir=k$rounds resume=() files=()
+    [ $((rounds % 2)) = 0 ] || files=(--cache-dir cache)
     # One round in three is killed again while it resumes.
     for again in 1 $((RANDOM % 3)); do
         [ "$again" = 1 ] || continue
-        kill_once $dir "${resume[@]}" || { took=$((took * 9 / 10)); break; }
+        kill_once $dir "${files[@]}" "${resume[@]}" || { took=$((took * 9 / 10)); break; }
         killed=$((killed + 1)) resume=(--resume)
     done
-    run "${args[@]}" -o $dir --resume
+    n=$(saved $dir)
+    [ "$n" -gt 0 ] && [ "$n" -lt $BLOCKS ] && midway=$((midway + 1))
+    run "${args[@]}" -o $dir "${files[@]}" --resume --log k.log
     [ "$rc" = 0 ] || fail "resuming kill $killed" "exit $rc" "$err"
     same "after kill $killed" whole $dir
+    passed "after kill $killed" k.log "$n" "${files[*]}"
     cases=$((cases + 1))
-    left=$(ls -Ad $dir.* 2>/dev/null)
+    left=$(ls -Ad $dir.* 2>/dev/null; ls -A cache 2>/dev/null)
     [ -z "$left" ] || fail "left behind after kill $killed" "$left"
-    rm -rf $dir $dir.*
+    rm -rf $dir $dir.* k.log
 done
 [ $killed -ge "$KILLS" ] || fail "only $killed kills of $KILLS hit a running program"
+echo "$killed kills, $midway between the first block and the last"
+
+# A kill when two blocks are saved, for certain; the streams go on, or are made anew with the same end:
+# kept in memory, in files, in damaged files, and in files when the next run would choose memory.
+long=(quantize m --data d.npy "${SMALL[@]::${#SMALL[@]}-1}" --e2e-train-size 64 --train-size 64 --epochs 6)
+run "${long[@]}" -o long
+for how in '' files damaged small; do
+    files=()
+    case $how in
+    files | damaged) files=(--cache-dir cache) ;;
+    small) files=(--memory-limit 3300000) ;; # enough for a block, not for the streams
+    esac
+    "$EQAT" "${long[@]}" -o two "${files[@]}" >/dev/null 2>.err &
+    pid=$!
+    for ((i = 0; i < 3000; i++)); do [ -e two.work/block-00001.safetensors ] && break; sleep 0.01; done
+    kill -9 $pid
+    wait $pid 2>/dev/null
+    n=$(saved two)
+    cases=$((cases + 1))
+    [ "$n" -ge 2 ] && [ "$n" -lt $BLOCKS ] || fail "a kill between blocks, $how: $n of $BLOCKS saved" "$(cat .err)"
+    [ "$how" = small ] && files=()
+    [ "$how" = damaged ] && for f in cache/stream-*; do
+        for at in 100000 300000; do # in the middle of a pass one of them may be where no window is
+            printf 'damage' | dd of="$f" bs=1 seek=$at conv=notrunc status=none
+        done
+    done
+    run "${long[@]}" -o two "${files[@]}" --resume --log two.log
+    [ "$rc" = 0 ] || fail "resuming with streams $how" "exit $rc" "$err"
+    same "streams $how" long two
+    passed "streams $how" two.log "$n" "${how%damaged}"
+    cases=$((cases + 1))
+    want="passing over finished blocks ($n), 10 % of what training them took"
+    case $how in
+    files | small) [[ $err != *'passing over'* ]] || fail "streams $how: made anew" "$err" ;;
+    damaged) [[ $err == *"$want"* ]] || fail "damaged streams" "$err" "not: $want" ;;
+    *) [[ $err == *"$want; with --cache-dir they outlive a run"* ]] || fail "streams in memory" "$err" "not: $want" ;;
+    esac
+    [ -z "$(ls -A cache)" ] || fail "streams $how left behind" "$(ls cache)"
+    rm -rf two two.*
+done
 
 # Ctrl-C: the state is saved, the line that goes on is printed, and it does.
 cases=$((cases + 1))
@@ -68,8 +133,12 @@ mv m m1 && tiny m --seed 7
 expect_match 1 'eqat: it stops\.work/run\.json: cannot resume: model.*' "${long[@]}" -o 'it stops' --resume
 mkdir other && echo text >other/file
 expect_match 1 'eqat: other: expected a work folder.*' "${args[@]}" -o new --work-dir other
+mkdir begun && touch begun/run.json.tmp-1 # killed while it wrote run.json
+run "${args[@]}" -o new --work-dir begun --resume
+cases=$((cases + 1))
+[ "$rc" = 0 ] && [ ! -e begun ] || fail "a run killed at its first file" "exit $rc" "$err"
 echo '{' >other/run.json
-expect_match 1 'eqat: other/run\.json: .*not JSON.*' "${args[@]}" -o new --work-dir other --resume
+expect_match 1 'eqat: other/run\.json: .*not JSON.*' "${args[@]}" -o newer --work-dir other --resume
 # A finished run resumed is a finished run.
 rm -rf m && mv m1 m
 run "${args[@]}" -o whole --resume

@@ -1,4 +1,4 @@
-/* Elementwise operations, embedding rows and rotary positions, threaded over pieces.
+/* Elementwise operations, biases and rotary positions, threaded over pieces.
  * Invariant: a piece reads all of its inputs before it writes, so that an output may be one of the
  * inputs where backend.h says so. */
 #include <string.h>
@@ -89,7 +89,7 @@ static void swiglu_bwd(eq_backend *be, eq_mut dg, eq_mut du, eq_view dh, eq_view
                .chunk = swiglu_bwd_chunk});
 }
 
-/* ---- rows: bias, embedding ------------------------------------------------------------------- */
+/* ---- rows: bias ------------------------------------------------------------------------------ */
 
 static void bias_rows(void *ctx, int64_t item, int thread) {
     (void)thread;
@@ -112,36 +112,11 @@ static void bias_add(eq_backend *be, eq_mut y, eq_view b, int64_t rows, int64_t 
     eq_par_for(eq_parts(rows, eq_rows_per_item(cols)), bias_rows, &j);
 }
 
-static void embed_rows(void *ctx, int64_t item, int thread) {
-    (void)thread;
-    const job *j = ctx;
-    const int32_t *id = j->b.p;
-    float buf[EQ_CHUNK];
-    int64_t D = j->cols, per = eq_rows_per_item(D), size = eq_dtype_size(j->y.dt);
-    for (int64_t r = item * per; r < eq_least((item + 1) * per, j->rows); r++) {
-        if (j->y.dt == j->a.dt) {
-            memcpy(eq_elem(j->y, r * D), (const char *)j->a.p + id[r] * D * size,
-                   (size_t)(D * size));
-            continue;
-        }
-        for (int64_t c = 0; c < D; c += EQ_CHUNK) {
-            int64_t n = eq_least(EQ_CHUNK, D - c);
-            float *y = eq_chunk_at(j->y, r * D + c, buf);
-            eq_chunk_out(j->k, j->y, r * D + c, n, eq_chunk_in(j->k, j->a, id[r] * D + c, n, y));
-        }
-    }
-}
-static void embed(eq_backend *be, eq_mut y, eq_view table, eq_view ids, int64_t rows, int64_t D) {
-    job j = {.k = eq_cpu_of(be)->k, .y = y, .a = table, .b = ids, .rows = rows, .cols = D};
-    eq_par_for(eq_parts(rows, eq_rows_per_item(D)), embed_rows, &j);
-}
-
 void eq_cpu_elementwise(eq_ops *ops) {
     ops->fill = fill;
     ops->cast = cast;
     ops->add = add;
     ops->bias_add = bias_add;
-    ops->embed = embed;
     ops->swiglu_fwd = swiglu_fwd;
     ops->swiglu_bwd = swiglu_bwd;
 }

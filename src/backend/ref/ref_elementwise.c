@@ -1,4 +1,4 @@
-/* Reference: fill, cast, sums of tensors, embedding rows, SwiGLU.
+/* Reference: fill, cast, sums of tensors, SwiGLU.
  * Invariant: element i of an output depends on element i of the inputs only, so an output may be
  * one of the inputs where backend.h says so. */
 #include <math.h>
@@ -27,13 +27,6 @@ static void bias_add(eq_backend *be, eq_mut y, eq_view b, int64_t rows, int64_t 
             eq_put(y, r * cols + c, eq_get(eq_ro(y), r * cols + c) + eq_get(b, c));
 }
 
-static void embed(eq_backend *be, eq_mut y, eq_view table, eq_view ids, int64_t rows, int64_t D) {
-    (void)be;
-    const int32_t *id = ids.p;
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t d = 0; d < D; d++) eq_put(y, r * D + d, eq_get(table, id[r] * D + d));
-}
-
 static double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
 
 static void swiglu_fwd(eq_backend *be, eq_mut h, eq_view g, eq_view u) {
@@ -59,7 +52,6 @@ void eq_ref_elementwise(eq_ops *ops) {
     ops->cast = cast;
     ops->add = add;
     ops->bias_add = bias_add;
-    ops->embed = embed;
     ops->swiglu_fwd = swiglu_fwd;
     ops->swiglu_bwd = swiglu_bwd;
 }
