@@ -244,7 +244,7 @@ static eq_status epochs(eq_block_ap *j, run *r, eq_qblock *out, eq_err *err) {
         if (better) best = r->val, worse = 0;
         else worse++;
         if (better || !o->keep_best || !have) {
-            EQ_TRY(eq_student_finalise(&j->student, false, out, err));
+            EQ_TRY(eq_student_finalise(&j->student, out, err));
             have = true;
         }
         if (o->early_stop && worse >= o->early_stop) {
@@ -253,7 +253,7 @@ static eq_status epochs(eq_block_ap *j, run *r, eq_qblock *out, eq_err *err) {
             break;
         }
     }
-    return have ? EQ_OK : eq_student_finalise(&j->student, false, out, err);
+    return have ? EQ_OK : eq_student_finalise(&j->student, out, err);
 }
 
 /* A loss that is not finite rolls the block back to its start, which is finite, at half the rate. */
@@ -265,7 +265,7 @@ static eq_status train_from_start(eq_block_ap *j, run *r, eq_qblock *out, eq_err
         if (tries == MAX_ROLLBACKS) {
             eq_note(r->obs, "block %lld: the loss stays non-finite; it keeps its round-to-nearest start",
                     (long long)r->block);
-            return eq_student_finalise(&j->student, false, out, err);
+            return eq_student_finalise(&j->student, out, err);
         }
         EQ_TRY(epochs(j, r, out, err));
         if (!r->broken) return EQ_OK;
