@@ -91,9 +91,9 @@ static void first_failure(void **state) {
         for (int64_t from = 0; from < 12; from++) {
             failing f = {.from = from, .every = 3};
             eq_err err = {0};
-            char line[32];
+            char line[32] = "";
             assert_int_equal(eq_par_try(10, may_fail, &f, &err), from < 10 ? EQ_EINPUT : EQ_OK);
-            snprintf(line, sizeof line, from < 10 ? "item %d" : "", (int)from);
+            if (from < 10) snprintf(line, sizeof line, "item %d", (int)from);
             assert_string_equal(err.msg, line);
             assert_int_equal(f.ran, 10);
         }

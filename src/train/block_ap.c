@@ -331,7 +331,7 @@ static eq_status epochs(eq_block_ap *j, run *r, eq_qblock *out, eq_err *err) {
         bool better = !j->n_val || r->val < best;
         if (better) best = r->val, worse = 0;
         else worse++;
-        if (better || !o->keep_best) EQ_TRY(eq_student_finalise(&j->student, false, out, err));
+        if (better || !o->keep_best) EQ_TRY(eq_student_finalise(&j->student, out, err));
         over = o->early_stop && worse >= o->early_stop;
         if (over)
             eq_note(r->obs, "block %lld: validation loss %.4g has not improved for %d epochs, going on",
@@ -339,7 +339,7 @@ static eq_status epochs(eq_block_ap *j, run *r, eq_qblock *out, eq_err *err) {
         if (++e < o->epochs && !over) EQ_TRY(eq_snapshot_keep(&j->good, &j->student, err));
     }
     eq_snapshot_drop(&j->good);
-    return e ? EQ_OK : eq_student_finalise(&j->student, false, out, err);
+    return e ? EQ_OK : eq_student_finalise(&j->student, out, err);
 }
 
 /* The targets of block i are its full-precision outputs, which are also the next block's inputs. */

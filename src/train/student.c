@@ -138,7 +138,7 @@ static void round_fp16(float *s, int64_t n) {
     for (int64_t i = 0; i < n; i++) s[i] = eq_f16_to_f32(eq_f32_to_f16(eq_s_used(s[i])));
 }
 
-eq_status eq_student_finalise(eq_student *st, bool nearest, eq_qblock *out, eq_err *err) {
+eq_status eq_student_finalise(eq_student *st, eq_qblock *out, eq_err *err) {
     eq_backend *be = st->be;
     for (eq_lin l = 0; l < EQ_LINS; l++) {
         eq_qshape q = shape(st, l);
@@ -147,14 +147,13 @@ eq_status eq_student_finalise(eq_student *st, bool nearest, eq_qblock *out, eq_e
         eq_mut rows = eq_mut_at(st->rows, 0, words(q));
         be->download(be, o->s, EQ_F32, eq_ro(st->s[l].p));
         EQ_TRY(be->sync(be, err));
-        if (!nearest) round_fp16(o->s, s.n);
+        round_fp16(o->s, s.n);
         be->upload(be, s, o->s, EQ_F32);
         EQ_DO(be, cast, z, eq_ro(st->z[l].p));
         EQ_DO(be, fq_pack, rows, s, z, eq_ro(st->W[l].p), q);
         be->download(be, o->rows, EQ_U32, eq_ro(rows));
         be->download(be, o->z, EQ_F32, eq_ro(z));
         EQ_TRY(be->sync(be, err));
-        round_fp16(o->s, s.n);
     }
     for (eq_norm n = 0; n < EQ_NORM_COUNT; n++)
         if (st->norm[n].p.n) be->download(be, out->norm[n], EQ_F32, eq_ro(st->norm[n].p));

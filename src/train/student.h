@@ -41,8 +41,8 @@ void eq_student_norms(eq_student *st, const eq_block_acts *acts);
 /* True when every master is finite. */
 eq_status eq_student_finite(eq_student *st, bool *finite, eq_err *err);
 /* Step 4 of METHOD section 2: s to fp16, z to integers, codes from fp32 W and that s; the student stays
- * as it is. nearest: codes from the fp32 s, as plain round-to-nearest has them. */
-eq_status eq_student_finalise(eq_student *st, bool nearest, eq_qblock *out, eq_err *err);
+ * as it is. (Plain round-to-nearest, rtn.h, takes its codes from the fp32 s.) */
+eq_status eq_student_finalise(eq_student *st, eq_qblock *out, eq_err *err);
 /* Room for all linears of one block in the type ct, in place of the masters W, which are then gone until
  * the next eq_student_start. Biases and norms are those of w. */
 eq_block_w eq_student_room(const eq_student *st, const eq_block_w *w, eq_dtype ct);
