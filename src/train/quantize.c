@@ -1,5 +1,8 @@
 /* eq_quantize and eq_tune: the order of a run. Everything that can be refused is refused before the
  * first step; every finished block is on disk before the next begins. */
+#define _GNU_SOURCE
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "backend/backend.h"
@@ -24,7 +27,7 @@ typedef struct {
     eq_backend *be;
     eq_windows train, val, e2e;
     eq_work work;
-    char *work_dir;
+    char *work_dir, *cache; /* cache: see stream_folder */
     eq_e2e *qp;
     eq_qblock block;      /* the one under way */
     double t_ap, t_e2e, t_write;
@@ -126,10 +129,28 @@ static eq_status train_blocks(job *j, eq_block_ap_setup s, eq_err *err) {
     return r;
 }
 
+/* s->cache_dir: the folder asked for, else that of the run's earlier starts, so that their streams are
+ * found and in the end removed wherever they are. */
+static eq_status stream_folder(job *j, eq_block_ap_setup *s, eq_err *err) {
+    const char *asked = j->set.o.cache_dir;
+    char real[PATH_MAX];
+    EQ_TRY(eq_work_cache(&j->work, &j->cache, err));
+    s->cache_dir = j->cache ? j->cache : j->work.dir;
+    if (!asked) return EQ_OK;
+    EQ_TRY(eq_mkdir(asked, err));
+    if (!realpath(asked, real)) return eq_fail_errno(err, "%s: cannot find the folder", asked);
+    if (!j->cache || strcmp(real, j->cache)) {
+        EQ_TRY(eq_block_ap_remove_files(s, err));
+        EQ_TRY(eq_work_note_cache(&j->work, real, err));
+    }
+    s->cache_dir = asked;
+    return EQ_OK;
+}
+
 static eq_status block_ap(job *j, eq_err *err) {
     eq_block_ap_setup s = eq_settings_ap(&j->set);
     s.work_dir = j->work.dir, s.run = j->work.run, s.done = blocks_done(j);
-    s.cache_dir = j->set.o.cache_dir ? j->set.o.cache_dir : j->work.dir;
+    EQ_TRY(stream_folder(j, &s, err));
     if (s.done < j->src->cfg.L) EQ_TRY(train_blocks(j, s, err));
     return eq_block_ap_remove_files(&s, err);
 }
@@ -278,7 +299,7 @@ static eq_status whole(const eq_quantize_opts *o, bool tune, const eq_observer *
     if (j.be) j.be->close(j.be);
     eq_windows_free(&j.train), eq_windows_free(&j.val), eq_windows_free(&j.e2e);
     eq_work_close(&j.work);
-    eq_free(j.work_dir);
+    eq_free(j.work_dir), eq_free(j.cache);
     eq_weights_close(j.src);
     return st;
 }

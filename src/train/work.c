@@ -89,3 +89,24 @@ void eq_work_close(eq_work *w) {
 char *eq_work_block(const eq_work *w, int64_t i) {
     return eq_sprintf("%s/block-%05lld.safetensors", w->dir, (long long)i);
 }
+
+eq_status eq_work_cache(const eq_work *w, char **dir, eq_err *err) {
+    *dir = NULL;
+    char *path = eq_path(w->dir, "cache-dir");
+    if (!path) return eq_nomem(err, "a path", 256);
+    eq_map m = {0};
+    eq_status st = eq_exists(path) ? eq_map_open(&m, path, err) : EQ_OK;
+    if (m.size && !(*dir = eq_sprintf("%.*s", (int)m.size, (const char *)m.data)))
+        st = eq_nomem(err, "a path", m.size);
+    eq_map_close(&m);
+    eq_free(path);
+    return st;
+}
+
+eq_status eq_work_note_cache(const eq_work *w, const char *dir, eq_err *err) {
+    char *path = eq_path(w->dir, "cache-dir");
+    if (!path) return eq_nomem(err, "a path", 256);
+    eq_status st = eq_write_file(path, dir, (int64_t)strlen(dir), err);
+    eq_free(path);
+    return st;
+}

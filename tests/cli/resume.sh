@@ -71,13 +71,14 @@ done
 echo "$killed kills, $midway between the first block and the last"
 
 # A kill when two blocks are saved, for certain; the streams go on, or are made anew with the same end:
-# kept in memory, in files, in damaged files, and in files when the next run would choose memory.
+# kept in memory, in files, in damaged files, in files when the next run would choose memory or names
+# another folder.
 long=(quantize m --data d.npy "${SMALL[@]::${#SMALL[@]}-1}" --e2e-train-size 64 --train-size 64 --epochs 6)
 run "${long[@]}" -o long
-for how in '' files damaged small; do
+for how in '' files damaged small forgotten moved; do
     files=()
     case $how in
-    files | damaged) files=(--cache-dir cache) ;;
+    files | damaged | forgotten | moved) files=(--cache-dir cache) ;;
     small) files=(--memory-limit 3300000) ;; # enough for a block, not for the streams
     esac
     "$EQAT" "${long[@]}" -o two "${files[@]}" >/dev/null 2>.err &
@@ -88,7 +89,7 @@ for how in '' files damaged small; do
     n=$(saved two)
     cases=$((cases + 1))
     [ "$n" -ge 2 ] && [ "$n" -lt $BLOCKS ] || fail "a kill between blocks, $how: $n of $BLOCKS saved" "$(cat .err)"
-    [ "$how" = small ] && files=()
+    case $how in small | forgotten) files=() ;; moved) files=(--cache-dir cache2) ;; esac
     [ "$how" = damaged ] && for f in cache/stream-*; do
         for at in 100000 300000; do # in the middle of a pass one of them may be where no window is
             printf 'damage' | dd of="$f" bs=1 seek=$at conv=notrunc status=none
@@ -97,15 +98,17 @@ for how in '' files damaged small; do
     run "${long[@]}" -o two "${files[@]}" --resume --log two.log
     [ "$rc" = 0 ] || fail "resuming with streams $how" "exit $rc" "$err"
     same "streams $how" long two
-    passed "streams $how" two.log "$n" "${how%damaged}"
+    case $how in damaged | moved) in_files= ;; *) in_files=$how ;; esac
+    passed "streams $how" two.log "$n" "$in_files"
     cases=$((cases + 1))
     want="passing over finished blocks ($n), 10 % of what training them took"
     case $how in
-    files | small) [[ $err != *'passing over'* ]] || fail "streams $how: made anew" "$err" ;;
-    damaged) [[ $err == *"$want"* ]] || fail "damaged streams" "$err" "not: $want" ;;
+    files | small | forgotten) [[ $err != *'passing over'* ]] || fail "streams $how: made anew" "$err" ;;
+    damaged | moved) [[ $err == *"$want"* ]] || fail "streams $how" "$err" "not: $want" ;;
     *) [[ $err == *"$want; with --cache-dir they outlive a run"* ]] || fail "streams in memory" "$err" "not: $want" ;;
     esac
-    [ -z "$(ls -A cache)" ] || fail "streams $how left behind" "$(ls cache)"
+    left=$(ls -A cache; ls -A cache2 2>/dev/null)
+    [ -z "$left" ] || fail "streams $how left behind" "$left"
     rm -rf two two.*
 done
 
