@@ -26,8 +26,9 @@ typedef struct {
     const char *file;            /* expected results */
     double quant_lr, weight_lr, e2e_lr;
     double exact, loss, ppl;     /* relative tolerances: fp/rtn/first loss, losses, perplexities */
-    double branches;             /* of single losses of block 1, see below; 0: as the others */
+    double start1, single1;      /* of block 1: its first loss, its other single losses (see below) */
     eq_precision precision;
+    bool untrained;              /* fp and rtn too: no rate touches them, once is enough */
 } setting;
 
 static char folder[] = "/tmp/eqat-reference-XXXXXX";
@@ -68,7 +69,8 @@ static double perplexity(const char *model, eq_precision precision) {
     eq_ppl_result r;
     eq_err err = {0};
     eq_ppl_opts_init(&o);
-    o.model = model, o.data = R "test.npy", o.limit = 400, o.compute.precision = precision;
+    o.model = model, o.data = R "test.npy", o.limit = 400;
+    o.compute.precision = precision, o.compute.threads = 1;
     if (eq_ppl(&o, NULL, &r, &err)) fail_msg("%s", err.msg);
     assert_int_equal(r.windows, 400);
     return r.ppl;
@@ -80,7 +82,7 @@ static eq_quantize_opts options(const setting *s, const char *model, const char 
     o.model = model, o.out = out, o.data = R "train.npy", o.val_data = R "val.npy";
     o.qp.data = R "e2e.npy", o.qp.batch_size = 32, o.qp.lr = s->e2e_lr;
     o.ap.batch_size = 4, o.ap.epochs = 2, o.ap.quant_lr = s->quant_lr, o.ap.weight_lr = s->weight_lr;
-    o.compute.precision = s->precision;
+    o.compute.precision = s->precision, o.compute.threads = 1;
     return o;
 }
 
@@ -113,7 +115,7 @@ static void compare(const setting *s, const json_t *want) {
         for (int k = 0; k < 3; k++) {
             snprintf(what, sizeof what, "block %d epoch %d %s", b, e, pairs[k][0]);
             double tolerance = b == 0 && e == 0 && k == 0 ? s->exact : s->loss;
-            if (b > 0 && k != 1 && s->branches > tolerance) tolerance = s->branches;
+            if (b == 1 && k != 1) tolerance = e == 0 && k == 0 ? s->start1 : s->single1;
             near(what, want, pairs[k][0], json_number_value(json_object_get(got, pairs[k][1])), tolerance);
         }
     } else if (!strcmp(kind, "e2e")) {
@@ -140,14 +142,15 @@ static void run(const setting *s) {
     FILE *f = fopen(s->file, "r");
     assert_non_null(f);
     events = json_array();
-    char *rtn = quantized(s, "rtn", EQ_METHOD_RTN);
+    char *rtn = s->untrained ? quantized(s, "rtn", EQ_METHOD_RTN) : NULL;
     char *ap = quantized(s, "block-ap", EQ_METHOD_BLOCK_AP), *both = tuned(s, "both", ap);
     while ((line = json_loadf(f, JSON_DISABLE_EOF_CHECK, NULL))) {
         const char *kind = json_string_value(json_object_get(line, "event"));
-        if (!strcmp(kind, "fp")) near("fp ppl", line, "ppl", perplexity(MODEL, s->precision), s->exact);
-        else if (!strcmp(kind, "rtn")) near("rtn ppl", line, "ppl", perplexity(rtn, s->precision), s->exact);
-        else if (!strcmp(kind, "block_ap")) near("block-ap ppl", line, "ppl", perplexity(ap, s->precision), s->ppl);
-        else if (!strcmp(kind, "e2e_qp")) near("e2e-qp ppl", line, "ppl", perplexity(both, s->precision), s->ppl);
+        eq_precision p = s->precision;
+        if (!strcmp(kind, "fp") && s->untrained) near("fp ppl", line, "ppl", perplexity(MODEL, p), s->exact);
+        else if (!strcmp(kind, "rtn") && rtn) near("rtn ppl", line, "ppl", perplexity(rtn, p), s->exact);
+        else if (!strcmp(kind, "block_ap")) near("block-ap ppl", line, "ppl", perplexity(ap, p), s->ppl);
+        else if (!strcmp(kind, "e2e_qp")) near("e2e-qp ppl", line, "ppl", perplexity(both, p), s->ppl);
         else compare(s, line);
         json_decref(line);
     }
@@ -157,39 +160,50 @@ static void run(const setting *s) {
     misses = 0;
     eq_err err = {0};
     char *folders[] = {ap, rtn, both};
-    for (int i = 0; i < 3; i++) eq_remove_tree(folders[i], &err), eq_free(folders[i]);
+    for (int i = 0; i < 3; i++)
+        if (folders[i]) eq_remove_tree(folders[i], &err), eq_free(folders[i]);
     assert_int_equal(missed, 0);
 }
 
-/* A few tokens carry most of block 1's loss, and one code of one weight moves it between branches 5 %
- * apart (mean losses over 64 steps do not feel it): at the paper's rates PyTorch 2.15 on one thread ends
- * on 393.5 where the reference has 374.4, our fp32 on 375.0 and our bf16 on 393.4. At the large rates
- * its first loss is 315.6 and 319.2 in two PyTorch runs, 322.5 on AVX2 and 350.3 on AVX-512. */
+/* Block 1's losses hang on a few tokens, and one code of one weight moves those. Runs agree to 1e-7 until
+ * the first code falls on the other side of a tie, some 60 to 200 steps in at the large rates. There the first
+ * loss of block 1, where the reference has 318, is a sample: from weights perturbed by 1e-7 it came as
+ * 315 +- 10 (297 to 330) in 17 PyTorch runs and as 319 +- 12 (297 to 350) in 29 of ours, on AVX2 and AVX-512
+ * and in both precisions. So this one figure gets 10 %, 2.7 deviations; unperturbed, AVX-512 is 2.2 % off and
+ * AVX2 0.2 %. At the paper's rates single losses have a second branch 5 % higher, for some steps at a time:
+ * fp32 was on it at the end of an epoch in 1 of 3 such runs (409.0 for 387.5), bf16, which rounds more, in 4
+ * of 5. Means over 64 steps feel neither. */
 static void paper_rates(void **state) {
     (void)state;
-    run(&(setting){R "expected-paper-rates.jsonl", 1e-4, 2e-5, 2e-5, 1e-3, 5e-3, 1e-3, 0, EQ_PREC_F32});
+    run(&(setting){R "expected-paper-rates.jsonl", 1e-4, 2e-5, 2e-5, 1e-3, 5e-3, 1e-3, 5e-3, 5e-3,
+                   EQ_PREC_F32, false});
 }
 static void large_rates(void **state) {
     (void)state;
-    run(&(setting){R "expected.jsonl", 5e-3, 2e-3, 1e-3, 1e-3, 5e-2, 5e-2, 0.12, EQ_PREC_F32});
+    run(&(setting){R "expected.jsonl", 5e-3, 2e-3, 1e-3, 1e-3, 5e-2, 5e-2, 1e-1, 5e-2, EQ_PREC_F32, true});
 }
 static void paper_rates_bf16(void **state) {
     (void)state;
-    run(&(setting){R "expected-paper-rates.jsonl", 1e-4, 2e-5, 2e-5, 2e-3, 1e-2, 2e-3, 0.06, EQ_PREC_BF16});
+    run(&(setting){R "expected-paper-rates.jsonl", 1e-4, 2e-5, 2e-5, 2e-3, 1e-2, 2e-3, 1e-2, 6e-2,
+                   EQ_PREC_BF16, false});
 }
 static void large_rates_bf16(void **state) {
     (void)state;
-    run(&(setting){R "expected.jsonl", 5e-3, 2e-3, 1e-3, 2e-3, 1e-1, 1e-1, 0.12, EQ_PREC_BF16});
+    run(&(setting){R "expected.jsonl", 5e-3, 2e-3, 1e-3, 2e-3, 1e-1, 1e-1, 1e-1, 1e-1, EQ_PREC_BF16, true});
 }
 
-int main(void) {
-    if (!mkdtemp(folder)) return 1;
+/* An argument names the one run that is wanted: tests/run.sh has them side by side. */
+int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(paper_rates),
         cmocka_unit_test(large_rates),
         cmocka_unit_test(paper_rates_bf16),
         cmocka_unit_test(large_rates_bf16),
     };
+    bool known = argc == 1;
+    for (size_t i = 0; !known && i < sizeof tests / sizeof *tests; i++) known = !strcmp(tests[i].name, argv[1]);
+    if (!known || !mkdtemp(folder)) return 1;
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     int rc = cmocka_run_group_tests(tests, NULL, NULL);
     rmdir(folder);
     return rc;
