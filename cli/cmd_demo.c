@@ -36,7 +36,7 @@ static const struct {
     .epochs = 2,
     .quant_lr = 5e-3,
     .weight_lr = 2e-3,
-    .e2e_train_size = 1024,
+    .e2e_train_size = 512,
     .e2e_batch = 8,
     .e2e_lr = 1e-3,
     .ppl_windows = 100,
