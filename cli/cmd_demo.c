@@ -13,7 +13,7 @@
 #include "observer.h"
 #include "output.h"
 
-/* What the table is made with. Rates and windows suit a model of a few million weights; the paper's
+/* What the table is made with. Rates and windows suit a model of a million weights; the paper's
  * are for billions. */
 static const struct {
     int bits;
@@ -34,14 +34,14 @@ static const struct {
     .seqlen = 256,
     .batch = 4,
     .epochs = 2,
-    .quant_lr = 1e-3,
-    .weight_lr = 3e-4,
-    .e2e_train_size = 1024,
-    .e2e_batch = 16,
-    .e2e_lr = 3e-4,
+    .quant_lr = 5e-3,
+    .weight_lr = 2e-3,
+    .e2e_train_size = 512,
+    .e2e_batch = 8,
+    .e2e_lr = 1e-3,
     .ppl_windows = 100,
-    .tokens = 24,
-    .prompt = "Once upon a time",
+    .tokens = 40,
+    .prompt = "How to make a",
 };
 
 typedef struct {
@@ -89,8 +89,7 @@ typedef struct {
     cli_observer obs;
 } demo;
 
-/* ---- steps
- * --------------------------------------------------------------------------------------- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 /* assets/train.txt, train.jsonl.zst, ...: whichever ending it has. */
 static eq_status find_train(demo *d, eq_err *err) {
@@ -206,8 +205,7 @@ static eq_status measure(demo *d, int row, eq_err *err) {
     return eq_generate(&g, &r->text, err);
 }
 
-/* ---- the table
- * ------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 static void print_rows(const demo *d) {
     printf("%-18s %10s %16s %8s %8s\n", "method", "ppl", "bits per weight", "MiB", "seconds");

@@ -1,0 +1,27 @@
+#!/bin/bash
+# The bundled model shows what the project is for: rounding to 2 bits ruins it, training repairs it.
+# usage: tests/cli/demo.sh BUILD
+. "$(dirname "$0")/expect.bash"
+case $B in *san*) echo "SKIP demo: minutes under a sanitizer, and cli/pipeline walks the same code"; exit 77 ;; esac
+
+cases=$((cases + 1))
+run demo --json -q
+[ "$rc" = 0 ] || fail "eqat demo" "exit $rc" "$err"
+field() { grep -o "\"$1\":[0-9.e+-]*" <<<"$out" | cut -d: -f2; }
+mapfile -t ppl < <(field ppl)
+mapfile -t bits < <(field bits_per_weight)
+[ ${#ppl[@]} = 4 ] || fail "eqat demo: ${#ppl[@]} rows, expected 4" "$out"
+holds() { # what, awk expression over fp, rtn, ap, e2e
+    cases=$((cases + 1))
+    awk -v fp="${ppl[0]}" -v rtn="${ppl[1]}" -v ap="${ppl[2]}" -v e2e="${ppl[3]}" "BEGIN { exit !($2) }" ||
+        fail "$1: not $2" "perplexities ${ppl[*]}"
+}
+holds "the model is a good one" "fp > 1 && fp < 2.2"
+holds "rounding ruins it" "rtn > 3 * fp"
+holds "Block-AP repairs it" "ap < 1.5 * fp"
+holds "E2E-QP repairs more" "e2e < ap && e2e < 1.35 * fp"
+for i in 1 2 3; do
+    cases=$((cases + 1))
+    [ "${bits[i]}" = 2.28125 ] || fail "row $i: ${bits[i]} bits per weight, expected 2.28125"
+done
+finish
