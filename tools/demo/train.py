@@ -6,9 +6,10 @@
 
 It goes on from checkpoint.pt where there is one.
 
-The model is small for its text, and its matrices are trained with Muon: that was faster here than
-Adam, and a matrix that learned in every direction at once bears rounding to 2 bits less well. No
-weight decay, no dropout.
+The model is small for its text, and its matrices are trained with Muon, without weight decay: a
+matrix that learned in every direction at once bears rounding to 2 bits less well. In short trials
+with 4 layers rounding doubled the perplexity after 250 steps of Adam; after 500 of Muon it was 7
+times as high.
 
 Needs torch, tokenizers, safetensors, numpy. Every step draws its windows from its own number, so an
 interrupted training gives the same model as one that was not (on the same machine and torch).
