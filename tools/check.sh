@@ -34,7 +34,7 @@ for w in $want; do
         if command -v clang >/dev/null; then
             step "clang, warnings are errors" everything build-dev-clang DEV=1 CC=clang
         else echo "SKIP clang is not installed (apt-get install clang)"; fi ;;
-    test) step "test" make -j"$jobs" test ;;
+    test) step "test" env EQ_TEST_ALL=1 make -j"$jobs" test ;;
     asan) step "address and undefined behaviour" make -j"$jobs" SAN=address test ;;
     tsan) step "data races" make -j"$jobs" SAN=thread test ;;
     *) echo "usage: tools/check.sh [rules|builds|test|asan|tsan ...]" >&2; exit 2 ;;
