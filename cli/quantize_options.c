@@ -50,7 +50,7 @@ const opt quantize_options[] = {
      .help = "both at once: W2A16G64, w3g128"},
     {OPT_HEADING, .help = "first phase, Block-AP: block by block, everything trained"},
     {OPT_ENUM, 0, "method", .arg = "block-ap|rtn", .at = AT(method),
-     .help = "rtn: round to nearest, no training"},
+     .help = "rtn: round to nearest instead; with --data the second phase still follows (PEQA)"},
     {OPT_I64, 0, "train-size", NULL, "N", AT(ap.train_size), 1, BIG, .help = "windows"},
     {OPT_I64, 0, "val-size", NULL, "N", AT(ap.val_size), 0, BIG,
      .help = "windows of the validation loss"},

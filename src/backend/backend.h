@@ -144,6 +144,8 @@ struct eq_backend {
 eq_status eq_backend_open(eq_backend **be, const char *spec, const char *cpu_mask, eq_err *err);
 /* The trace wrapper's table (operation, calls, seconds, elements), eq_free it; NULL: not traced. */
 char *eq_backend_trace(eq_backend *be);
+/* The same as notes, a line each; nothing when not traced. be may be NULL. */
+void eq_backend_say_trace(eq_backend *be, const eq_observer *obs);
 
 /* The makers behind the registry. A wrapper owns what it wraps. */
 eq_status eq_ref_open(eq_backend **be, eq_err *err);

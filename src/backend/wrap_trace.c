@@ -1,5 +1,7 @@
 /* "trace:" — how often each operation ran, how long, on how many output elements.
  * Invariant: the clock stops after the inner backend has synced, so queued work is not missed. */
+#include <string.h>
+
 #include "backend/wrap.h"
 #include "base/mem.h"
 #include "base/observe.h"
@@ -60,6 +62,15 @@ static char *table(const trace *t) {
     if (!s.oom) return s.p;
     eq_str_free(&s);
     return NULL;
+}
+
+void eq_backend_say_trace(eq_backend *be, const eq_observer *obs) {
+    char *text = be ? eq_backend_trace(be) : NULL;
+    for (char *line = text, *end; line && *line; line = end ? end + 1 : NULL) {
+        end = strchr(line, '\n');
+        eq_note(obs, "%.*s", (int)(end ? end - line : (ptrdiff_t)strlen(line)), line);
+    }
+    eq_free(text);
 }
 
 char *eq_backend_trace(eq_backend *be) {

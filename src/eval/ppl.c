@@ -75,6 +75,7 @@ eq_status eq_ppl(const eq_ppl_opts *o, const eq_observer *obs, eq_ppl_result *re
     eq_par_threads(o->compute.threads);
     if (st == EQ_OK) st = eq_backend_open(&be, o->compute.backend, o->compute.cpu_mask, err);
     if (st == EQ_OK) st = run(o, src, be, &w, obs, res, err);
+    eq_backend_say_trace(be, obs);
     if (be) be->close(be);
     eq_windows_free(&w);
     eq_weights_close(src);

@@ -296,6 +296,7 @@ static eq_status whole(const eq_quantize_opts *o, bool tune, const eq_observer *
                                     .bits_per_weight = bits_per_weight(&j)};
     eq_e2e_close(j.qp);
     eq_qblock_free(&j.block);
+    eq_backend_say_trace(j.be, obs);
     if (j.be) j.be->close(j.be);
     eq_windows_free(&j.train), eq_windows_free(&j.val), eq_windows_free(&j.e2e);
     eq_work_close(&j.work);

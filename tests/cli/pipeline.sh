@@ -73,6 +73,11 @@ ok tune tuned --data d.npy -o again --train-size 32 --seqlen 32 --batch-size 4 -
 cases=$((cases + 1))
 diff -q ap/model.safetensors tuned/model.safetensors >/dev/null && fail "tune changed nothing"
 
+# trace: says where the time went
+ok ppl m --data d.npy --seqlen 32 --limit 4 --backend trace:cpu
+printf '%s\n' "$err" >trace
+has "trace:cpu" trace '^ *operation +calls +seconds' 'matmul_nt +[1-9]' 'cross_entropy +[1-9]'
+
 # a dry run writes nothing
 before=$(ls -A)
 ok quantize m --data d.npy -o dry "${SMALL[@]}" --dry-run --log dry.log
