@@ -62,7 +62,7 @@ deps: ## install what is missing with apt, or name the line to run
 all: deps ## build the program and the library
 	@$(MAKE) --no-print-directory $(B)/eqat
 
-tools: deps ## build the helper programs (make-model, ...)
+tools: all ## build the helper programs (make-model, ...)
 	@$(MAKE) --no-print-directory $(TOOLS)
 
 test: deps ## build and run every test (Debian packages only, no network)
