@@ -51,7 +51,7 @@ TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_C))
 FUZZERS := $(patsubst tests/%.c,$(B)/tests/%,$(FUZZ_C))
 TOOLS := $(patsubst tools/%.c,$(B)/%,$(subst _,-,$(TOOL_C)))
 
-.PHONY: help all deps test check demo bench clean install tools
+.PHONY: help all deps test check demo bench clean install tools format
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  options: DEV=1 (warnings are errors)  SAN=address|thread  CC=clang  V=1 (commands)  PREFIX=/usr/local"
@@ -71,6 +71,9 @@ test: deps ## build and run every test (Debian packages only, no network)
 
 check: deps ## test, then sanitizers, fuzz replay, faults, layers, headers, sizes
 	@tools/check.sh
+
+format: ## write the source as clang-format 14 makes it
+	@bash tools/check/format.sh write
 
 demo: deps ## quantize the bundled model to 2 bits and print the table
 	@$(MAKE) --no-print-directory $(B)/eqat

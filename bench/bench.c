@@ -1,5 +1,5 @@
-/* The sections of `eqat bench`, in order. Every figure is a ratio to something measured beside it.
- */
+/* The sections of `eqat bench`, in order. Every figure is a ratio to something measured beside
+ * it. */
 #define _GNU_SOURCE
 #include "bench.h"
 

@@ -1,5 +1,5 @@
-/* `eqat bench`: what the program reaches, as ratios to a roof or a peer measured in the same run.
- */
+/* `eqat bench`: what the program reaches, as ratios to a roof or a peer measured in the same
+ * run. */
 #ifndef EQ_BENCH_H
 #define EQ_BENCH_H
 #include <stdio.h>
@@ -18,8 +18,7 @@ typedef struct {
 /* Sections: "roof", "ops", "block-ap", "e2e-qp", "threads", "pack", "tokenizer". */
 eq_status eq_bench_run(const eq_bench_opts *o, eq_err *err);
 
-/* ---- roof.c: oneDNN itself, its own threads, one call for the whole product --------------------
- */
+/* ---- roof.c: oneDNN itself, its own threads, one call for the whole product ------------------ */
 
 typedef enum { EQ_ROOF_NT, EQ_ROOF_NN, EQ_ROOF_TN } eq_roof_kind;
 /* Best FLOP/s of y[M, N] = op(a) op(b) over a few runs; bf16 operands (y F32 when f32_out) or fp32.

@@ -16,8 +16,7 @@
 
 enum { MAX_STEPS = 64 };
 
-/* ---- random models and data
- * -------------------------------------------------------------------------- */
+/* ---- random models and data ------------------------------------------------------------------ */
 
 static const eq_bench_model seven_b = {
     .name = "7b-block", .D = 4096, .F = 11008, .NH = 32, .NKV = 32, .V = 512, .T = 2048};
@@ -42,8 +41,7 @@ static eq_status make_windows(const char *path, int64_t n, int64_t T, int64_t V,
     return st;
 }
 
-/* ---- one run, watched through its events
- * ---------------------------------------------------------------- */
+/* ---- one run, watched through its events ----------------------------------------------------- */
 
 typedef struct {
     double at[MAX_STEPS]; /* time of each step's event */
@@ -115,9 +113,7 @@ static void peer(const eq_bench_opts *o, const char *phase, double seconds, doub
     json_decref(v);
 }
 
-/* ---- sections
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- sections -------------------------------------------------------------------------------- */
 
 static eq_quantize_opts base_opts(const eq_bench_opts *o, const char *model, const char *out,
                                   const char *data) {
@@ -244,19 +240,23 @@ static eq_status pack_rates(const eq_bench_opts *o, eq_err *err) {
             for (int back = 0; back < 2; back++) {
                 double t = eq_now();
                 for (int64_t at = 0; at < LINEARS * n; at += n)
-                    if (back) eq_rows_from_gptq(rows + at, columns + at, O, I, bits);
-                    else eq_gptq_from_rows(columns + at, rows + at, O, I, bits);
+                    if (back)
+                        eq_rows_from_gptq(rows + at, columns + at, O, I, bits);
+                    else
+                        eq_gptq_from_rows(columns + at, rows + at, O, I, bits);
                 t = eq_now() - t;
                 if (run && t < best[back]) best[back] = t; /* the first run pays for the pages */
             }
         eq_free(rows), eq_free(columns);
         if (best[0] > 1e29) return eq_nomem(err, "packed linears", 2 * LINEARS * n * 4);
-        double bytes = 2.0 * LINEARS * (double)n * 4, pack = bytes / best[0], unpack = bytes / best[1];
-        fprintf(o->out,
-                "packing %lld x %lld w%d: %.1f GB/s, unpacking %.1f GB/s (read + written); %.0f %% and "
-                "%.0f %% of a copy\n",
-                (long long)O, (long long)I, bits, pack * 1e-9, unpack * 1e-9, 100 * pack / roof,
-                100 * unpack / roof);
+        double bytes = 2.0 * LINEARS * (double)n * 4, pack = bytes / best[0],
+               unpack = bytes / best[1];
+        fprintf(
+            o->out,
+            "packing %lld x %lld w%d: %.1f GB/s, unpacking %.1f GB/s (read + written); %.0f %% and "
+            "%.0f %% of a copy\n",
+            (long long)O, (long long)I, bits, pack * 1e-9, unpack * 1e-9, 100 * pack / roof,
+            100 * unpack / roof);
     }
     return EQ_OK;
 }

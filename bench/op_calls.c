@@ -5,8 +5,8 @@
  * about sqrt(K) 2^-24 of the result's size, NMSE K 2^-48 = 1e-11 for K = 4096; exp by polynomial
  * adds 2^-22; together below F = 1e-10. A bf16 result may fall on the neighbour of the reference's,
  * one part in 2^-8, and bf16 operands inside (attention's p and ds) err by 2^-9 each: below
- * H = 2^-14. A tolerance of 0 asks for the same bits: one rounding, or rules that decide integers.
- */
+ * H = 2^-14. A tolerance of 0 asks for the same bits: one rounding, or rules that decide
+ * integers. */
 #include <stdio.h>
 
 #include "op_data.h"
@@ -59,8 +59,7 @@ static double tol_of(eq_dtype dt) { return dt == EQ_BF16 ? H : F; }
 #define DO(k, ...) \
     if ((k)->step == RUN) EQ_DO((k)->be, __VA_ARGS__)
 
-/* ---- elementwise: d = {n}
- * ------------------------------------------------------------------------ */
+/* ---- elementwise: d = {n} -------------------------------------------------------------------- */
 
 static void fill_(call *k, const eq_op_case *c) {
     eq_mut y = out(k, "y", c->out, c->d[0], 0);
@@ -92,8 +91,7 @@ static void swiglu_bwd_(call *k, const eq_op_case *c) {
     DO(k, swiglu_bwd, dg, du, dh, g, u);
 }
 
-/* ---- rows: d = {rows, columns}
- * ------------------------------------------------------------------- */
+/* ---- rows: d = {rows, columns} --------------------------------------------------------------- */
 
 static void bias_add_(call *k, const eq_op_case *c) {
     eq_view b = in(k, "b", c->in, c->d[1], EQ_FILL_VALUES);
@@ -167,8 +165,7 @@ static void adamw_(call *k, const eq_op_case *c) {
     DO(k, adamw, p, m, v, g, a);
 }
 
-/* ---- products: d = {M, N, K}
- * --------------------------------------------------------------------- */
+/* ---- products: d = {M, N, K} ----------------------------------------------------------------- */
 
 static eq_mut product_out(call *k, const eq_op_case *c) {
     int64_t n = c->d[0] * c->d[1];
@@ -194,8 +191,7 @@ static void matmul_tn_(call *k, const eq_op_case *c) {
     DO(k, matmul_tn, y, a, b, M, N, K, lda, (c->opt & EQ_OPT_ACC) != 0);
 }
 
-/* ---- attention: d = {B, T, NH, NKV, HD, window}
- * -------------------------------------------------- */
+/* ---- attention: d = {B, T, NH, NKV, HD, window} ---------------------------------------------- */
 
 static void rope_(call *k, const eq_op_case *c) {
     int64_t B = c->d[0], T = c->d[1], NH = c->d[2], HD = c->d[4];
@@ -237,8 +233,7 @@ static void attn_bwd_(call *k, const eq_op_case *c) {
     DO(k, attn_bwd, dq, dk, dv, do_, q, key, v, eq_ro(o), eq_ro(lse), s);
 }
 
-/* ---- the number format: d = {O, I, G, bits}
- * ------------------------------------------------------ */
+/* ---- the number format: d = {O, I, G, bits} -------------------------------------------------- */
 
 static void fq_init_(call *k, const eq_op_case *c) {
     int64_t n = c->d[0] * c->d[1], ng = n / c->d[2];
@@ -290,8 +285,7 @@ static void dequant_bwd_(call *k, const eq_op_case *c) {
     DO(k, dequant_bwd, ds, dz, d, q, s, z, eq_case_qshape(c));
 }
 
-/* ---- the table of calls
- * ---------------------------------------------------------------------------- */
+/* ---- the table of calls ---------------------------------------------------------------------- */
 
 /* Every operation of the list needs a function here, or this does not compile. */
 static void (*const calls[EQ_OP_COUNT])(call *k, const eq_op_case *c) = {

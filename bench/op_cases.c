@@ -48,18 +48,17 @@
     SAME(op, CONSTANT, 0, 1, 24, 2, 2, 64, 0)
 
 /* O, I, G, bits; X(macro-able prefix) */
+/* clang-format off */
 #define QUANT_CASES(X) \
-    X(PLAIN, 1, 32, 32, 2) \
-    X(PLAIN, 3, 64, 64, 3) \
-    X(PLAIN, 5, 256, 128, 4) \
-    X(PLAIN, 7, 128, 32, 8) \
-    X(PLAIN, 4, 192, 192, 2) \
-    X(PLAIN, 9, 96, 96, 3) X(PLAIN, 2, 160, 160, 4) X(PLAIN, 16, 512, 256, 2) \
-        X(PLAIN, 33, 320, 64, 2) X(PLAIN, 130, 64, 32, 4) X(PLAIN, 3, 1376, 1376, 3) \
-            X(CONSTANT, 5, 64, 32, 2) X(CONSTANT, 3, 192, 64, 3) X(CONSTANT, 2, 256, 128, 4) \
-                X(TIES, 6, 128, 64, 2) X(TIES, 5, 128, 32, 3) X(TIES, 4, 256, 128, 4) \
-                    X(CLIPPED, 8, 128, 32, 2) X(CLIPPED, 5, 192, 64, 3) X(CLIPPED, 6, 256, 64, 4) \
-                        X(LARGE, 4, 128, 64, 2) X(LARGE, 4, 128, 32, 4) X(TINY, 4, 128, 64, 3)
+    X(PLAIN, 1, 32, 32, 2) X(PLAIN, 3, 64, 64, 3) X(PLAIN, 5, 256, 128, 4) \
+    X(PLAIN, 7, 128, 32, 8) X(PLAIN, 4, 192, 192, 2) X(PLAIN, 9, 96, 96, 3) \
+    X(PLAIN, 2, 160, 160, 4) X(PLAIN, 16, 512, 256, 2) X(PLAIN, 33, 320, 64, 2) \
+    X(PLAIN, 130, 64, 32, 4) X(PLAIN, 3, 1376, 1376, 3) X(CONSTANT, 5, 64, 32, 2) \
+    X(CONSTANT, 3, 192, 64, 3) X(CONSTANT, 2, 256, 128, 4) X(TIES, 6, 128, 64, 2) \
+    X(TIES, 5, 128, 32, 3) X(TIES, 4, 256, 128, 4) X(CLIPPED, 8, 128, 32, 2) \
+    X(CLIPPED, 5, 192, 64, 3) X(CLIPPED, 6, 256, 64, 4) X(LARGE, 4, 128, 64, 2) \
+    X(LARGE, 4, 128, 32, 4) X(TINY, 4, 128, 64, 3)
+/* clang-format on */
 
 #define Q_INIT(f, ...) F32(fq_init, f, 0, __VA_ARGS__)
 #define Q_FWD(f, ...) TO_ANY(fq_fwd, f, 0, __VA_ARGS__)

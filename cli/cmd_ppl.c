@@ -61,11 +61,12 @@ static void print(const ppl_args *a, const eq_ppl_result *r) {
     const char *steps = !r->bits ? NULL : r->fp32_steps ? "fp32" : "as written";
     char time[32];
     if (a->common.json)
-        cli_print_json(json_pack(
-            "{s:o, s:o, s:s, s:s?, s:I, s:I, s:I, s:o, s:s, s:s}", "ppl", cli_number(r->ppl), "nll",
-            cli_number(r->nll), "protocol", protocol, "steps",
-            steps, "windows", (json_int_t)r->windows, "seqlen", (json_int_t)r->seqlen, "targets", (json_int_t)r->targets, "seconds",
-            cli_number(r->seconds), "model", a->o.model, "data", a->o.data));
+        cli_print_json(json_pack("{s:o, s:o, s:s, s:s?, s:I, s:I, s:I, s:o, s:s, s:s}", "ppl",
+                                 cli_number(r->ppl), "nll", cli_number(r->nll), "protocol",
+                                 protocol, "steps", steps, "windows", (json_int_t)r->windows,
+                                 "seqlen", (json_int_t)r->seqlen, "targets", (json_int_t)r->targets,
+                                 "seconds", cli_number(r->seconds), "model", a->o.model, "data",
+                                 a->o.data));
     else
         printf("ppl %.4f (%lld windows of %lld tokens, protocol %s, %s%s%s)\n", r->ppl,
                (long long)r->windows, (long long)r->seqlen, protocol,

@@ -14,8 +14,7 @@
 #include "base/err.h"
 #include "base/observe.h"
 
-/* ---- signals ----------------------------------------------------------------------------------
- */
+/* ---- signals --------------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t signals_seen;
 static volatile int stop_flag;
@@ -36,8 +35,7 @@ static void catch_signals(void) {
     sigaction(SIGTERM, &a, NULL);
 }
 
-/* ---- the progress line --------------------------------------------------------------------------
- */
+/* ---- the progress line ----------------------------------------------------------------------- */
 
 static int terminal_width(void) {
     struct winsize w;
@@ -91,8 +89,7 @@ static void draw(cli_observer *c, const eq_progress *p, double now) {
     c->drawn = now;
 }
 
-/* ---- one line a finished unit -----------------------------------------------------------------
- */
+/* ---- one line a finished unit ---------------------------------------------------------------- */
 
 static void finish_unit(cli_observer *c) {
     char text[32], rate[48];
@@ -154,8 +151,7 @@ static void on_event(void *ctx, const char *json) {
     }
 }
 
-/* ---- life
- * --------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 /* A line that a kill cut short is ended, so that the log stays one object a line. */
 static void end_cut_line(FILE *log) {
@@ -192,8 +188,7 @@ eq_status cli_observer_close(cli_observer *c, eq_err *err) {
     return EQ_OK;
 }
 
-/* ---- the end of a job
- * ---------------------------------------------------------------------------------- */
+/* ---- the end of a job ------------------------------------------------------------------------ */
 
 static void put_quoted(const char *s) {
     static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"

@@ -8,7 +8,7 @@
 
 #include "base/err.h"
 
-/* ---- values --------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static bool read_i64(const char *text, int64_t *out) {
     const char *digits = text + (*text == '-');
@@ -69,8 +69,7 @@ static bool read_set(const char *list, const char *text, unsigned *out) {
     }
 }
 
-/* ---- storing ----------------------------------------------------------------------------------
- */
+/* ---- storing --------------------------------------------------------------------------------- */
 
 static eq_status wrong(const opt *o, const char *expected, const char *found, eq_err *err) {
     return eq_fail(err, EQ_EINPUT, "--%s: expected %s, found \"%s\"", o->name, expected, found);
@@ -144,8 +143,7 @@ static eq_status store(const opt *o, void *args, const char *text, eq_err *err) 
     }
 }
 
-/* ---- names -------------------------------------------------------------------------------------
- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 static int edit_distance(const char *a, const char *b) {
     enum { MAX = 40 };
@@ -219,8 +217,7 @@ static eq_status unknown(const opt *table, const char *name, size_t n, eq_err *e
     return eq_fail(err, EQ_EINPUT, "unknown option --%s", word);
 }
 
-/* ---- the command line ---------------------------------------------------------------------------
- */
+/* ---- the command line ------------------------------------------------------------------------ */
 
 /* "-1" and "-" are values, "--data" behind "--out" is a forgotten one. */
 static bool looks_like_option(const char *s) {

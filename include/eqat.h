@@ -8,8 +8,8 @@
  *
  * The library never prints, never exits and reads no environment variable. Everything it has to
  * say goes through an eq_observer; everything that can fail returns an eq_status and fills an
- * eq_err with one line that names the file, tensor or line, what was expected and what was found.
- */
+ * eq_err with one line that names the file, tensor or line, what was expected and what was
+ * found. */
 #ifndef EQAT_H
 #define EQAT_H
 
@@ -23,7 +23,7 @@ extern "C" {
 
 #define EQ_VERSION "0.1.0"
 
-/* ---- status and errors ------------------------------------------------------------------- */
+/* ---- status and errors ----------------------------------------------------------------------- */
 
 typedef enum {
     EQ_OK = 0,
@@ -39,34 +39,34 @@ typedef struct {
     char msg[1024]; /* one line, no newline at the end */
 } eq_err;
 
-/* ---- what a long job says while it runs --------------------------------------------------- */
+/* ---- what a long job says while it runs ------------------------------------------------------ */
 
 typedef struct {
-    const char *phase; /* "block-ap", "e2e-qp", "ppl", "stream", "read", "write" */
-    int64_t block, blocks;       /* current block and number of blocks; blocks == 0: not by block */
-    int64_t done, total;         /* units of work (tokens where `tokens` is true, else bytes) */
+    const char *phase;     /* "block-ap", "e2e-qp", "ppl", "stream", "read", "write" */
+    int64_t block, blocks; /* current block and number of blocks; blocks == 0: not by block */
+    int64_t done, total;   /* units of work (tokens where `tokens` is true, else bytes) */
     bool tokens;
     double loss; /* newest loss, NaN when there is none */
 } eq_progress;
 
 typedef struct {
     void *ctx;
-    void (*progress)(void *ctx, const eq_progress *p);  /* often; the observer limits the rate */
-    void (*note)(void *ctx, const char *line);          /* a sentence for people, no newline */
-    void (*event)(void *ctx, const char *json);         /* one JSON object for the run's log */
+    void (*progress)(void *ctx, const eq_progress *p); /* often; the observer limits the rate */
+    void (*note)(void *ctx, const char *line);         /* a sentence for people, no newline */
+    void (*event)(void *ctx, const char *json);        /* one JSON object for the run's log */
     const volatile int *stop; /* becomes non-zero: save, then return EQ_EINTR. May be NULL */
 } eq_observer;
 
-/* ---- settings shared by every command that computes --------------------------------------- */
+/* ---- settings shared by every command that computes ------------------------------------------ */
 
 typedef enum { EQ_PREC_BF16, EQ_PREC_F32 } eq_precision;
 
 typedef struct {
-    int threads;           /* 0: one per core this process may use */
-    const char *backend;   /* "cpu" (default) or "ref"; "trace:", "finite:", "fenced:" in front wrap it */
-    const char *cpu_mask;  /* highest instruction set: "sse2", "avx2", "avx512" or NULL for all */
+    int threads;          /* 0: one per core this process may use */
+    const char *backend;  /* "cpu" (default) or "ref"; "trace:", "finite:", "fenced:" wrap it */
+    const char *cpu_mask; /* highest instruction set: "sse2", "avx2", "avx512" or NULL for all */
     eq_precision precision;
-    int64_t memory_limit;  /* bytes the job may use beside mapped files; 0: what the machine has */
+    int64_t memory_limit; /* bytes the job may use beside mapped files; 0: what the machine has */
 } eq_compute_opts;
 
 /* What to train: bits of a set (Table 5 and 6 of the paper). */
@@ -74,46 +74,46 @@ enum { EQ_TRAIN_S = 1, EQ_TRAIN_Z = 2, EQ_TRAIN_W = 4, EQ_TRAIN_NORM = 8 };
 
 typedef enum { EQ_METHOD_BLOCK_AP, EQ_METHOD_RTN } eq_method;
 
-/* Settings of Block-AP (paper section 3.2, METHOD section 2). Rates < 0: the paper's for the bits. */
+/* Settings of Block-AP (paper section 3.2). Rates < 0: the paper's for the bits. */
 typedef struct {
     int64_t train_size, val_size; /* windows */
     int64_t seqlen;               /* tokens a window; 0: 2048 or the model's context if shorter */
     int64_t batch_size;           /* windows a step */
     int epochs;
-    double quant_lr, weight_lr;   /* AdamW rates of s, z and of W, norms */
-    double min_lr_factor;         /* cosine ends at lr / this (20) */
-    unsigned train;               /* set of EQ_TRAIN_* */
-    bool keep_best;               /* keep the epoch with the lowest validation loss */
-    int early_stop;               /* stop after this many epochs without a better one; 0: never */
+    double quant_lr, weight_lr; /* AdamW rates of s, z and of W, norms */
+    double min_lr_factor;       /* cosine ends at lr / this (20) */
+    unsigned train;             /* set of EQ_TRAIN_* */
+    bool keep_best;             /* keep the epoch with the lowest validation loss */
+    int early_stop;             /* stop after this many epochs without a better one; 0: never */
 } eq_block_ap_opts;
 
 /* Settings of E2E-QP (paper section 3.3, METHOD section 3). */
 typedef struct {
-    const char *data;        /* NULL: the data of Block-AP */
-    int64_t train_size;      /* windows */
-    int64_t seqlen;          /* 0: 4096 or the model's context if shorter */
-    int64_t batch_size;      /* windows an update */
-    int64_t micro_batch;     /* windows held at once; the rest by gradient accumulation */
+    const char *data;    /* NULL: the data of Block-AP */
+    int64_t train_size;  /* windows */
+    int64_t seqlen;      /* 0: 4096 or the model's context if shorter */
+    int64_t batch_size;  /* windows an update */
+    int64_t micro_batch; /* windows held at once; the rest by gradient accumulation */
     int epochs;
-    double lr;               /* < 0: the paper's for the bits */
-    double warmup;           /* share of the steps */
-    double clip;             /* global gradient norm; 0: none */
-    unsigned train;          /* set of EQ_TRAIN_S, EQ_TRAIN_Z */
-    int64_t save_every;      /* steps between two saved states */
+    double lr;          /* < 0: the paper's for the bits */
+    double warmup;      /* share of the steps */
+    double clip;        /* global gradient norm; 0: none */
+    unsigned train;     /* set of EQ_TRAIN_S, EQ_TRAIN_Z */
+    int64_t save_every; /* steps between two saved states */
 } eq_e2e_opts;
 
 typedef struct {
-    const char *model, *out;       /* Hugging Face folder in, folder out (empty or absent) */
-    const char *data, *val_data;   /* .txt .jsonl (.gz .zst) .npy; val_data NULL: held out of data */
-    const char *work_dir;          /* state for --resume; NULL: OUT.work beside the output */
-    const char *cache_dir;         /* activation streams in mapped files here, which outlive a killed run
-                                      until it is resumed; NULL: in memory, or in work_dir if too large */
+    const char *model, *out;     /* Hugging Face folder in, folder out (empty or absent) */
+    const char *data, *val_data; /* .txt .jsonl (.gz .zst) .npy; val_data NULL: held out of data */
+    const char *work_dir;        /* state for --resume; NULL: OUT.work beside the output */
+    const char *cache_dir; /* activation streams in mapped files here, which outlive a killed run
+                              until it is resumed; NULL: in memory, or in work_dir if too large */
     bool resume, dry_run;
     eq_method method;
-    int bits;                      /* 2, 3, 4 */
-    int64_t group_size;            /* 32, 64, 128, 256, or -1: a whole row */
+    int bits;           /* 2, 3, 4 */
+    int64_t group_size; /* 32, 64, 128, 256, or -1: a whole row */
     uint64_t seed;
-    bool e2e;                      /* run the second phase */
+    bool e2e; /* run the second phase */
     eq_block_ap_opts ap;
     eq_e2e_opts qp;
     eq_compute_opts compute;
@@ -124,8 +124,8 @@ void eq_quantize_opts_init(eq_quantize_opts *o);
 
 typedef struct {
     double seconds_block_ap, seconds_e2e, seconds_write;
-    double bits_per_weight;    /* of the quantized linears: N + (N + 16) / g */
-    int64_t bytes;             /* of the written model */
+    double bits_per_weight; /* of the quantized linears: N + (N + 16) / g */
+    int64_t bytes;          /* of the written model */
 } eq_quantize_result;
 
 /* Runs both phases and writes a GPTQ v2 checkpoint. `res` may be NULL. */
@@ -136,25 +136,25 @@ eq_status eq_quantize(const eq_quantize_opts *o, const eq_observer *obs, eq_quan
 eq_status eq_tune(const eq_quantize_opts *o, const eq_observer *obs, eq_quantize_result *res,
                   eq_err *err);
 
-/* ---- perplexity ---------------------------------------------------------------------------- */
+/* ---- perplexity ------------------------------------------------------------------------------ */
 
 typedef enum { EQ_PPL_WINDOWS, EQ_PPL_WIKITEXT2, EQ_PPL_C4 } eq_ppl_protocol;
 
 typedef struct {
     const char *model, *data;
     eq_ppl_protocol protocol;
-    int64_t seqlen;   /* 0: 2048 or the model's context if shorter */
-    int64_t limit;    /* windows at most; 0: all */
-    int64_t batch;    /* windows at once */
-    bool as_written;  /* steps as fp16, as other runtimes read them; else the trained fp32 steps of
-                         eqat.safetensors where the folder has them */
+    int64_t seqlen;  /* 0: 2048 or the model's context if shorter */
+    int64_t limit;   /* windows at most; 0: all */
+    int64_t batch;   /* windows at once */
+    bool as_written; /* steps as fp16, as other runtimes read them; else the trained fp32 steps of
+                        eqat.safetensors where the folder has them */
     eq_compute_opts compute;
 } eq_ppl_opts;
 
 typedef struct {
-    int bits;                      /* of the folder's weights; 0: full precision */
-    bool fp32_steps;               /* of a quantized folder: the trained steps were used */
-    double ppl, nll;               /* nll: mean over windows of the window's mean, nats a token */
+    int bits;        /* of the folder's weights; 0: full precision */
+    bool fp32_steps; /* of a quantized folder: the trained steps were used */
+    double ppl, nll; /* nll: mean over windows of the window's mean, nats a token */
     int64_t windows, seqlen, targets;
     double seconds;
 } eq_ppl_result;
@@ -165,7 +165,7 @@ eq_status eq_ppl(const eq_ppl_opts *o, const eq_observer *obs, eq_ppl_result *re
 /* Frees a text that a function of this header returned. NULL is allowed. */
 void eq_text_free(char *text);
 
-/* ---- generation (greedy or sampled; the whole context is recomputed for every token) -------- */
+/* ---- generation (greedy or sampled; the whole context is recomputed for every token) --------- */
 
 typedef struct {
     const char *model, *prompt;

@@ -24,8 +24,7 @@ static bool is_input(const op_run *r, int i) {
     return true;
 }
 
-/* ---- memory ------------------------------------------------------------------------------------
- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 typedef struct {
     uint8_t *host; /* image with guards */
@@ -119,8 +118,7 @@ void op_run_free(op_run *r) {
     for (int i = 0; i < r->n; i++) eq_free(r->before[i]), eq_free(r->after[i]);
 }
 
-/* ---- comparison --------------------------------------------------------------------------------
- */
+/* ---- comparison ------------------------------------------------------------------------------ */
 
 static double element(const void *p, eq_dtype dt, int64_t i) {
     return dt == EQ_F64 ? ((const double *)p)[i] : (double)eq_load(p, dt, i);

@@ -1,6 +1,7 @@
-/* The transformer block against Hugging Face transformers and autograd (tests/golden/MANIFEST), on the
- * reference and on the fenced CPU backend. fp32: sums of at most a few hundred terms of size one in
- * another order differ by about 1e-6 of their size; 2e-5 of the largest value leaves room for chains. */
+/* The transformer block against Hugging Face transformers and autograd (tests/golden/MANIFEST), on
+ * the reference and on the fenced CPU backend. fp32: sums of at most a few hundred terms of size
+ * one in another order differ by about 1e-6 of their size; 2e-5 of the largest value leaves room
+ * for chains. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,8 +27,8 @@ typedef struct {
     eq_block_acts acts;
     eq_rope rope;
     eq_mut x, dy;
-    bool slot;           /* weights are made one at a time, dW comes in pieces of a few rows */
-    int64_t rows_seen;   /* of the linear whose dW is coming */
+    bool slot;         /* weights are made one at a time, dW comes in pieces of a few rows */
+    int64_t rows_seen; /* of the linear whose dW is coming */
 } fixture;
 
 static const eq_config families[] = {
@@ -66,7 +67,8 @@ static void same_part(const fixture *f, const char *what, eq_mut got, int64_t fr
         fail_msg("%s %s %s: off by %g where values reach %g", f->c.family, what, name, worst, most);
 }
 
-static void same(const fixture *f, const char *what, eq_mut got, const char *fmt, const char *name) {
+static void same(const fixture *f, const char *what, eq_mut got, const char *fmt,
+                 const char *name) {
     assert_int_equal(tensor(f, fmt, name)->n, got.n);
     same_part(f, what, got, 0, fmt, name);
 }
@@ -98,11 +100,13 @@ static void check_dw(void *ctx, eq_lin l, int64_t row, int64_t rows, eq_mut dw) 
 static void one_family(const eq_config *family, const char *backend, bool slot) {
     eq_err err = {0};
     fixture f = {.c = *family, .slot = slot};
-    f.c.D = 16, f.c.F = 40, f.c.NH = 4, f.c.NKV = 2, f.c.L = 1, f.c.V = 11, f.c.T_max = 64, f.c.eps = 1e-5;
+    f.c.D = 16, f.c.F = 40, f.c.NH = 4, f.c.NKV = 2, f.c.L = 1, f.c.V = 11, f.c.T_max = 64,
+    f.c.eps = 1e-5;
     f.c.rope.theta = 10000;
     char path[128];
     snprintf(path, sizeof path, "tests/golden/block-%s.safetensors", f.c.family);
-    if (eq_backend_open(&f.be, backend, NULL, &err) || eq_st_open(&f.st, path, &err)) fail_msg("%s", err.msg);
+    if (eq_backend_open(&f.be, backend, NULL, &err) || eq_st_open(&f.st, path, &err))
+        fail_msg("%s", err.msg);
     bind(&f);
     assert_int_equal(eq_arena_alloc(&f.a, f.be, "test", &err), EQ_OK);
     bind(&f);
@@ -133,11 +137,13 @@ static void one_family(const eq_config *family, const char *backend, bool slot) 
 
 static void all_families_ref(void **state) {
     (void)state;
-    for (size_t i = 0; i < sizeof families / sizeof *families; i++) one_family(&families[i], "ref", false);
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+        one_family(&families[i], "ref", false);
 }
 static void all_families_cpu_fenced(void **state) {
     (void)state;
-    for (size_t i = 0; i < sizeof families / sizeof *families; i++) one_family(&families[i], "fenced:cpu", false);
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+        one_family(&families[i], "fenced:cpu", false);
 }
 /* One room for all weights, gradients a few rows at a time: the same numbers. */
 static void all_families_in_pieces(void **state) {

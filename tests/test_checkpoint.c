@@ -37,8 +37,7 @@ static const char *config(const char *family, bool tied, int blocks) {
     return text;
 }
 
-/* ---- blocks made up -----------------------------------------------------------------------------
- */
+/* ---- blocks made up -------------------------------------------------------------------------- */
 
 typedef enum { KEEP_NORMS, CHANGE_NORMS, CHANGE_LAST_NORM } norms_mode;
 typedef struct {
@@ -106,8 +105,7 @@ static eq_weights *open_good(const char *dir) {
     return w;
 }
 
-/* ---- a reader written from FORMATS alone
- * ---------------------------------------------------------- */
+/* ---- a reader written from FORMATS alone ----------------------------------------------------- */
 
 static float naive_weight(const eq_block_tensors *t, int l, int64_t o, int64_t i, int64_t G,
                           int bits) {
@@ -197,8 +195,7 @@ static void end(fixture *f) {
     tiny_remove(f->model), tiny_remove(f->parent), eq_free(f->out);
 }
 
-/* ---- tests --------------------------------------------------------------------------------------
- */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 static void every_width_and_group(void **state) {
     (void)state;

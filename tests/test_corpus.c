@@ -10,8 +10,7 @@
 #include "format/inflate.h"
 #include "scratch.h"
 
-/* ---- packing
- * ------------------------------------------------------------------------------------- */
+/* ---- packing --------------------------------------------------------------------------------- */
 
 static void put_gz(eq_str *out, const char *p, int64_t n) {
     static uint8_t buf[1 << 20];
@@ -48,8 +47,7 @@ static const char *put_packed(const char *name, int packing, const char *p, int6
     return path;
 }
 
-/* ---- reading
- * --------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static eq_corpus *open_good(const char *path) {
     eq_corpus *c;
@@ -169,8 +167,7 @@ static void going_back(void **state) {
     eq_corpus_close(c);
 }
 
-/* ---- damage
- * ---------------------------------------------------------------------------------------- */
+/* ---- damage ---------------------------------------------------------------------------------- */
 
 static void not_utf8(void **state) {
     (void)state;

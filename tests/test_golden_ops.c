@@ -63,8 +63,7 @@ static void same(eq_mut got, const char *group, const char *name, double toleran
 }
 static const double rounding = 2e-6;
 
-/* ---- one function a group of tensors
- * ------------------------------------------------------------- */
+/* ---- one function a group of tensors --------------------------------------------------------- */
 
 static void fake_quant(const char *g, int bits, int64_t G) {
     eq_qshape q = {4, 256, G, bits};

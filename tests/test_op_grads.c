@@ -92,8 +92,7 @@ static void check_on(eq_backend *be, const problem *p) {
     eq_free(dy);
 }
 
-/* ---- smooth operations
- * --------------------------------------------------------------------------- */
+/* ---- smooth operations ----------------------------------------------------------------------- */
 
 enum { M = 5, N = 6, K = 7 }; /* y[M, N] = a[M, K] b[N, K]^T; da = dy b, db = dy^T a */
 static void linear_fwd(double *y, double *const x[]) {
@@ -238,8 +237,7 @@ static void dequant_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut
           (eq_qshape){O, I, G, BITS});
 }
 
-/* ---- straight through: fake quantization
- * ---------------------------------------------------------- */
+/* ---- straight through: fake quantization ----------------------------------------------------- */
 
 /* The point where roundings and clamps are frozen: the inputs of check_on (size, shift below). */
 static double frozen(int k, int i) {
@@ -263,8 +261,7 @@ static void fake_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy
           (eq_qshape){O, I, G, BITS});
 }
 
-/* ---- the run
- * --------------------------------------------------------------------------------------- */
+/* ---- the run --------------------------------------------------------------------------------- */
 
 static const struct {
     problem p;

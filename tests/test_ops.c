@@ -98,8 +98,7 @@ static void test_bench_rows(void **state) {
     }
 }
 
-/* ---- identities
- * ---------------------------------------------------------------------------------- */
+/* ---- identities ------------------------------------------------------------------------------ */
 
 static eq_mut dev(eq_backend *be, eq_dtype dt, int64_t n) {
     eq_mut m = {be->alloc(be, n * eq_dtype_size(dt)), n, dt};
@@ -178,8 +177,7 @@ static void test_pack_identity(void **state) {
         }
 }
 
-/* ---- the run
- * --------------------------------------------------------------------------------------- */
+/* ---- the run --------------------------------------------------------------------------------- */
 
 /* A segmentation fault is caught by cmocka, which does not know which case it was. */
 static int say_where(void **state) {

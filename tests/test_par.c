@@ -120,11 +120,8 @@ static void restarts(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(same_bits),
-        cmocka_unit_test(sizes),
-        cmocka_unit_test(nested),
-        cmocka_unit_test(first_failure),
-        cmocka_unit_test(restarts),
+        cmocka_unit_test(same_bits),     cmocka_unit_test(sizes),    cmocka_unit_test(nested),
+        cmocka_unit_test(first_failure), cmocka_unit_test(restarts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

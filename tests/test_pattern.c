@@ -118,8 +118,8 @@ static void found(void **state) {
     check_matches("\\s+(?!\\S)|\\s+", "a   b", "1-3 3-4 ");
     check_matches("(?i:s)", "S\xc5\xbf", "0-1 1-3 ");     /* long s folds to s */
     check_matches("\\s", "\xe1\xa0\x8e\xc2\x85", "3-5 "); /* U+180E is no white space */
-    /* Younger than the data of PCRE2 10.42: a digit of Unicode 16, a letter of 15.1, a mark of 16.
-     */
+    /* Younger than the data of PCRE2 10.42: a digit of Unicode 16, a letter of 15.1, a mark of
+     * 16. */
     check_matches("\\p{N}+",
                   "\xf0\x90\xb5\x80"
                   "1",

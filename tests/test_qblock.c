@@ -18,8 +18,7 @@
 #include "quant/pack.h"
 #include "tiny_model.h"
 
-/* ---- a GPTQ folder, tensor by tensor
- * -------------------------------------------------------------- */
+/* ---- a GPTQ folder, tensor by tensor --------------------------------------------------------- */
 
 typedef struct {
     int bits;
@@ -194,8 +193,7 @@ static eq_weights *open_good(const char *dir) {
     return w;
 }
 
-/* ---- reading
- * -------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static void both_versions_every_width(void **state) {
     (void)state;
@@ -376,8 +374,7 @@ static void folders_that_do_not_open(void **state) {
     tiny_remove(dir);
 }
 
-/* ---- work files
- * ----------------------------------------------------------------------------------- */
+/* ---- work files ------------------------------------------------------------------------------ */
 
 static void save_and_load(void **state) {
     (void)state;

@@ -1,5 +1,6 @@
-/* What is not finite (losses, masters, step sizes), forced by a backend that poisons one operation's
- * output: training goes back to the last good state, says to which step, and goes on. */
+/* What is not finite (losses, masters, step sizes), forced by a backend that poisons one
+ * operation's output: training goes back to the last good state, says to which step, and goes
+ * on. */
 #include <math.h>
 
 #include <jansson.h>
@@ -13,15 +14,22 @@
 #include "train/e2e_qp.h"
 #include "train/rtn.h"
 
-enum { T = 16, TRAIN = 8, VAL = 2, BATCH = 2, EPOCHS = 3, STEPS = TRAIN / BATCH }; /* steps an epoch */
+enum {
+    T = 16,
+    TRAIN = 8,
+    VAL = 2,
+    BATCH = 2,
+    EPOCHS = 3,
+    STEPS = TRAIN / BATCH
+}; /* steps an epoch */
 
-/* ---- what to poison ------------------------------------------------------------------------------------ */
+/* ---- what to poison -------------------------------------------------------------------------- */
 
 static struct {
     eq_op_id op;
-    int64_t step;   /* of training; -1: nothing */
-    bool from;      /* from that step on */
-    int times;      /* at most */
+    int64_t step; /* of training; -1: nothing */
+    bool from;    /* from that step on */
+    int times;    /* at most */
 } poison;
 static int64_t next_step; /* the step under way, from the events */
 static json_t *events;
@@ -33,7 +41,8 @@ static void after(eq_wrap *w, eq_op_id op, const eq_arg *args, int n) {
     if (poison.step < 0 || op != poison.op || !trains || !now || poison.times <= 0) return;
     float nan = NAN;
     poison.times--;
-    w->in->upload(w->in, eq_mut_at((eq_mut){(void *)(uintptr_t)args[1].p, args[1].n, args[1].dt}, 0, 1),
+    w->in->upload(w->in,
+                  eq_mut_at((eq_mut){(void *)(uintptr_t)args[1].p, args[1].n, args[1].dt}, 0, 1),
                   &nan, EQ_F32);
 }
 
@@ -44,8 +53,10 @@ static void on_event(void *ctx, const char *line) {
     json_array_append_new(events, v);
     json_t *to = json_object_get(v, "to");
     const char *kind = json_string_value(json_object_get(v, "event"));
-    if (to) next_step = json_integer_value(to);
-    else if (strstr(kind, "step")) next_step = json_integer_value(json_object_get(v, "step")) + 1;
+    if (to)
+        next_step = json_integer_value(to);
+    else if (strstr(kind, "step"))
+        next_step = json_integer_value(json_object_get(v, "step")) + 1;
 }
 static int notes;
 static void on_note(void *ctx, const char *line) { (void)ctx, (void)line, notes++; }
@@ -79,7 +90,7 @@ static void rolled_back(int nth, int step, int to, double scale, bool last) {
     assert_int_equal(json_is_true(json_object_get(v, "last")), last);
 }
 
-/* ---- a job on a tiny model -------------------------------------------------------------------------------- */
+/* ---- a job on a tiny model ------------------------------------------------------------------- */
 
 static char *model;
 static eq_weights *src;
@@ -128,8 +139,12 @@ static void block(eq_qblock *out, int64_t n_val, bool keep_best) {
     eq_quantize_opts_init(&o);
     eq_windows v = val;
     v.n = n_val;
-    eq_block_ap_setup s = {.bits = 2, .group = 32, .precision = EQ_PREC_F32, .ap = o.ap,
-                           .work_dir = scratch_dir(), .run = ""};
+    eq_block_ap_setup s = {.bits = 2,
+                           .group = 32,
+                           .precision = EQ_PREC_F32,
+                           .ap = o.ap,
+                           .work_dir = scratch_dir(),
+                           .run = ""};
     s.ap.batch_size = BATCH, s.ap.epochs = EPOCHS, s.ap.quant_lr = 1e-3, s.ap.weight_lr = 1e-3;
     s.ap.keep_best = keep_best;
     eq_block_ap *job;
@@ -152,17 +167,19 @@ static eq_qblock room(void) {
 static bool same(const eq_qblock *a, const eq_qblock *b) {
     for (int l = 0; l < EQ_LINS; l++) {
         const eq_qlinear *p = &a->lin[l], *q = &b->lin[l];
-        size_t groups = (size_t)(p->O * (p->I / p->G)) * 4, words = (size_t)(p->O * p->I * 2 / 32) * 4;
-        if (memcmp(p->rows, q->rows, words) || memcmp(p->s, q->s, groups) || memcmp(p->z, q->z, groups))
+        size_t groups = (size_t)(p->O * (p->I / p->G)) * 4,
+               words = (size_t)(p->O * p->I * 2 / 32) * 4;
+        if (memcmp(p->rows, q->rows, words) || memcmp(p->s, q->s, groups) ||
+            memcmp(p->z, q->z, groups))
             return false;
     }
     return !memcmp(a->norm[0], b->norm[0], 64 * 4) && !memcmp(a->norm[1], b->norm[1], 64 * 4);
 }
 
-/* ---- Block-AP ------------------------------------------------------------------------------------------------- */
+/* ---- Block-AP -------------------------------------------------------------------------------- */
 
-/* Once, in the middle of the second epoch: the first epoch stays, the second begins again with the same
- * bits at half the rates. */
+/* Once, in the middle of the second epoch: the first epoch stays, the second begins again with the
+ * same bits at half the rates. */
 static void once(eq_op_id op, int64_t at, int reported, int64_t n_val) {
     eq_qblock b = room();
     begin(op, at, false, 1);
@@ -171,11 +188,13 @@ static void once(eq_op_id op, int64_t at, int reported, int64_t n_val) {
     assert_int_equal(notes, 1);
     rolled_back(0, reported, STEPS, 0.5, false);
     assert_int_equal(count("block_epoch"), EPOCHS);
-    const json_t *a = event("block_step", "step", STEPS, 0), *again = event("block_step", "step", STEPS, 1);
+    const json_t *a = event("block_step", "step", STEPS, 0),
+                 *again = event("block_step", "step", STEPS, 1);
     assert_true(number(a, "loss") == number(again, "loss"));
     assert_true(fabs(number(a, "quant_lr") / 2 - number(again, "quant_lr")) < 1e-9);
     assert_null(event("block_step", "step", 0, 1));
-    assert_true(number(event("block_step", "step", EPOCHS * STEPS - 1, 0), "loss") < number(a, "loss") * 2);
+    assert_true(number(event("block_step", "step", EPOCHS * STEPS - 1, 0), "loss") <
+                number(a, "loss") * 2);
     eq_qblock_free(&b);
 }
 static void test_loss(void **state) { (void)state, once(EQ_OP_mse, STEPS + 2, STEPS + 2, VAL); }
@@ -214,7 +233,7 @@ static void test_no_rate_helps(void **state) {
     eq_qblock_free(&five), eq_qblock_free(&first), eq_qblock_free(&rtn), eq_qblock_free(&start);
 }
 
-/* ---- E2E-QP ------------------------------------------------------------------------------------------------------ */
+/* ---- E2E-QP ---------------------------------------------------------------------------------- */
 
 static eq_qblock rounded;
 static eq_status source(void *ctx, int64_t i, const eq_qblock **b, eq_err *e) {
@@ -227,9 +246,14 @@ static eq_status source(void *ctx, int64_t i, const eq_qblock **b, eq_err *e) {
 static void e2e(eq_op_id op, int64_t step, bool from, int times, float *s, bool keep) {
     eq_quantize_opts o;
     eq_quantize_opts_init(&o);
-    eq_e2e_setup set = {.bits = 2, .group = 32, .precision = EQ_PREC_F32, .qp = o.qp, .source = source,
+    eq_e2e_setup set = {.bits = 2,
+                        .group = 32,
+                        .precision = EQ_PREC_F32,
+                        .qp = o.qp,
+                        .source = source,
                         .state_path = scratch_path("e2e.safetensors")};
-    set.qp.batch_size = 2, set.qp.micro_batch = 2, set.qp.epochs = 2, set.qp.save_every = 2, set.qp.lr = 1e-3;
+    set.qp.batch_size = 2, set.qp.micro_batch = 2, set.qp.epochs = 2, set.qp.save_every = 2,
+    set.qp.lr = 1e-3;
     eq_e2e *job;
     begin(op, step, from, times);
     ok(eq_e2e_open(&job, be, src, &set, T, &err));
@@ -249,14 +273,17 @@ static void test_e2e(void **state) {
     e2e(EQ_OP_mse, -1, false, 0, whole, false);
     assert_int_equal(count("rollback"), 0);
     assert_int_equal(count("e2e_step"), 8);
-    /* a loss; then a step size whose harm the next loss shows, before the next saved state, at one, at the end */
-    const int at[][3] = {{EQ_OP_cross_entropy, 5, 5}, {EQ_OP_adamw, 4, 5}, {EQ_OP_adamw, 5, 6}, {EQ_OP_adamw, 7, 8}};
+    /* a loss; then a step size whose harm the next loss shows, before the next saved state, at one,
+     * at the end */
+    const int at[][3] = {
+        {EQ_OP_cross_entropy, 5, 5}, {EQ_OP_adamw, 4, 5}, {EQ_OP_adamw, 5, 6}, {EQ_OP_adamw, 7, 8}};
     const int to[] = {4, 4, 4, 6};
     for (int i = 0; i < 4; i++) {
         e2e((eq_op_id)at[i][0], at[i][1], false, 1, s, false);
         assert_int_equal(count("rollback"), 1);
         rolled_back(0, at[i][2], to[i], 0.5, false);
-        const json_t *a = event("e2e_step", "step", to[i], 0), *b = event("e2e_step", "step", to[i], 1);
+        const json_t *a = event("e2e_step", "step", to[i], 0),
+                     *b = event("e2e_step", "step", to[i], 1);
         assert_true(number(a, "loss") == number(b, "loss"));
         assert_true(fabs(number(a, "lr") / 2 - number(b, "lr")) < 1e-9);
         assert_int_equal(number(event("e2e_step", "step", 7, i == 3), "step"), 7);
@@ -276,12 +303,13 @@ static void test_e2e(void **state) {
     eq_qblock_free(&rounded);
 }
 
-/* ---- a whole run at rates beyond all reason ------------------------------------------------------------------------- */
+/* ---- a whole run at rates beyond all reason -------------------------------------------------- */
 
 static void test_absurd_rates(void **state) {
     (void)state;
     char npy[128 + 2000] = "\x93NUMPY\x01\x00\x76\x00";
-    int n = snprintf(npy + 10, 119, "%-117s\n", "{'descr': '|u1', 'fortran_order': False, 'shape': (2000,), }");
+    int n = snprintf(npy + 10, 119, "%-117s\n",
+                     "{'descr': '|u1', 'fortran_order': False, 'shape': (2000,), }");
     assert_int_equal(n, 118);
     for (int i = 0; i < 2000; i++) npy[128 + i] = (char)(i * i % 50);
     eq_quantize_opts o;
@@ -304,8 +332,9 @@ static void test_absurd_rates(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_loss), cmocka_unit_test(test_masters), cmocka_unit_test(test_no_rate_helps),
-        cmocka_unit_test(test_e2e), cmocka_unit_test(test_absurd_rates),
+        cmocka_unit_test(test_loss),          cmocka_unit_test(test_masters),
+        cmocka_unit_test(test_no_rate_helps), cmocka_unit_test(test_e2e),
+        cmocka_unit_test(test_absurd_rates),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

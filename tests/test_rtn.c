@@ -22,8 +22,10 @@ static eq_tensor random_tensor(const char *name, int64_t n, uint64_t seed) {
     uint16_t *p = eq_calloc(n, sizeof *p);
     assert_non_null(p);
     for (int64_t i = 0; i < n; i++)
-        p[i] = eq_f32_to_bf16((float)(int64_t)(eq_rand_u64(seed, (uint64_t)i) % 2001) * 1e-4f - 0.1f);
-    return (eq_tensor){.name = name, .file = "here", .dt = EQ_BF16, .n = n, .bytes = 2 * n, .data = p};
+        p[i] =
+            eq_f32_to_bf16((float)(int64_t)(eq_rand_u64(seed, (uint64_t)i) % 2001) * 1e-4f - 0.1f);
+    return (eq_tensor){
+        .name = name, .file = "here", .dt = EQ_BF16, .n = n, .bytes = 2 * n, .data = p};
 }
 
 static void make(model *m) {
@@ -59,7 +61,8 @@ static void check_group(const eq_qlinear *q, const eq_tensor *t, int64_t o, int6
     assert_true(q->z[o * NG + g] == z);
     const uint32_t *row = q->rows + o * eq_pack_words(q->I, q->bits);
     for (int64_t i = 0; i < q->G; i++) {
-        float code = eq_clampf(eq_code(eq_load(t->data, t->dt, at + i), s, z), 0, eq_q_max(q->bits));
+        float code =
+            eq_clampf(eq_code(eq_load(t->data, t->dt, at + i), s, z), 0, eq_q_max(q->bits));
         assert_int_equal(naive_get(row, 1, g * q->G + i, q->bits), (int)code);
     }
 }

@@ -1,5 +1,5 @@
-/* safetensors: what is written is read back, every bad form is one line, nothing is half-written.
- */
+/* safetensors: what is written is read back, every bad form is one line, nothing is
+ * half-written. */
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -35,8 +35,7 @@ static void open_bad(const char *path, const char *word, const char *word2) {
     assert_int_equal(eq_mem_current(), before);
 }
 
-/* ---- writing and reading back ------------------------------------------------------------------
- */
+/* ---- writing and reading back ---------------------------------------------------------------- */
 
 static eq_status write_all_types(const char *path, eq_err *err) {
     eq_stw *w = NULL;
@@ -134,8 +133,7 @@ static void writer_refuses(void **state) {
     assert_int_equal(eq_mem_current(), before);
 }
 
-/* ---- one file, every way it can be wrong
- * --------------------------------------------------------- */
+/* ---- one file, every way it can be wrong ----------------------------------------------------- */
 
 #define T(dtype, shape, at) "{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" at "}"
 
@@ -225,8 +223,7 @@ static void every_truncation(void **state) {
     eq_map_close(&m);
 }
 
-/* ---- what foreign writers do
- * --------------------------------------------------------------------- */
+/* ---- what foreign writers do ----------------------------------------------------------------- */
 
 static void unaligned(void **state) {
     (void)state;
@@ -262,8 +259,7 @@ static void order_of_the_file(void **state) {
     eq_st_close(st);
 }
 
-/* ---- shards
- * -------------------------------------------------------------------------------------- */
+/* ---- shards ---------------------------------------------------------------------------------- */
 
 #define SHARD1 "{\"a\":" T("U8", "[1]", "[0,1]") ",\"b\":" T("U8", "[1]", "[1,2]") "}"
 #define SHARD2 "{\"c\":" T("U8", "[1]", "[0,1]") ",\"__metadata__\":{\"k\":\"2\"}}"
@@ -339,8 +335,7 @@ static void absent(void **state) {
     check_error(&err, EQ_EIO, "absent.safetensors", NULL);
 }
 
-/* ---- faults
- * -------------------------------------------------------------------------------------- */
+/* ---- faults ---------------------------------------------------------------------------------- */
 
 static void memory_runs_out(void **state) {
     (void)state;

@@ -1,5 +1,5 @@
-/* Activation streams: passes in both directions, a kill at every point of a pass, files that are not
- * what they were. */
+/* Activation streams: passes in both directions, a kill at every point of a pass, files that are
+ * not what they were. */
 #include <unistd.h>
 
 #include "base/io.h"
@@ -33,7 +33,9 @@ static void check(const eq_stream *s, int64_t window, int64_t level) {
     for (int t = 0; t < T; t++)
         for (int d = 0; d < D; d++) {
             float want = (float)(ids[window * T + t] * D + d + 1000 * level);
-            if (x[t * D + d] != want) fail_msg("window %d at level %d: %g", (int)window, (int)level, (double)x[t * D + d]);
+            if (x[t * D + d] != want)
+                fail_msg("window %d at level %d: %g", (int)window, (int)level,
+                         (double)x[t * D + d]);
         }
 }
 static void fill(const eq_stream_batch *b, bool torn) {
@@ -126,7 +128,8 @@ static void test_distrust(void **state) {
     begun(path);
     level(path, 2, 1);
     level(path, 1, -1); /* beyond what is finished */
-    /* windows 3 .. 6 are at level 2 behind B free slots, 0 .. 2 at level 1 from slot 0; 3 .. 5 are free */
+    /* windows 3 .. 6 are at level 2 behind B free slots, 0 .. 2 at level 1 from slot 0; 3 .. 5 are
+     * free */
     for (int i = 0; i < N + B; i++) {
         begun(path);
         damaged(path, head + i * window + 5);
@@ -166,7 +169,9 @@ static void test_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_passes), cmocka_unit_test(test_kills), cmocka_unit_test(test_distrust),
+        cmocka_unit_test(test_passes),
+        cmocka_unit_test(test_kills),
+        cmocka_unit_test(test_distrust),
         cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

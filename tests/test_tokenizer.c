@@ -267,8 +267,7 @@ static void nul_is_a_character(void **state) {
     eq_tokenizer_close(t);
 }
 
-/* ---- memory and threads ------------------------------------------------------------------------
- */
+/* ---- memory and threads ---------------------------------------------------------------------- */
 
 static const tiny_tokenizer rich = {
     .chars = META "abe\xcc\x81",

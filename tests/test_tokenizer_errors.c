@@ -1,5 +1,5 @@
-/* What is not a tokenizer, or one that is not known: one line that names the file and the feature.
- */
+/* What is not a tokenizer, or one that is not known: one line that names the file and the
+ * feature. */
 #include "base/io.h"
 #include "base/mem.h"
 #include "scratch.h"

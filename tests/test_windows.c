@@ -69,8 +69,7 @@ static int free_tokenizer(void **state) {
     return 0;
 }
 
-/* ---- documents that say where they are from
- * -------------------------------------------------------- */
+/* ---- documents that say where they are from -------------------------------------------------- */
 
 enum { DOCS = 60, T = 40 };
 static int64_t doc_bytes(int64_t i) { return i * 37 % 90 + 5; }
@@ -167,8 +166,7 @@ static void documents_too_short(void **state) {
                     "text");
 }
 
-/* ---- one long text
- * ---------------------------------------------------------------------------------- */
+/* ---- one long text --------------------------------------------------------------------------- */
 
 static const char *put_long_text(const char *name, int64_t bytes) {
     eq_str s = {0};
@@ -235,8 +233,7 @@ static void own_validation_file(void **state) {
                     "at least 41 tokens");
 }
 
-/* ---- rows
- * ------------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 static void check_rows(const eq_windows *w, int64_t first, int64_t n, int64_t cols) {
     assert_true(w->n == n && w->T == cols);
@@ -278,8 +275,7 @@ static void rows(void **state) {
     bad_calibration(put_npy("c0.npy", 0, 9, true), NULL, 0, &o, "c0.npy", "no token");
 }
 
-/* ---- windows in order
- * ------------------------------------------------------------------------------- */
+/* ---- windows in order ------------------------------------------------------------------------ */
 
 static void chunks(void **state) {
     (void)state;
@@ -407,8 +403,7 @@ static void real_wikitext(void **state) {
     eq_windows_free(&a), eq_windows_free(&b);
 }
 
-/* ---- what is refused everywhere
- * --------------------------------------------------------------------- */
+/* ---- what is refused everywhere -------------------------------------------------------------- */
 
 static void vocabulary(void **state) {
     (void)state;

@@ -30,8 +30,7 @@ static const options defaults = {.family = "llama",
                                  .theta = 10000,
                                  .eps = 1e-5};
 
-/* ---- the command line -------------------------------------------------------------------------
- */
+/* ---- the command line ------------------------------------------------------------------------ */
 
 static const struct {
     const char *name, *family, *dtype, *rope;
@@ -150,8 +149,7 @@ static int parse(options *o, int argc, char **argv) {
     return 2;
 }
 
-/* ---- config and tokenizer ---------------------------------------------------------------------
- */
+/* ---- config and tokenizer -------------------------------------------------------------------- */
 
 static eq_status write_json(json_t *v, const char *dir, const char *name, eq_err *err) {
     char *path = eq_path(dir, name), *text = v ? eq_json_text(v, 2) : NULL;
@@ -256,8 +254,8 @@ static json_t *make_vocab(int64_t n) {
     return v;
 }
 
-/* Byte-level BPE without a merge: every byte is a token, the rest of the vocabulary is never met.
- */
+/* Byte-level BPE without a merge: every byte is a token, the rest of the vocabulary is never
+ * met. */
 static eq_status write_tokenizer(const options *o, eq_err *err) {
     json_t *added = json_array();
     for (int i = 0; i < SPECIALS; i++)
@@ -291,8 +289,7 @@ static eq_status write_tokenizer(const options *o, eq_err *err) {
                       o->out, "tokenizer_config.json", err);
 }
 
-/* ---- weights ----------------------------------------------------------------------------------
- */
+/* ---- weights --------------------------------------------------------------------------------- */
 
 typedef struct {
     char name[96];

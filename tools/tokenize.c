@@ -5,8 +5,7 @@
  *   -l  the input is many texts, each led by its length in decimal and a newline
  *   -s  add the template's special tokens       -b  write binary int32 (count, ids) per text
  *   -d  decode again and write that instead     -k  leave special tokens out when decoding
- *   -r N  encode N times and write the best MB/s of processor time to stderr
- */
+ *   -r N  encode N times and write the best MB/s of processor time to stderr */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

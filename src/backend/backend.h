@@ -15,8 +15,8 @@
 #include "base/num.h"
 
 typedef struct {
-    void *p;    /* backend memory */
-    int64_t n;  /* elements */
+    void *p;   /* backend memory */
+    int64_t n; /* elements */
     eq_dtype dt;
 } eq_mut;
 typedef struct {
@@ -47,7 +47,7 @@ typedef struct {
 typedef struct {
     int64_t O, I, G;
     int bits;
-} eq_qshape;             /* s and z are [O, I / G]; packed rows are u32 [O, I * bits / 32] */
+} eq_qshape; /* s and z are [O, I / G]; packed rows are u32 [O, I * bits / 32] */
 
 typedef struct eq_backend eq_backend;
 
@@ -122,8 +122,8 @@ typedef struct {
 struct eq_backend {
     const char *name;
     eq_ops op;
-    void *self;            /* the backend's own state */
-    const char *kernels;   /* for people: which instruction sets were chosen */
+    void *self;          /* the backend's own state */
+    const char *kernels; /* for people: which instruction sets were chosen */
     /* Memory. alloc returns NULL when it cannot; content undefined; 64-byte aligned. */
     void *(*alloc)(eq_backend *be, int64_t bytes);
     void (*free_)(eq_backend *be, void *p);
@@ -152,7 +152,7 @@ eq_status eq_ref_open(eq_backend **be, eq_err *err);
 eq_status eq_cpu_open(eq_backend **be, const char *cpu_mask, eq_err *err);
 void eq_ref_ops(eq_ops *ops); /* fills the table with the scalar operations (host memory) */
 
-/* ---- arena: the same bind code measures, allocates and feeds `plan` ------------------------ */
+/* ---- arena: the same bind code measures, allocates and feeds `plan` -------------------------- */
 
 /* With base == NULL eq_take only counts. */
 typedef struct {

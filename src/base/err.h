@@ -14,14 +14,14 @@ eq_status eq_fail_errno(eq_err *err, const char *fmt, ...) __attribute__((format
 eq_status eq_fail_at(eq_err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* eq_status s = call; if it is not EQ_OK return it */
-#define EQ_TRY(call)                                                                               \
-    do {                                                                                           \
-        eq_status eq_try_ = (call);                                                                \
-        if (eq_try_ != EQ_OK) return eq_try_;                                                      \
+#define EQ_TRY(call) \
+    do { \
+        eq_status eq_try_ = (call); \
+        if (eq_try_ != EQ_OK) return eq_try_; \
     } while (0)
 /* The same where there is something to clean up: `st` gets the status, then goto `label`. */
-#define EQ_GOTO(st, label, call)                                                                   \
-    do {                                                                                           \
-        if (((st) = (call)) != EQ_OK) goto label;                                                  \
+#define EQ_GOTO(st, label, call) \
+    do { \
+        if (((st) = (call)) != EQ_OK) goto label; \
     } while (0)
 #endif

@@ -2,13 +2,15 @@
 #include "base/hash.h"
 
 #include <stdio.h>
-#include <xxhash.h>
 #include <xxh_x86dispatch.h> /* behind it: the same sums from the widest registers there are */
+#include <xxhash.h>
 
 #include "base/io.h"
 #include "base/mem.h"
 
-struct eq_hash { XXH3_state_t *state; };
+struct eq_hash {
+    XXH3_state_t *state;
+};
 
 static eq_digest digest(XXH128_hash_t v) {
     eq_digest d;
@@ -35,7 +37,9 @@ eq_digest eq_hash_end(eq_hash *h) {
     eq_free(h);
     return d;
 }
-eq_digest eq_hash_bytes(const void *bytes, int64_t n) { return digest(XXH3_128bits(bytes, (size_t)n)); }
+eq_digest eq_hash_bytes(const void *bytes, int64_t n) {
+    return digest(XXH3_128bits(bytes, (size_t)n));
+}
 uint64_t eq_hash64(const void *bytes, int64_t n, uint64_t seed) {
     return XXH3_64bits_withSeed(bytes, (size_t)n, seed);
 }

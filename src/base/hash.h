@@ -1,10 +1,13 @@
-/* 128-bit content fingerprints (XXH3). They tell files and settings apart, they do not authenticate. */
+/* 128-bit content fingerprints (XXH3). They tell files and settings apart, they do not
+ * authenticate. */
 #ifndef EQ_BASE_HASH_H
 #define EQ_BASE_HASH_H
 #include "base/err.h"
 
 typedef struct eq_hash eq_hash;
-typedef struct { char hex[33]; } eq_digest;
+typedef struct {
+    char hex[33];
+} eq_digest;
 
 eq_hash *eq_hash_new(void); /* NULL when memory is out */
 void eq_hash_put(eq_hash *h, const void *bytes, int64_t n);

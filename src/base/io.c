@@ -49,7 +49,7 @@ void eq_map_sequential(const eq_map *m) {
     if (m->map) madvise(m->map, (size_t)m->size, MADV_SEQUENTIAL);
 }
 
-/* ---- atomic writer -------------------------------------------------------------------------- */
+/* ---- atomic writer --------------------------------------------------------------------------- */
 
 enum { BUFFER = 1 << 20, BEHIND = 1 << 25 };
 struct eq_writer {
@@ -66,9 +66,12 @@ static eq_status fsync_folder_of(const char *path, eq_err *err) {
     char *dir = eq_strdup(path);
     if (!dir) return eq_nomem(err, "a path", (int64_t)strlen(path));
     char *slash = strrchr(dir, '/');
-    if (slash == dir) slash[1] = 0;
-    else if (slash) *slash = 0;
-    else memcpy(dir, ".", 2);
+    if (slash == dir)
+        slash[1] = 0;
+    else if (slash)
+        *slash = 0;
+    else
+        memcpy(dir, ".", 2);
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     eq_status st = EQ_OK;
     /* Some file systems refuse fsync on folders; that is no reason to fail the run. */
@@ -112,8 +115,8 @@ static eq_status write_all(eq_writer *w, const char *p, int64_t n, eq_err *err) 
         if (k < 0) return eq_fail_errno(err, "%s: cannot write", w->path);
         p += k, n -= k, w->at += k;
     }
-    /* The disk works while the next bytes are being made, instead of when fsync waits for it. Advice:
-     * what it does not bring to the disk, fsync does. */
+    /* The disk works while the next bytes are being made, instead of when fsync waits for it.
+     * Advice: what it does not bring to the disk, fsync does. */
     if (w->at - w->begun >= BEHIND) {
         sync_file_range(w->fd, w->begun, w->at - w->begun, SYNC_FILE_RANGE_WRITE);
         w->begun = w->at;
@@ -144,8 +147,10 @@ eq_status eq_writer_commit(eq_writer *w, eq_err *err) {
     if (st == EQ_OK && fsync(w->fd)) st = eq_fail_errno(err, "%s: cannot sync", w->path);
     if (st == EQ_OK && rename(w->tmp, w->path))
         st = eq_fail_errno(err, "%s: cannot rename into place", w->path);
-    if (st == EQ_OK) st = fsync_folder_of(w->path, err);
-    else unlink(w->tmp);
+    if (st == EQ_OK)
+        st = fsync_folder_of(w->path, err);
+    else
+        unlink(w->tmp);
     writer_free(w);
     return st;
 }
@@ -220,8 +225,10 @@ eq_status eq_list_dir(const char *path, eq_names *out, eq_err *err) {
         if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
         char **p = eq_realloc(out->p, out->n + 1, sizeof *p);
         if (p) out->p = p;
-        if (!p || !(p[out->n] = eq_strdup(e->d_name))) st = eq_nomem(err, "a folder listing", 256);
-        else out->n++;
+        if (!p || !(p[out->n] = eq_strdup(e->d_name)))
+            st = eq_nomem(err, "a folder listing", 256);
+        else
+            out->n++;
     }
     closedir(d);
     if (st != EQ_OK) {
@@ -241,7 +248,8 @@ void eq_names_free(eq_names *n) {
 eq_status eq_dir_is_empty(const char *path, bool *empty, eq_err *err) {
     *empty = true;
     if (!eq_exists(path)) return EQ_OK;
-    if (!eq_is_dir(path)) return eq_fail(err, EQ_EINPUT, "%s: expected a folder, found a file", path);
+    if (!eq_is_dir(path))
+        return eq_fail(err, EQ_EINPUT, "%s: expected a folder, found a file", path);
     eq_names n;
     EQ_TRY(eq_list_dir(path, &n, err));
     *empty = n.n == 0;
@@ -251,7 +259,8 @@ eq_status eq_dir_is_empty(const char *path, bool *empty, eq_err *err) {
 
 eq_status eq_remove_tree(const char *path, eq_err *err) {
     struct stat sb;
-    if (lstat(path, &sb)) return errno == ENOENT ? EQ_OK : eq_fail_errno(err, "%s: cannot stat", path);
+    if (lstat(path, &sb))
+        return errno == ENOENT ? EQ_OK : eq_fail_errno(err, "%s: cannot stat", path);
     if (!S_ISDIR(sb.st_mode))
         return unlink(path) ? eq_fail_errno(err, "%s: cannot remove", path) : EQ_OK;
     eq_names n;

@@ -22,7 +22,7 @@ typedef struct eq_writer eq_writer;
 eq_status eq_writer_open(eq_writer **w, const char *path, eq_err *err);
 eq_status eq_writer_put(eq_writer *w, const void *bytes, int64_t n, eq_err *err);
 eq_status eq_writer_commit(eq_writer *w, eq_err *err); /* frees w in every case */
-void eq_writer_abort(eq_writer *w);                    /* removes the temporary file; NULL allowed */
+void eq_writer_abort(eq_writer *w); /* removes the temporary file; NULL allowed */
 /* Tests: the nth eq_writer_put from now fails as a full disk does. 0 disarms. */
 void eq_io_fail_nth(int64_t n);
 
@@ -31,11 +31,12 @@ eq_status eq_copy_file(const char *from, const char *to, eq_err *err);
 
 bool eq_exists(const char *path);
 bool eq_is_dir(const char *path);
-bool eq_same_file(const char *a, const char *b); /* the same inode */
-eq_status eq_mkdir(const char *path, eq_err *err);                   /* parents too; existing is fine */
+bool eq_same_file(const char *a, const char *b);   /* the same inode */
+eq_status eq_mkdir(const char *path, eq_err *err); /* parents too; existing is fine */
 eq_status eq_dir_is_empty(const char *path, bool *empty, eq_err *err); /* absent counts as empty */
 eq_status eq_remove_tree(const char *path, eq_err *err);
-eq_status eq_rename_durable(const char *from, const char *to, eq_err *err); /* rename + fsync folder */
+eq_status eq_rename_durable(const char *from, const char *to,
+                            eq_err *err); /* rename + fsync folder */
 /* Names in a folder (not "." and ".."), sorted bytewise. eq_names_free when done. */
 typedef struct {
     char **p;
@@ -45,6 +46,6 @@ eq_status eq_list_dir(const char *path, eq_names *out, eq_err *err);
 void eq_names_free(eq_names *n);
 /* "a/b" (eq_free it); NULL when memory is out. */
 char *eq_path(const char *dir, const char *name);
-int64_t eq_disk_free(const char *path);   /* bytes, -1 unknown */
-int64_t eq_machine_memory(void);          /* bytes this process could still take, cgroup included */
+int64_t eq_disk_free(const char *path); /* bytes, -1 unknown */
+int64_t eq_machine_memory(void);        /* bytes this process could still take, cgroup included */
 #endif

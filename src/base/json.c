@@ -6,7 +6,8 @@
 #include "base/io.h"
 #include "base/mem.h"
 
-eq_status eq_json_parse(json_t **out, const char *bytes, int64_t n, const char *where, eq_err *err) {
+eq_status eq_json_parse(json_t **out, const char *bytes, int64_t n, const char *where,
+                        eq_err *err) {
     json_error_t e;
     *out = json_loadb(bytes, (size_t)n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
     if (!*out)
@@ -32,14 +33,21 @@ const json_t *eq_json_get(const json_t *o, const char *key) {
 const char *eq_json_type(const json_t *v) {
     if (!v) return "nothing";
     switch (json_typeof(v)) {
-    case JSON_OBJECT: return "an object";
-    case JSON_ARRAY: return "an array";
-    case JSON_STRING: return "a string";
-    case JSON_INTEGER: return "an integer";
-    case JSON_REAL: return "a real number";
+    case JSON_OBJECT:
+        return "an object";
+    case JSON_ARRAY:
+        return "an array";
+    case JSON_STRING:
+        return "a string";
+    case JSON_INTEGER:
+        return "an integer";
+    case JSON_REAL:
+        return "a real number";
     case JSON_TRUE:
-    case JSON_FALSE: return "a boolean";
-    default: return "null";
+    case JSON_FALSE:
+        return "a boolean";
+    default:
+        return "null";
     }
 }
 
@@ -102,7 +110,8 @@ static int put(const char *bytes, size_t n, void *s) {
 char *eq_json_text(const json_t *v, int indent) {
     eq_str s = {0};
     size_t flags = indent ? JSON_INDENT((size_t)indent) : JSON_COMPACT;
-    if (json_dump_callback(v, put, &s, flags | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17)) || s.oom) {
+    if (json_dump_callback(v, put, &s, flags | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17)) ||
+        s.oom) {
         eq_str_free(&s);
         return NULL;
     }

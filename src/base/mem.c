@@ -20,7 +20,8 @@ bool eq_add(int64_t a, int64_t b, int64_t *out) {
 
 static void count(int64_t delta) {
     int64_t now = atomic_fetch_add(&current, delta) + delta, old = atomic_load(&peak);
-    while (now > old && !atomic_compare_exchange_weak(&peak, &old, now)) {}
+    while (now > old && !atomic_compare_exchange_weak(&peak, &old, now)) {
+    }
 }
 
 static bool must_fail(void) {

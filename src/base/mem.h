@@ -21,7 +21,7 @@ char *eq_sprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 eq_status eq_nomem(eq_err *err, const char *what, int64_t bytes);
 
 int64_t eq_mem_current(void);
-int64_t eq_mem_peak(void);     /* high-water mark of this module since the last reset */
+int64_t eq_mem_peak(void); /* high-water mark of this module since the last reset */
 void eq_mem_peak_reset(void);
 /* Tests: the nth eq_calloc / eq_realloc from now fails (once). 0 disarms. */
 void eq_mem_fail_nth(int64_t n);

@@ -68,7 +68,8 @@ static void start(void) {
     omp_set_num_threads(1);
     while (pool.started < pool.want - 1) {
         pool.born[pool.started] = pool.round;
-        if (pthread_create(&pool.id[pool.started], NULL, worker, (void *)(intptr_t)(pool.started + 1)))
+        if (pthread_create(&pool.id[pool.started], NULL, worker,
+                           (void *)(intptr_t)(pool.started + 1)))
             break; /* fewer threads give the same result, later */
         pool.started++;
     }

@@ -9,7 +9,8 @@
 
 static bool grow(eq_str *s, int64_t more) {
     int64_t want;
-    if (s->oom || !eq_add(s->n, more, &want) || !eq_add(want, 1, &want)) return s->oom = true, false;
+    if (s->oom || !eq_add(s->n, more, &want) || !eq_add(want, 1, &want))
+        return s->oom = true, false;
     if (want <= s->cap) return true;
     int64_t cap = s->cap < 64 ? 64 : s->cap;
     while (cap < want) cap += cap / 2;

@@ -43,8 +43,7 @@ eq_status eq_data_encode(eq_ids *out, const char *text, int64_t n, const char *p
     return check_ids(out->p + before, out->n - before, line ? where : path, o, err);
 }
 
-/* ---- several texts at once ---------------------------------------------------------------------
- */
+/* ---- several texts at once ------------------------------------------------------------------- */
 
 enum { BATCH = 64 };
 
@@ -87,8 +86,7 @@ static void batch_clear(batch *b) {
     b->n = 0;
 }
 
-/* ---- everything in one stream ------------------------------------------------------------------
- */
+/* ---- everything in one stream ---------------------------------------------------------------- */
 
 /* The first ids change hands: a long text is not copied. */
 static eq_status append(eq_ids *out, eq_ids *more, const char *path, eq_err *err) {
@@ -165,8 +163,7 @@ eq_status eq_data_stream(eq_ids *out, const char *path, int64_t need, const eq_w
     return st;
 }
 
-/* ---- documents in any order -------------------------------------------------------------------
- */
+/* ---- documents in any order ------------------------------------------------------------------ */
 
 typedef struct {
     char *text; /* NULL: read again from `at` */

@@ -18,8 +18,8 @@ eq_status eq_data_encode(eq_ids *out, const char *text, int64_t n, const char *p
 eq_status eq_data_stream(eq_ids *out, const char *path, int64_t need, const eq_window_opts *o,
                          eq_err *err);
 
-/* The documents of a .jsonl. Opening reads and checks the file once; texts stay in memory only where
- * the file is compressed, else they are read again from their place. */
+/* The documents of a .jsonl. Opening reads and checks the file once; texts stay in memory only
+ * where the file is compressed, else they are read again from their place. */
 typedef struct eq_docs eq_docs;
 eq_status eq_docs_open(eq_docs **d, const char *path, const eq_window_opts *o, eq_err *err);
 int64_t eq_docs_count(const eq_docs *d);
@@ -27,8 +27,8 @@ int64_t eq_docs_count(const eq_docs *d);
 int64_t eq_docs_tokens(const eq_docs *d, int64_t i);
 /* *ids: valid until the next call. */
 eq_status eq_docs_ids(eq_docs *d, int64_t i, const int32_t **ids, eq_err *err);
-/* Counts the tokens of up to 64 documents that were not counted yet, on all threads. A document that
- * cannot be tokenised stays at -1: eq_docs_ids says why. */
+/* Counts the tokens of up to 64 documents that were not counted yet, on all threads. A document
+ * that cannot be tokenised stays at -1: eq_docs_ids says why. */
 eq_status eq_docs_count_tokens(eq_docs *d, const int64_t *which, int64_t n, eq_err *err);
 void eq_docs_close(eq_docs *d); /* NULL allowed */
 #endif

@@ -38,8 +38,7 @@ static eq_status seal(eq_windows *w, eq_err *err) {
     return EQ_OK;
 }
 
-/* ---- a data file, opened as what it is --------------------------------------------------------
- */
+/* ---- a data file, opened as what it is ------------------------------------------------------- */
 
 typedef enum { ROWS, STREAM, DOCS } kind;
 
@@ -84,8 +83,8 @@ static eq_status open_npy(source *s, eq_err *err) {
     return set_length(s, err);
 }
 
-/* The first `windows` windows of everything in one stream (0: all); rows of a 2-D file stay rows.
- */
+/* The first `windows` windows of everything in one stream (0: all); rows of a 2-D file stay
+ * rows. */
 static eq_status open_whole(source *s, int64_t windows, eq_err *err) {
     if (eq_ends_with(s->path, ".npy")) return open_npy(s, err);
     s->kind = STREAM;
@@ -112,8 +111,7 @@ static eq_status open_parts(source *s, eq_err *err) {
     return EQ_OK;
 }
 
-/* ---- drawing ----------------------------------------------------------------------------------
- */
+/* ---- drawing --------------------------------------------------------------------------------- */
 
 static void say_progress(const source *s, const eq_windows *w, int64_t done) {
     eq_progress p = {.phase = "read",
@@ -233,8 +231,7 @@ static eq_status check_size(const source *s, bool nine_tenths, eq_err *err) {
                    s->kind == DOCS ? "documents" : "tokens", (long long)s->n);
 }
 
-/* ---- Block-AP ---------------------------------------------------------------------------------
- */
+/* ---- Block-AP -------------------------------------------------------------------------------- */
 
 /* Training from the first nine tenths, validation behind: 0.9 in doubles, cut to an integer, and a
  * validation start one window early, as the paper's tools have it. */
@@ -297,8 +294,7 @@ eq_status eq_windows_calibration(eq_windows *train, eq_windows *val, const char 
     return st;
 }
 
-/* ---- E2E-QP and perplexity: windows in order ---------------------------------------------------
- */
+/* ---- E2E-QP and perplexity: windows in order ------------------------------------------------- */
 
 /* The first n windows (0: all), the tail dropped. */
 static eq_status cut(eq_windows *w, source *s, int64_t n, eq_err *err) {
@@ -332,8 +328,8 @@ static bool is_blank(const char *p, const char *end) {
 }
 
 /* Rows joined by a blank line. A row of the raw file is a line with its newline, or nothing where
- * the line is blank. Text that holds three newlines in a row was joined before: raw lines never do.
- */
+ * the line is blank. Text that holds three newlines in a row was joined before: raw lines never
+ * do. */
 static void join_lines(eq_str *out, const char *p, int64_t n) {
     eq_str lf = {0};
     for (int64_t i = 0; i < n; i++) /* as text-mode reading does: \r\n is \n */

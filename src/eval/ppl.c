@@ -1,5 +1,5 @@
-/* Perplexity by the paper's protocols (METHOD section 5): the mean over windows of each window's mean
- * cross-entropy over its T - 1 targets; ppl = exp of it. */
+/* Perplexity by the paper's protocols (METHOD section 5): the mean over windows of each window's
+ * mean cross-entropy over its T - 1 targets; ppl = exp of it. */
 #include <math.h>
 
 #include "backend/backend.h"
@@ -19,18 +19,23 @@ void eq_ppl_opts_init(eq_ppl_opts *o) {
 
 static eq_status read_windows(eq_windows *w, const eq_ppl_opts *o, const eq_config *c,
                               const eq_observer *obs, eq_err *err) {
-    const eq_eval_set set[] = {[EQ_PPL_WINDOWS] = EQ_EVAL_WINDOWS, [EQ_PPL_WIKITEXT2] = EQ_EVAL_WIKITEXT2,
+    const eq_eval_set set[] = {[EQ_PPL_WINDOWS] = EQ_EVAL_WINDOWS,
+                               [EQ_PPL_WIKITEXT2] = EQ_EVAL_WIKITEXT2,
                                [EQ_PPL_C4] = EQ_EVAL_C4};
     eq_tokenizer *tok = NULL;
     if (!eq_ends_with(o->data, ".npy")) EQ_TRY(eq_tokenizer_open(&tok, o->model, err));
-    eq_window_opts wo = {.tok = tok, .vocab = c->V, .seqlen = o->seqlen,
-                         .seqlen_default = c->T_max < 2048 ? c->T_max : 2048, .obs = obs};
+    eq_window_opts wo = {.tok = tok,
+                         .vocab = c->V,
+                         .seqlen = o->seqlen,
+                         .seqlen_default = c->T_max < 2048 ? c->T_max : 2048,
+                         .obs = obs};
     eq_status st = eq_windows_eval(w, set[o->protocol], o->data, o->limit, &wo, err);
     eq_tokenizer_close(tok);
     return st;
 }
 
-static eq_status measure(eq_lm *lm, const eq_windows *w, const eq_observer *obs, double *nll, eq_err *err) {
+static eq_status measure(eq_lm *lm, const eq_windows *w, const eq_observer *obs, double *nll,
+                         eq_err *err) {
     double *one = eq_calloc(lm->opts.B, sizeof *one), sum = 0;
     if (!one) return eq_nomem(err, "losses", lm->opts.B * 8);
     eq_status st = EQ_OK;
@@ -41,7 +46,10 @@ static eq_status measure(eq_lm *lm, const eq_windows *w, const eq_observer *obs,
         if (st == EQ_OK) st = eq_lm_forward(lm, ids, B, w->T, err);
         if (st == EQ_OK) st = eq_lm_loss(lm, ids, B, w->T, 0, one, err);
         for (int64_t b = 0; b < B; b++) sum += one[b];
-        eq_progress p = {.phase = "ppl", .done = (i + B) * w->T, .total = w->n * w->T, .tokens = true,
+        eq_progress p = {.phase = "ppl",
+                         .done = (i + B) * w->T,
+                         .total = w->n * w->T,
+                         .tokens = true,
                          .loss = sum / (double)(i + B)};
         eq_progress_say(obs, &p);
     }
@@ -50,8 +58,8 @@ static eq_status measure(eq_lm *lm, const eq_windows *w, const eq_observer *obs,
     return st;
 }
 
-static eq_status run(const eq_ppl_opts *o, const eq_weights *src, eq_backend *be, const eq_windows *w,
-                     const eq_observer *obs, eq_ppl_result *res, eq_err *err) {
+static eq_status run(const eq_ppl_opts *o, const eq_weights *src, eq_backend *be,
+                     const eq_windows *w, const eq_observer *obs, eq_ppl_result *res, eq_err *err) {
     int64_t B = o->batch ? o->batch : BATCH_TOKENS / w->T;
     B = B < 1 ? 1 : B > w->n ? w->n : B;
     eq_lm *lm;
@@ -60,8 +68,14 @@ static eq_status run(const eq_ppl_opts *o, const eq_weights *src, eq_backend *be
     eq_status st = measure(lm, w, obs, &nll, err);
     eq_lm_close(lm);
     bool fp32 = src->cfg.bits && src->state && !o->as_written;
-    *res = (eq_ppl_result){.bits = src->cfg.bits, .fp32_steps = fp32, .ppl = exp(nll), .nll = nll, .windows = w->n, .seqlen = w->T,
-                           .targets = w->n * (w->T - 1), .seconds = eq_now() - t};
+    *res = (eq_ppl_result){.bits = src->cfg.bits,
+                           .fp32_steps = fp32,
+                           .ppl = exp(nll),
+                           .nll = nll,
+                           .windows = w->n,
+                           .seqlen = w->T,
+                           .targets = w->n * (w->T - 1),
+                           .seconds = eq_now() - t};
     return st;
 }
 
@@ -69,7 +83,8 @@ eq_status eq_ppl(const eq_ppl_opts *o, const eq_observer *obs, eq_ppl_result *re
     eq_weights *src;
     eq_windows w = {0};
     eq_backend *be = NULL;
-    if (!o->model || !o->data) return eq_fail(err, EQ_EINPUT, "ppl: expected a model folder and --data");
+    if (!o->model || !o->data)
+        return eq_fail(err, EQ_EINPUT, "ppl: expected a model folder and --data");
     EQ_TRY(eq_weights_open(&src, o->model, err));
     eq_status st = read_windows(&w, o, &src->cfg, obs, err);
     eq_par_threads(o->compute.threads);

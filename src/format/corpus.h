@@ -12,8 +12,8 @@ bool eq_corpus_is_text(const eq_corpus *c); /* .txt: one long text */
  * line (a .jsonl line that is no object, lacks "text", is not UTF-8) or the byte (a .txt). */
 eq_status eq_corpus_next(eq_corpus *c, const char **text, int64_t *n, eq_err *err);
 int64_t eq_corpus_line(const eq_corpus *c); /* of the document last read, from 1 */
-/* Random access, for a .jsonl that is not compressed: eq_corpus_tell gives the place of the document
- * last read; after eq_corpus_seek(place, its line) eq_corpus_next reads it again. */
+/* Random access, for a .jsonl that is not compressed: eq_corpus_tell gives the place of the
+ * document last read; after eq_corpus_seek(place, its line) eq_corpus_next reads it again. */
 bool eq_corpus_can_seek(const eq_corpus *c);
 int64_t eq_corpus_tell(const eq_corpus *c);
 void eq_corpus_seek(eq_corpus *c, int64_t at, int64_t line);

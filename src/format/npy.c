@@ -1,6 +1,6 @@
 /* NumPy .npy files of token ids: magic, version, header length, a Python dict as text, the data.
- * Invariant: what is accepted is exactly rows x cols integers in [0, 2^31), no byte more or less.
- */
+ * Invariant: what is accepted is exactly rows x cols integers in [0, 2^31), no byte more or
+ * less. */
 #include "format/npy.h"
 
 #include <ctype.h>

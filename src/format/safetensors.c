@@ -32,7 +32,7 @@ struct eq_st {
     const eq_tensor **by_name;
 };
 
-/* ---- one tensor of a header ----------------------------------------------------------------- */
+/* ---- one tensor of a header ------------------------------------------------------------------ */
 
 static eq_status parse_dtype(eq_tensor *t, const json_t *info, eq_err *err) {
     const char *name = json_string_value(json_object_get(info, "dtype"));
@@ -115,8 +115,7 @@ static eq_status parse_entry(entry *e, const char *file, const char *name, const
     return parse_offsets(e, info, data_size, err);
 }
 
-/* ---- one file ---------------------------------------------------------------------------------
- */
+/* ---- one file -------------------------------------------------------------------------------- */
 
 static eq_status read_header(shard *s, int64_t *data_at, eq_err *err) {
     if (s->map.size < 8)
@@ -252,8 +251,7 @@ static eq_status index_names(eq_st *st, eq_err *err) {
     return EQ_OK;
 }
 
-/* ---- a folder of shards -----------------------------------------------------------------------
- */
+/* ---- a folder of shards ---------------------------------------------------------------------- */
 
 static int by_text(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -386,8 +384,7 @@ void eq_st_close(eq_st *st) {
     eq_free(st);
 }
 
-/* ---- looking at it ----------------------------------------------------------------------------
- */
+/* ---- looking at it --------------------------------------------------------------------------- */
 
 int64_t eq_st_count(const eq_st *st) { return st->n; }
 const eq_tensor *eq_st_at(const eq_st *st, int64_t i) { return &st->e[i].t; }

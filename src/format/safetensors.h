@@ -8,12 +8,12 @@
 enum { EQ_MAX_DIMS = 8 };
 typedef struct {
     const char *name;
-    const char *file;    /* path, for messages */
+    const char *file; /* path, for messages */
     eq_dtype dt;
     int ndim;
     int64_t shape[EQ_MAX_DIMS];
     int64_t n, bytes;
-    const void *data;    /* mapped, read-only, aligned to the element or copied by the reader */
+    const void *data; /* mapped, read-only, aligned to the element or copied by the reader */
 } eq_tensor;
 
 typedef struct eq_st eq_st;
@@ -23,8 +23,8 @@ typedef struct eq_st eq_st;
 eq_status eq_st_open(eq_st **st, const char *path, eq_err *err);
 void eq_st_close(eq_st *st);
 int64_t eq_st_count(const eq_st *st);
-const eq_tensor *eq_st_at(const eq_st *st, int64_t i);              /* in file order */
-const eq_tensor *eq_st_find(const eq_st *st, const char *name);     /* NULL: absent */
+const eq_tensor *eq_st_at(const eq_st *st, int64_t i);          /* in file order */
+const eq_tensor *eq_st_find(const eq_st *st, const char *name); /* NULL: absent */
 /* The value of a key of __metadata__ (of the first file), NULL: absent. */
 const char *eq_st_meta(const eq_st *st, const char *key);
 /* Content fingerprint input: the mapped files in order. */

@@ -7,8 +7,8 @@
 
 #include "base/mem.h"
 
-/* Enough rows of dW at once that their product runs at full speed, few enough that the quantizer finds
- * them in the cache. */
+/* Enough rows of dW at once that their product runs at full speed, few enough that the quantizer
+ * finds them in the cache. */
 enum { DW_ELEMENTS = 8 << 20, DW_ROWS = 256, ROW_STEP = 16 };
 
 int64_t eq_block_dw_elements(const eq_config *c) {
@@ -31,7 +31,7 @@ static int64_t dw_rows(eq_lin_spec s, int64_t room) {
     return even <= most ? even : most;
 }
 
-/* ---- buffers ----------------------------------------------------------------------------------- */
+/* ---- buffers --------------------------------------------------------------------------------- */
 
 void eq_block_w_bind(eq_block_w *w, eq_arena *a, const eq_config *c, eq_dtype ct,
                      void (*make)(void *ctx, eq_lin l, eq_mut w), void *ctx) {
@@ -53,8 +53,8 @@ void eq_block_w_bind(eq_block_w *w, eq_arena *a, const eq_config *c, eq_dtype ct
     }
 }
 
-void eq_block_acts_bind(eq_block_acts *acts, eq_arena *a, const eq_config *c, eq_dtype ct, int64_t B,
-                        int64_t T, bool backward) {
+void eq_block_acts_bind(eq_block_acts *acts, eq_arena *a, const eq_config *c, eq_dtype ct,
+                        int64_t B, int64_t T, bool backward) {
     enum { FWD, BWD, MLP, MLP_BWD, ATT_BWD, PARTS };
     const eq_dtype CT = ct, F32 = EQ_F32;
     int64_t N = B * T, mlp = 0, mlp_end = 0;
@@ -63,7 +63,7 @@ void eq_block_acts_bind(eq_block_acts *acts, eq_arena *a, const eq_config *c, eq
         bool wanted = pass == FWD || pass == MLP || backward;
         if (pass == MLP) mlp = a->used;
         if (pass == ATT_BWD) mlp_end = a->used, a->used = mlp;
-#define EQ_BIND(name, type, count, part)                                                           \
+#define EQ_BIND(name, type, count, part) \
     if ((part) == pass) acts->name = wanted ? eq_take(a, type, count) : EQ_NONE_MUT;
         EQ_BLOCK_ACTS(EQ_BIND)
 #undef EQ_BIND
@@ -108,7 +108,7 @@ eq_status eq_block_w_upload(eq_block_w *w, eq_backend *be, const eq_weights *src
     return EQ_OK;
 }
 
-/* ---- one linear ----------------------------------------------------------------------------------- */
+/* ---- one linear ------------------------------------------------------------------------------ */
 
 static eq_view weight(const eq_block_w *w, eq_lin l) {
     if (w->make) w->make(w->ctx, l, w->w[l]);
@@ -146,11 +146,16 @@ static void linear_dw(eq_backend *be, const eq_config *c, eq_lin l, eq_block_act
     }
 }
 
-/* ---- attention half -------------------------------------------------------------------------------- */
+/* ---- attention half -------------------------------------------------------------------------- */
 
 static eq_attn_shape attn_shape(const eq_config *c, const eq_block_acts *a) {
-    return (eq_attn_shape){.B = a->B, .T = a->T, .NH = c->NH, .NKV = c->NKV, .HD = c->HD,
-                           .window = c->window, .scale = (float)(1.0 / sqrt((double)c->HD))};
+    return (eq_attn_shape){.B = a->B,
+                           .T = a->T,
+                           .NH = c->NH,
+                           .NKV = c->NKV,
+                           .HD = c->HD,
+                           .window = c->window,
+                           .scale = (float)(1.0 / sqrt((double)c->HD))};
 }
 
 static void turn(eq_backend *be, const eq_config *c, const eq_rope *r, const eq_block_acts *a,
@@ -161,8 +166,8 @@ static void turn(eq_backend *be, const eq_config *c, const eq_rope *r, const eq_
     EQ_DO(be, rope, k, cos, sin, a->B, a->T, c->NKV, c->HD, sign);
 }
 
-static void attention_fwd(eq_backend *be, const eq_config *c, const eq_block_w *w, const eq_rope *rope,
-                          eq_block_acts *a, eq_view x) {
+static void attention_fwd(eq_backend *be, const eq_config *c, const eq_block_w *w,
+                          const eq_rope *rope, eq_block_acts *a, eq_view x) {
     int64_t N = a->B * a->T;
     float eps = (float)c->eps;
     EQ_DO(be, rmsnorm_fwd, a->h1, a->rstd1, x, eq_ro(w->norm[EQ_NORM_IN]), N, c->D, eps);
@@ -181,8 +186,9 @@ static void attention_fwd(eq_backend *be, const eq_config *c, const eq_block_w *
     linear(be, c, w, EQ_LIN_O, a->x1, a->att, N, 1);
 }
 
-static void attention_bwd(eq_backend *be, const eq_config *c, const eq_block_w *w, const eq_rope *rope,
-                          eq_block_acts *a, eq_view x, eq_mut dy, const eq_block_grads *g) {
+static void attention_bwd(eq_backend *be, const eq_config *c, const eq_block_w *w,
+                          const eq_rope *rope, eq_block_acts *a, eq_view x, eq_mut dy,
+                          const eq_block_grads *g) {
     int64_t N = a->B * a->T;
     eq_mut dh = a->y;
     EQ_DO(be, cast, a->dyc, eq_ro(dy));
@@ -210,7 +216,7 @@ static void attention_bwd(eq_backend *be, const eq_config *c, const eq_block_w *
     linear_dw(be, c, EQ_LIN_V, a, a->dv, a->h1, N, g);
 }
 
-/* ---- feed-forward half ------------------------------------------------------------------------------- */
+/* ---- feed-forward half ----------------------------------------------------------------------- */
 
 static void mlp_fwd(eq_backend *be, const eq_config *c, const eq_block_w *w, eq_block_acts *a) {
     int64_t N = a->B * a->T;
@@ -224,8 +230,8 @@ static void mlp_fwd(eq_backend *be, const eq_config *c, const eq_block_w *w, eq_
 }
 
 /* dy is the gradient of y and becomes that of x1 */
-static void mlp_bwd(eq_backend *be, const eq_config *c, const eq_block_w *w, eq_block_acts *a, eq_mut dy,
-                    const eq_block_grads *g) {
+static void mlp_bwd(eq_backend *be, const eq_config *c, const eq_block_w *w, eq_block_acts *a,
+                    eq_mut dy, const eq_block_grads *g) {
     int64_t N = a->B * a->T;
     eq_mut dh = a->y;
     EQ_DO(be, cast, a->dyc, eq_ro(dy));

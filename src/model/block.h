@@ -1,7 +1,7 @@
 /* One transformer block, forward and backward by hand, through the operation table. It sees compute
  * weights only: full precision, fake-quantized and packed weights all arrive as the same matrices
- * (`eq_block_w`), all there or made one at a time in one slot, and the gradient of each leaves through
- * a sink a few rows at a time, so this file knows no quantizer.
+ * (`eq_block_w`), all there or made one at a time in one slot, and the gradient of each leaves
+ * through a sink a few rows at a time, so this file knows no quantizer.
  *
  * Letters as in backend.h; N = B * T rows. ct: the compute type (BF16 or F32). The block input has
  * the stream type (st), everything that is summed into the residual is F32. */
@@ -14,45 +14,45 @@ typedef struct {
     eq_mut w[EQ_LINS];          /* ct [O, I]; with `make` all in the same place */
     eq_mut bias[EQ_LINS];       /* F32 [O], n == 0: none */
     eq_mut norm[EQ_NORM_COUNT]; /* F32, n == 0: none */
-    /* Writes linear l into w just before a product reads it: once in the forward pass, once more in the
-     * backward, where l's dX comes before its dW. NULL: the weights are all there. */
+    /* Writes linear l into w just before a product reads it: once in the forward pass, once more in
+     * the backward, where l's dX comes before its dW. NULL: the weights are all there. */
     void (*make)(void *ctx, eq_lin l, eq_mut w);
     void *ctx;
 } eq_block_w;
 
-/* THE list of a block's activations: X(field, type, elements, part). Types: CT, or F32. Parts: FWD is
- * written by the forward pass and read by the backward, BWD exists for the backward pass only; those of
- * the feed-forward half (MLP) are dead when the backward pass comes to attention, whose gradients
- * (ATT_BWD) then take their place. */
-#define EQ_BLOCK_ACTS(X)                                                                           \
-    X(h1, CT, N *c->D, FWD)        /* normed input */                                              \
-    X(rstd1, F32, N, FWD)                                                                          \
-    X(q_raw, CT, c->qk_norm ? N * c->NH * c->HD : 0, FWD) /* before the per-head norm */           \
-    X(k_raw, CT, c->qk_norm ? N * c->NKV * c->HD : 0, FWD)                                         \
-    X(rstd_q, F32, c->qk_norm ? N * c->NH : 0, FWD)                                                \
-    X(rstd_k, F32, c->qk_norm ? N * c->NKV : 0, FWD)                                               \
-    X(q, CT, N *c->NH *c->HD, FWD) /* turned by RoPE */                                            \
-    X(k, CT, N *c->NKV *c->HD, FWD)                                                                \
-    X(v, CT, N *c->NKV *c->HD, FWD)                                                                \
-    X(att, CT, N *c->NH *c->HD, FWD)                                                               \
-    X(lse, F32, N *c->NH, FWD)                                                                     \
-    X(x1, F32, N *c->D, FWD)       /* input + attention */                                         \
-    X(h2, CT, N *c->D, FWD)                                                                        \
-    X(rstd2, F32, N, FWD)                                                                          \
-    X(g, CT, N *c->F, MLP)         /* gate; the backward pass puts its gradient here */            \
-    X(u, CT, N *c->F, MLP)         /* up; likewise */                                              \
-    X(a, CT, N *c->F, MLP)         /* silu(g) * u */                                               \
-    X(y, F32, N *c->D, FWD)        /* the block's output; the backward pass puts dh here */        \
-    X(dyc, CT, N *c->D, BWD)       /* residual gradient in the compute type */                     \
-    X(da, CT, N *c->F, MLP_BWD)                                                                    \
-    X(datt, CT, N *c->NH *c->HD, ATT_BWD)                                                          \
-    X(dq, CT, N *c->NH *c->HD, ATT_BWD)                                                            \
-    X(dk, CT, N *c->NKV *c->HD, ATT_BWD)                                                           \
-    X(dv, CT, N *c->NKV *c->HD, ATT_BWD)                                                           \
-    X(dw, F32, eq_block_dw_elements(c), BWD) /* some rows of one linear's weight gradient */       \
-    X(dnorm_in, F32, c->D, BWD)                                                                    \
-    X(dnorm_post, F32, c->D, BWD)                                                                  \
-    X(dnorm_qh, F32, c->qk_norm ? c->HD : 0, BWD)                                                  \
+/* THE list of a block's activations: X(field, type, elements, part). Types: CT, or F32. Parts: FWD
+ * is written by the forward pass and read by the backward, BWD exists for the backward pass only;
+ * those of the feed-forward half (MLP) are dead when the backward pass comes to attention, whose
+ * gradients (ATT_BWD) then take their place. */
+#define EQ_BLOCK_ACTS(X) \
+    X(h1, CT, N * c->D, FWD) /* normed input */ \
+    X(rstd1, F32, N, FWD) \
+    X(q_raw, CT, c->qk_norm ? N * c->NH * c->HD : 0, FWD) /* before the per-head norm */ \
+    X(k_raw, CT, c->qk_norm ? N * c->NKV * c->HD : 0, FWD) \
+    X(rstd_q, F32, c->qk_norm ? N * c->NH : 0, FWD) \
+    X(rstd_k, F32, c->qk_norm ? N * c->NKV : 0, FWD) \
+    X(q, CT, N * c->NH * c->HD, FWD) /* turned by RoPE */ \
+    X(k, CT, N * c->NKV * c->HD, FWD) \
+    X(v, CT, N * c->NKV * c->HD, FWD) \
+    X(att, CT, N * c->NH * c->HD, FWD) \
+    X(lse, F32, N * c->NH, FWD) \
+    X(x1, F32, N * c->D, FWD) /* input + attention */ \
+    X(h2, CT, N * c->D, FWD) \
+    X(rstd2, F32, N, FWD) \
+    X(g, CT, N * c->F, MLP)   /* gate; the backward pass puts its gradient here */ \
+    X(u, CT, N * c->F, MLP)   /* up; likewise */ \
+    X(a, CT, N * c->F, MLP)   /* silu(g) * u */ \
+    X(y, F32, N * c->D, FWD)  /* the block's output; the backward pass puts dh here */ \
+    X(dyc, CT, N * c->D, BWD) /* residual gradient in the compute type */ \
+    X(da, CT, N * c->F, MLP_BWD) \
+    X(datt, CT, N * c->NH * c->HD, ATT_BWD) \
+    X(dq, CT, N * c->NH * c->HD, ATT_BWD) \
+    X(dk, CT, N * c->NKV * c->HD, ATT_BWD) \
+    X(dv, CT, N * c->NKV * c->HD, ATT_BWD) \
+    X(dw, F32, eq_block_dw_elements(c), BWD) /* some rows of one linear's weight gradient */ \
+    X(dnorm_in, F32, c->D, BWD) \
+    X(dnorm_post, F32, c->D, BWD) \
+    X(dnorm_qh, F32, c->qk_norm ? c->HD : 0, BWD) \
     X(dnorm_kh, F32, c->qk_norm ? c->HD : 0, BWD)
 
 typedef struct {
@@ -73,14 +73,15 @@ int64_t eq_block_dw_elements(const eq_config *c); /* of the rows of dW that exis
 /* make NULL: every linear has room of its own; else one room for all, filled by make(ctx, ...). */
 void eq_block_w_bind(eq_block_w *w, eq_arena *a, const eq_config *c, eq_dtype ct,
                      void (*make)(void *ctx, eq_lin l, eq_mut w), void *ctx);
-void eq_block_acts_bind(eq_block_acts *acts, eq_arena *a, const eq_config *c, eq_dtype ct, int64_t B,
-                        int64_t T, bool backward);
+void eq_block_acts_bind(eq_block_acts *acts, eq_arena *a, const eq_config *c, eq_dtype ct,
+                        int64_t B, int64_t T, bool backward);
 void eq_rope_bind(eq_rope *r, eq_arena *a, const eq_config *c, int64_t T);
 eq_status eq_rope_fill(eq_rope *r, eq_backend *be, const eq_config *c, eq_err *err);
 
 /* Uploads block i of a full-precision model (weights to ct, biases and norms to F32) after a look
  * for NaN and infinity. Needs room for every linear. */
-eq_status eq_block_w_upload(eq_block_w *w, eq_backend *be, const eq_weights *src, int64_t i, eq_err *err);
+eq_status eq_block_w_upload(eq_block_w *w, eq_backend *be, const eq_weights *src, int64_t i,
+                            eq_err *err);
 /* The biases and norms alone. */
 void eq_block_small_upload(eq_block_w *w, eq_backend *be, const eq_weights *src, int64_t i);
 
@@ -88,9 +89,9 @@ void eq_block_small_upload(eq_block_w *w, eq_backend *be, const eq_weights *src,
 void eq_block_fwd(eq_backend *be, const eq_config *c, const eq_block_w *w, const eq_rope *rope,
                   eq_block_acts *acts, eq_view x);
 
-/* Called with the gradient F32 [rows, I] of linear l's weights from row `row` on, for all its rows in
- * rising order; valid until it returns, it may overwrite dw. What `make` writes for l may change from
- * here on, that for the linears still to come (and weights that are all there) may not. */
+/* Called with the gradient F32 [rows, I] of linear l's weights from row `row` on, for all its rows
+ * in rising order; valid until it returns, it may overwrite dw. What `make` writes for l may change
+ * from here on, that for the linears still to come (and weights that are all there) may not. */
 typedef void (*eq_dw_sink)(void *ctx, eq_lin l, int64_t row, int64_t rows, eq_mut dw);
 
 typedef struct {

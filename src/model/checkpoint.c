@@ -17,8 +17,7 @@ eq_status eq_checkpoint_check(const eq_config *c, int bits, int64_t group, eq_er
     return eq_qblock_check(c, bits, group, err);
 }
 
-/* ---- where it goes ----------------------------------------------------------------------------
- */
+/* ---- where it goes --------------------------------------------------------------------------- */
 
 /* Without slashes at the end; NULL when memory is out. */
 static char *trimmed(const char *path) {
@@ -27,8 +26,8 @@ static char *trimmed(const char *path) {
     return p;
 }
 
-/* Cuts the last part off a path that is not empty, in place: "a/b" -> "a", "a" -> ".", "/a" -> "/".
- */
+/* Cuts the last part off a path that is not empty, in place: "a/b" -> "a", "a" -> ".", "/a" ->
+ * "/". */
 static void to_parent(char *p) {
     char *slash = strrchr(p, '/');
     if (!slash)
@@ -111,8 +110,7 @@ static eq_status remove_stale(const char *out, eq_err *err) {
     return st;
 }
 
-/* ---- reading back -----------------------------------------------------------------------------
- */
+/* ---- reading back ---------------------------------------------------------------------------- */
 
 static eq_status same_bytes(const eq_tensor *now, const eq_tensor *was, eq_err *err) {
     if (now->dt == was->dt && now->bytes == was->bytes &&
@@ -156,8 +154,7 @@ static eq_status verify(const eq_checkpoint *c, const char *dir, const eq_digest
     return st;
 }
 
-/* ---- the whole --------------------------------------------------------------------------------
- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 static eq_status fill(const eq_checkpoint *c, const char *dir, const eq_observer *obs,
                       int64_t *bytes, eq_err *err) {

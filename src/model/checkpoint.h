@@ -9,13 +9,13 @@
 typedef eq_status (*eq_qblock_source)(void *ctx, int64_t i, const eq_qblock **b, eq_err *err);
 
 typedef struct {
-    const eq_weights *base;   /* where embeddings, head, biases and side files come from */
+    const eq_weights *base; /* where embeddings, head, biases and side files come from */
     int bits;
-    int64_t group;            /* as configured, -1 allowed */
+    int64_t group; /* as configured, -1 allowed */
     eq_qblock_source source;
     void *ctx;
-    const char *recipe;       /* JSON text: settings, seed, fingerprints, version; kept in metadata */
-    int64_t shard_bytes;      /* start a new file beyond this; 0: 5 GB */
+    const char *recipe;  /* JSON text: settings, seed, fingerprints, version; kept in metadata */
+    int64_t shard_bytes; /* start a new file beyond this; 0: 5 GB */
 } eq_checkpoint;
 
 /* out: an absent or empty folder. Tensors that are not quantized keep their bytes; norms that

@@ -55,8 +55,7 @@ typedef struct {
 
 static const char *name_of(const entry *e) { return e->base ? e->base->name : e->made; }
 
-/* ---- the list ---------------------------------------------------------------------------------
- */
+/* ---- the list -------------------------------------------------------------------------------- */
 
 static eq_status add(writer *w, entry e, eq_err *err) {
     if (w->n == w->cap) {
@@ -131,8 +130,7 @@ static eq_status make_list(writer *w, eq_err *err) {
     return EQ_OK;
 }
 
-/* ---- norms: trained or as they were -----------------------------------------------------------
- */
+/* ---- norms: trained or as they were ---------------------------------------------------------- */
 
 static bool norm_differs(const writer *w, const eq_qblock *b, int64_t i, int k) {
     const eq_tensor *t = w->c->base->blocks[i].norm[k];
@@ -161,8 +159,7 @@ static eq_status look_at_norms(writer *w, int64_t from, int64_t to, bool *any, e
     return EQ_OK;
 }
 
-/* ---- one linear -------------------------------------------------------------------------------
- */
+/* ---- one linear ------------------------------------------------------------------------------ */
 
 enum { TILE = 64 }; /* outputs an item converts */
 typedef struct {
@@ -210,8 +207,7 @@ static eq_status pack_linear(writer *w, const entry *e, eq_err *err) {
     return eq_stw_put(w->state, q->z, q->O * NG * 4, err);
 }
 
-/* ---- writing ----------------------------------------------------------------------------------
- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static eq_status next_block(writer *w, int64_t i, eq_err *err) {
     if (eq_stopped(w->obs)) return eq_fail(err, EQ_EINTR, "stopped on request");
@@ -395,8 +391,8 @@ static eq_status check_space(const writer *w, eq_err *err) {
 }
 
 /* Whether norms changed decides their type, which stands in front of the data. Where training left
- * those of block 0 as they were it left all of them, as a rule: then the blocks are asked for once.
- */
+ * those of block 0 as they were it left all of them, as a rule: then the blocks are asked for
+ * once. */
 static eq_status run(writer *w, eq_err *err) {
     bool any;
     eq_err first = {0};

@@ -11,8 +11,7 @@
 #include "model/config_parse.h"
 #include "model/weights.h"
 
-/* ---- the families -----------------------------------------------------------------------------
- */
+/* ---- the families ---------------------------------------------------------------------------- */
 
 typedef enum { NEVER, ALWAYS, BY_KEY } has; /* BY_KEY: as attention_bias, mlp_bias say */
 typedef enum { NO_WINDOW, WINDOW, WINDOW_BY_FLAG } window_rule; /* by use_sliding_window */
@@ -78,8 +77,7 @@ static const eq_key keys[] = {
 };
 /* clang-format on */
 
-/* ---- parts ------------------------------------------------------------------------------------
- */
+/* ---- parts ----------------------------------------------------------------------------------- */
 
 static eq_status find_family(const struct family **f, const json_t *root, const char *where,
                              eq_err *err) {
@@ -269,8 +267,7 @@ eq_status eq_config_load(eq_config *c, const char *dir, eq_err *err) {
     return st;
 }
 
-/* ---- counting ---------------------------------------------------------------------------------
- */
+/* ---- counting -------------------------------------------------------------------------------- */
 
 int64_t eq_config_linear_params(const eq_config *c) {
     int64_t n = 0;

@@ -7,11 +7,11 @@
 typedef enum { EQ_ROPE_PLAIN, EQ_ROPE_LINEAR, EQ_ROPE_DYNAMIC, EQ_ROPE_LLAMA3 } eq_rope_kind;
 
 typedef struct {
-    char family[16];   /* model_type: "llama", "mistral", "qwen2", "qwen3" */
-    char dtype[16];    /* torch_dtype as written, "" when absent */
+    char family[16]; /* model_type: "llama", "mistral", "qwen2", "qwen3" */
+    char dtype[16];  /* torch_dtype as written, "" when absent */
     int64_t D, F, L, V, NH, NKV, HD;
-    int64_t T_max;     /* max_position_embeddings */
-    int64_t window;    /* sliding window, 0: none */
+    int64_t T_max;  /* max_position_embeddings */
+    int64_t window; /* sliding window, 0: none */
     double eps;
     bool tied, qkv_bias, o_bias, mlp_bias, qk_norm;
     struct {
@@ -19,11 +19,11 @@ typedef struct {
         double theta, factor, low_freq, high_freq;
         int64_t original_T;
     } rope;
-    int64_t bos, eos;  /* -1: none */
+    int64_t bos, eos; /* -1: none */
     /* quantization_config; bits == 0: full precision */
     int bits;
-    int64_t G;         /* group size as configured, -1: a whole row */
-    bool gptq_v1;      /* zeros are stored minus one */
+    int64_t G;    /* group size as configured, -1: a whole row */
+    bool gptq_v1; /* zeros are stored minus one */
 } eq_config;
 
 eq_status eq_config_load(eq_config *c, const char *dir, eq_err *err);

@@ -45,7 +45,7 @@ eq_status eq_keys_check(const json_t *o, const eq_key *keys, int64_t n, const ch
     return EQ_OK;
 }
 
-/* ---- quantization_config -------------------------------------------------------------------- */
+/* ---- quantization_config --------------------------------------------------------------------- */
 
 static const eq_key gptq_keys[] = {
     {"quant_method", EQ_KEY_READ},

@@ -16,8 +16,8 @@ typedef struct {
     eq_key_rule rule;
 } eq_key;
 
-/* Every key of o must be in the table and obey its rule; null and names that begin with "_" pass.
- */
+/* Every key of o must be in the table and obey its rule; null and names that begin with "_"
+ * pass. */
 eq_status eq_keys_check(const json_t *o, const eq_key *keys, int64_t n, const char *where,
                         eq_err *err);
 /* rope_theta, rope_scaling (to transformers 4) and rope_parameters (from 5 on) -> c->rope. */

@@ -39,22 +39,25 @@ static eq_status continue_ids(eq_lm *lm, eq_ids *ids, const eq_generate_opts *o,
     return EQ_OK;
 }
 
-static eq_status run(const eq_generate_opts *o, const eq_weights *src, eq_tokenizer *tok, eq_backend *be,
-                     char **text, eq_err *err) {
+static eq_status run(const eq_generate_opts *o, const eq_weights *src, eq_tokenizer *tok,
+                     eq_backend *be, char **text, eq_err *err) {
     const char *prompt = o->prompt ? o->prompt : "";
     eq_ids ids = {0};
     eq_lm *lm = NULL;
     float *logits = eq_calloc(src->cfg.V, sizeof *logits);
-    eq_status st = logits ? eq_encode(tok, &ids, prompt, (int64_t)__builtin_strlen(prompt), true, err)
-                          : eq_nomem(err, "logits", 4 * src->cfg.V);
+    eq_status st = logits
+                       ? eq_encode(tok, &ids, prompt, (int64_t)__builtin_strlen(prompt), true, err)
+                       : eq_nomem(err, "logits", 4 * src->cfg.V);
     int64_t T = ids.n + o->max_tokens;
     if (T > src->cfg.T_max) T = src->cfg.T_max;
     if (st == EQ_OK && (ids.n == 0 || ids.n >= src->cfg.T_max))
         st = eq_fail(err, EQ_EINPUT, "prompt: expected 1 to %lld tokens, found %lld",
                      (long long)src->cfg.T_max - 1, (long long)ids.n);
     int32_t *room = st == EQ_OK ? eq_realloc(ids.p, T, sizeof *room) : NULL;
-    if (room) ids.p = room, ids.cap = T;
-    else if (st == EQ_OK) st = eq_nomem(err, "token ids", 4 * T);
+    if (room)
+        ids.p = room, ids.cap = T;
+    else if (st == EQ_OK)
+        st = eq_nomem(err, "token ids", 4 * T);
     if (st == EQ_OK) st = eq_lm_open_folder(&lm, be, src, o->compute.precision, true, 1, T, err);
     if (st == EQ_OK) st = continue_ids(lm, &ids, o, logits, err);
     if (st == EQ_OK && !(*text = eq_decode(tok, ids.p, ids.n, true)))

@@ -11,8 +11,7 @@
 #include "model/weights.h"
 #include "quant/number.h"
 
-/* ---- sizes ------------------------------------------------------------------------------------
- */
+/* ---- sizes ----------------------------------------------------------------------------------- */
 
 /* Bits a linear weight costs, over all linears; `width` is N, not always whole. */
 static double bits_of_linears(const eq_config *c, double width, int64_t group) {
@@ -54,8 +53,7 @@ static json_t *size_table(const eq_config *c) {
     return table;
 }
 
-/* ---- architecture -----------------------------------------------------------------------------
- */
+/* ---- architecture ---------------------------------------------------------------------------- */
 
 static json_t *rope(const eq_config *c) {
     static const char *const kinds[] = {[EQ_ROPE_PLAIN] = "default",
@@ -81,8 +79,7 @@ static json_t *architecture(const eq_config *c) {
                      "rope", rope(c));
 }
 
-/* ---- tensors ----------------------------------------------------------------------------------
- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 static json_t *types(const eq_st *st) {
     json_t *rows = json_array();
@@ -132,8 +129,7 @@ static void add_files(json_t *root, const eq_weights *w, bool tensors) {
     if (tensors) json_object_set_new(root, "tensors", tensor_list(w->st));
 }
 
-/* ---- quantization ------------------------------------------------------------------------------
- */
+/* ---- quantization ---------------------------------------------------------------------------- */
 
 static void add_quantization(json_t *root, const eq_config *c) {
     char scheme[48];
@@ -157,8 +153,7 @@ static void add_recipe(json_t *root, const eq_weights *w) {
     json_object_set_new(root, "recipe", v ? v : json_string(recipe));
 }
 
-/* ---- the whole --------------------------------------------------------------------------------
- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 /* A folder with nothing but a config.json can be looked at as well. */
 static eq_status has_tensors(const char *dir, bool *has, eq_err *err) {

@@ -1,5 +1,5 @@
-/* See lm.h. Invariant: between blocks the residual is rounded to the stream type, in the forward pass
- * and in the recomputation alike, so that both see the same numbers. */
+/* See lm.h. Invariant: between blocks the residual is rounded to the stream type, in the forward
+ * pass and in the recomputation alike, so that both see the same numbers. */
 #include "model/lm.h"
 
 #include <string.h>
@@ -13,7 +13,7 @@ enum { LOGITS_BYTES = 64 << 20, EMBED_ROWS = 256 };
 
 static void make_weight(void *ctx, eq_lin l, eq_mut w);
 
-/* ---- memory: one bind function measures, allocates and plans -------------------------------------- */
+/* ---- memory: one bind function measures, allocates and plans --------------------------------- */
 
 static void quant_layout(eq_lm_quant *q, const eq_config *c, int bits, int64_t group) {
     *q = (eq_lm_quant){.bits = bits, .G = group};
@@ -88,7 +88,7 @@ int64_t eq_lm_bytes(const eq_config *c, const eq_lm_opts *o) {
     return model.used + step.used;
 }
 
-/* ---- open -------------------------------------------------------------------------------------------- */
+/* ---- open ------------------------------------------------------------------------------------ */
 
 eq_qshape eq_lm_qshape(const eq_lm *lm, eq_lin l) {
     eq_lin_spec s = eq_lin_of(lm->cfg, l);
@@ -101,14 +101,16 @@ eq_mut eq_lm_groups(const eq_lm *lm, eq_mut all, int64_t i, eq_lin l) {
 }
 static eq_mut words(const eq_lm *lm, int64_t i, eq_lin l) {
     eq_qshape s = eq_lm_qshape(lm, l);
-    return eq_mut_at(lm->q.rows, i * lm->q.words + lm->q.word_at[l], s.O * eq_pack_words(s.I, s.bits));
+    return eq_mut_at(lm->q.rows, i * lm->q.words + lm->q.word_at[l],
+                     s.O * eq_pack_words(s.I, s.bits));
 }
 static eq_mut norm_of(const eq_lm *lm, int64_t i, eq_norm n) {
     eq_norm_spec s = eq_norm_of(lm->cfg, n);
     return eq_mut_at(lm->q.norm, i * lm->q.norms + lm->q.norm_at[n], s.n);
 }
 
-/* s and z on their way to the backend; training alone keeps what a real-valued z has behind the point. */
+/* s and z on their way to the backend; training alone keeps what a real-valued z has behind the
+ * point. */
 static void round_for(const eq_lm_opts *o, float *s, float *z, int64_t n, int bits) {
     for (int64_t j = 0; j < n; j++) {
         if (o->as_written) s[j] = eq_f16_to_f32(eq_f32_to_f16(s[j]));
@@ -187,7 +189,7 @@ void eq_lm_close(eq_lm *lm) {
     eq_free(lm->x), eq_free(lm->host), eq_free(lm);
 }
 
-/* ---- passes ------------------------------------------------------------------------------------------ */
+/* ---- passes ---------------------------------------------------------------------------------- */
 
 /* Linear l of the current block, for eq_block_w. */
 static void make_weight(void *ctx, eq_lin l, eq_mut w) {

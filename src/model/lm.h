@@ -1,35 +1,35 @@
 /* The whole language model over token windows: embedding, blocks, head, loss, and its backward pass
  * with block inputs kept and everything else recomputed (METHOD section 3).
  *
- * Weights lie in one slot in the compute type, one linear at a time. Full precision fills it from the
- * mapped files; a quantized model keeps integers, s and z of all blocks in backend memory and dequantizes
- * into it. */
+ * Weights lie in one slot in the compute type, one linear at a time. Full precision fills it from
+ * the mapped files; a quantized model keeps integers, s and z of all blocks in backend memory and
+ * dequantizes into it. */
 #ifndef EQ_MODEL_LM_H
 #define EQ_MODEL_LM_H
 #include "model/block.h"
 #include "model/checkpoint.h"
 
 typedef struct {
-    int64_t B, T;             /* the largest batch */
-    eq_dtype ct;              /* BF16 or F32 */
-    bool backward;            /* keep block inputs, make room for gradients */
-    int bits;                 /* of the quantized blocks; 0: full precision, from the weights */
-    int64_t group;            /* as configured, -1: a whole row */
-    eq_qblock_source source;  /* gives the quantized blocks */
+    int64_t B, T;            /* the largest batch */
+    eq_dtype ct;             /* BF16 or F32 */
+    bool backward;           /* keep block inputs, make room for gradients */
+    int bits;                /* of the quantized blocks; 0: full precision, from the weights */
+    int64_t group;           /* as configured, -1: a whole row */
+    eq_qblock_source source; /* gives the quantized blocks */
     void *ctx;
-    bool as_written;          /* s rounded to fp16, as runtimes will read it; z is an integer in
-                                 every forward pass but those of training */
+    bool as_written; /* s rounded to fp16, as runtimes will read it; z is an integer in
+                        every forward pass but those of training */
 } eq_lm_opts;
 
 /* All blocks' quantization parameters, contiguous: block i's linear l at i * per_block + at[l]. */
 typedef struct {
     int bits;
-    int64_t G;                /* as configured */
+    int64_t G;                    /* as configured */
     int64_t groups, words, norms; /* per block */
     int64_t group_at[EQ_LINS], word_at[EQ_LINS], norm_at[EQ_NORM_COUNT];
-    eq_mut rows;              /* U32 [L, words] */
-    eq_mut s, z;              /* F32 [L, groups] */
-    eq_mut norm;              /* F32 [L, norms] */
+    eq_mut rows; /* U32 [L, words] */
+    eq_mut s, z; /* F32 [L, groups] */
+    eq_mut norm; /* F32 [L, norms] */
 } eq_lm_quant;
 
 typedef struct {
@@ -37,19 +37,19 @@ typedef struct {
     const eq_weights *src;
     const eq_config *cfg;
     eq_lm_opts opts;
-    eq_dtype st;              /* stream type: what flows from block to block */
+    eq_dtype st; /* stream type: what flows from block to block */
     eq_arena model, step;
-    eq_lm_quant q;            /* bits == 0: full precision */
-    eq_mut head, norm;        /* ct [V, D], F32 [D] */
+    eq_lm_quant q;     /* bits == 0: full precision */
+    eq_mut head, norm; /* ct [V, D], F32 [D] */
     eq_rope rope;
     eq_block_w w;
-    int64_t block;            /* the current one, whose weights w makes */
-    int64_t checked;          /* full precision: blocks before this one are known to be finite */
+    int64_t block;   /* the current one, whose weights w makes */
+    int64_t checked; /* full precision: blocks before this one are known to be finite */
     eq_block_acts acts;
-    eq_mut *x;                /* [L + 1] block inputs st [N, D]; without backward two that alternate */
+    eq_mut *x; /* [L + 1] block inputs st [N, D]; without backward two that alternate */
     eq_mut hn, rstd, logits, dlogits, dhn, dy, targets, losses;
-    int64_t chunk;            /* rows of logits at once */
-    void *host;               /* embedded rows on their way to the backend */
+    int64_t chunk; /* rows of logits at once */
+    void *host;    /* embedded rows on their way to the backend */
 } eq_lm;
 
 eq_status eq_lm_open(eq_lm **lm, eq_backend *be, const eq_weights *src, const eq_lm_opts *o,
@@ -60,7 +60,7 @@ int64_t eq_lm_bytes(const eq_config *c, const eq_lm_opts *o);
 
 /* The quantized linear l of block i as seen by operations. */
 eq_qshape eq_lm_qshape(const eq_lm *lm, eq_lin l);
-eq_mut eq_lm_groups(const eq_lm *lm, eq_mut all, int64_t i, eq_lin l);  /* of s, z, or gradients */
+eq_mut eq_lm_groups(const eq_lm *lm, eq_mut all, int64_t i, eq_lin l); /* of s, z, or gradients */
 
 /* Windows ids[B, T] through all blocks. */
 eq_status eq_lm_forward(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, eq_err *err);

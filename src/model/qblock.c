@@ -11,8 +11,7 @@
 #include "quant/number.h"
 #include "quant/pack.h"
 
-/* ---- memory -----------------------------------------------------------------------------------
- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static void *take(char *base, int64_t *used, int64_t n, int64_t size) {
     char *p = base ? base + *used : NULL;
@@ -79,8 +78,7 @@ static eq_status have(eq_qblock *b, bool *own, const eq_config *c, int bits, int
     return *own ? eq_qblock_alloc(b, c, bits, group, err) : EQ_OK;
 }
 
-/* ---- from a model folder ----------------------------------------------------------------------
- */
+/* ---- from a model folder --------------------------------------------------------------------- */
 
 static eq_status check_g_idx(const eq_tensor *t, int64_t G, eq_err *err) {
     const int32_t *g = t->data;
@@ -182,8 +180,13 @@ static eq_status read_linear(eq_qlinear *q, const eq_block_tensors *t, int l, bo
     if (!z) return eq_nomem(err, "zero points", q->O * NG);
     eq_zeros_from_gptq(z, t->qzeros[l]->data, q->O, NG, q->bits);
     eq_rows_from_gptq(q->rows, t->qweight[l]->data, q->O, q->I, q->bits);
-    group_job j = {.q = q, .scales = t->scales[l], .zeros = t->qzeros[l], .s = t->state_s[l],
-                   .z = t->state_z[l], .stored = z, .v1 = v1};
+    group_job j = {.q = q,
+                   .scales = t->scales[l],
+                   .zeros = t->qzeros[l],
+                   .s = t->state_s[l],
+                   .z = t->state_z[l],
+                   .stored = z,
+                   .v1 = v1};
     eq_status st = eq_par_try((q->O + TILE - 1) / TILE, read_groups, &j, err);
     eq_free(z);
     return st;
@@ -212,8 +215,7 @@ eq_status eq_qblock_read(eq_qblock *b, const eq_weights *w, int64_t block, eq_er
     return st;
 }
 
-/* ---- work files -------------------------------------------------------------------------------
- */
+/* ---- work files ------------------------------------------------------------------------------ */
 
 typedef struct {
     char name[64];

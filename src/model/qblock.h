@@ -6,10 +6,10 @@
 
 typedef struct {
     int bits;
-    int64_t O, I, G;   /* G > 0 */
-    uint32_t *rows;    /* [O, I * bits / 32], see quant/pack.h */
-    float *s;          /* [O, I / G]: fp16 values after Block-AP, any fp32 after E2E-QP */
-    float *z;          /* [O, I / G]: integers, or trained reals (rounded when written as GPTQ) */
+    int64_t O, I, G; /* G > 0 */
+    uint32_t *rows;  /* [O, I * bits / 32], see quant/pack.h */
+    float *s;        /* [O, I / G]: fp16 values after Block-AP, any fp32 after E2E-QP */
+    float *z;        /* [O, I / G]: integers, or trained reals (rounded when written as GPTQ) */
 } eq_qlinear;
 
 typedef struct {

@@ -91,7 +91,7 @@ eq_status eq_rope_parse(eq_config *c, const json_t *root, const char *where, eq_
     return r ? parse_scaling(c, root, r, where, err) : EQ_OK;
 }
 
-/* ---- tables --------------------------------------------------------------------------------- */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
 /* theta^(2i / HD) in fp32: the double is rounded once, which is what a good powf returns. */
 static float frequency(float theta, int64_t i, int64_t HD) {

@@ -37,8 +37,7 @@ eq_norm_spec eq_norm_of(const eq_config *c, eq_norm n) {
     }
 }
 
-/* ---- from a name to its slot ------------------------------------------------------------------
- */
+/* ---- from a name to its slot ----------------------------------------------------------------- */
 
 /* What may stand behind the name of a linear, and the array of eq_block_tensors it goes to. */
 static const struct part {
@@ -112,8 +111,7 @@ static eq_status sort_in(eq_weights *w, const eq_st *st, bool state, eq_err *err
     return EQ_OK;
 }
 
-/* ---- slots against the config -----------------------------------------------------------------
- */
+/* ---- slots against the config ---------------------------------------------------------------- */
 
 typedef enum { FLOAT, INT32, FP32 } kind;
 static const char *const kind_names[] = {"F32, F16 or BF16", "I32", "F32"};
@@ -250,8 +248,7 @@ static eq_status check_ends(eq_weights *w, eq_err *err) {
     return EQ_OK;
 }
 
-/* ---- opening ----------------------------------------------------------------------------------
- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static eq_status open_state(eq_weights *w, eq_err *err) {
     char *path = eq_path(w->dir, "eqat.safetensors");
@@ -301,8 +298,7 @@ void eq_weights_close(eq_weights *w) {
     eq_free(w->blocks), eq_free(w->dir), eq_free(w);
 }
 
-/* ---- content ----------------------------------------------------------------------------------
- */
+/* ---- content --------------------------------------------------------------------------------- */
 
 enum { PIECE = 1 << 16 }; /* elements an item looks at */
 typedef struct {

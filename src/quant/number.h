@@ -12,7 +12,9 @@ static inline float eq_clampf(float x, float lo, float hi) { return x < lo ? lo 
 static inline float eq_q_max(int bits) { return (float)((1 << bits) - 1); }
 /* s' and z' of the training forward; both clamps and the rounding pass gradients straight. */
 static inline float eq_s_used(float s) { return eq_clampf(s, EQ_S_MIN, EQ_S_MAX); }
-static inline float eq_z_used(float z, int bits) { return eq_clampf(rintf(z), 0.0f, eq_q_max(bits)); }
+static inline float eq_z_used(float z, int bits) {
+    return eq_clampf(rintf(z), 0.0f, eq_q_max(bits));
+}
 /* t = round(w / s') + z'; w_int = clamp(t, 0, Q) (1); w_hat = (w_int - z') s' (2). A true division:
  * a product with 1/s' lands on other integers. */
 static inline float eq_code(float w, float s, float z) { return rintf(w / s) + z; }

@@ -71,7 +71,7 @@ void eq_unpack_row(uint8_t *q, const uint32_t *words, int64_t n, int bits) {
 }
 #undef EQ_BY_WIDTH
 
-/* ---- rows to columns and back ----------------------------------------------------------------- */
+/* ---- rows to columns and back ---------------------------------------------------------------- */
 
 typedef uint32_t quad __attribute__((vector_size(16)));
 
@@ -80,10 +80,14 @@ static inline void turn(uint32_t *to, int64_t ldt, const uint32_t *from, int64_t
     quad a, b, c, d;
     memcpy(&a, from, sizeof a), memcpy(&b, from + ldf, sizeof b);
     memcpy(&c, from + 2 * ldf, sizeof c), memcpy(&d, from + 3 * ldf, sizeof d);
-    quad ac = __builtin_shufflevector(a, c, 0, 4, 1, 5), AC = __builtin_shufflevector(a, c, 2, 6, 3, 7);
-    quad bd = __builtin_shufflevector(b, d, 0, 4, 1, 5), BD = __builtin_shufflevector(b, d, 2, 6, 3, 7);
-    a = __builtin_shufflevector(ac, bd, 0, 4, 1, 5), b = __builtin_shufflevector(ac, bd, 2, 6, 3, 7);
-    c = __builtin_shufflevector(AC, BD, 0, 4, 1, 5), d = __builtin_shufflevector(AC, BD, 2, 6, 3, 7);
+    quad ac = __builtin_shufflevector(a, c, 0, 4, 1, 5),
+         AC = __builtin_shufflevector(a, c, 2, 6, 3, 7);
+    quad bd = __builtin_shufflevector(b, d, 0, 4, 1, 5),
+         BD = __builtin_shufflevector(b, d, 2, 6, 3, 7);
+    a = __builtin_shufflevector(ac, bd, 0, 4, 1, 5),
+    b = __builtin_shufflevector(ac, bd, 2, 6, 3, 7);
+    c = __builtin_shufflevector(AC, BD, 0, 4, 1, 5),
+    d = __builtin_shufflevector(AC, BD, 2, 6, 3, 7);
     memcpy(to, &a, sizeof a), memcpy(to + ldt, &b, sizeof b);
     memcpy(to + 2 * ldt, &c, sizeof c), memcpy(to + 3 * ldt, &d, sizeof d);
 }
@@ -94,9 +98,11 @@ typedef struct {
     int64_t rows, cols; /* of `from` */
 } transpose_job;
 
-/* At most LINE rows and columns. A line of `to` is finished before the next is begun: rows of models
- * lie powers of two apart, so that only a few of their lines fit into the cache at a time. */
-static void transpose_lines(const transpose_job *j, int64_t r0, int64_t r1, int64_t c0, int64_t c1) {
+/* At most LINE rows and columns. A line of `to` is finished before the next is begun: rows of
+ * models lie powers of two apart, so that only a few of their lines fit into the cache at a
+ * time. */
+static void transpose_lines(const transpose_job *j, int64_t r0, int64_t r1, int64_t c0,
+                            int64_t c1) {
     for (int64_t c = c0; c < c1; c += 4)
         for (int64_t r = r0; r < r1; r += 4) {
             if (c + 4 <= c1 && r + 4 <= r1) {
@@ -112,7 +118,8 @@ static void transpose_lines(const transpose_job *j, int64_t r0, int64_t r1, int6
 static void transpose_item(void *ctx, int64_t item, int thread) {
     (void)thread;
     const transpose_job *j = ctx;
-    int64_t across = (j->cols + COLS - 1) / COLS, r = item / across * ROWS, c = item % across * COLS;
+    int64_t across = (j->cols + COLS - 1) / COLS, r = item / across * ROWS,
+            c = item % across * COLS;
     int64_t rows = r + ROWS < j->rows ? r + ROWS : j->rows;
     int64_t cols = c + COLS < j->cols ? c + COLS : j->cols;
     for (int64_t c0 = c; c0 < cols; c0 += LINE)

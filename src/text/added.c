@@ -80,8 +80,7 @@ bool eq_added_special(const eq_added *a, int32_t id) {
 
 int64_t eq_added_end(const eq_added *a) { return a->end; }
 
-/* ---- reading ----------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static eq_status read_token(eq_added *a, const json_t *spec, const eq_vocab *v, const char *where,
                             eq_err *err) {
@@ -217,8 +216,7 @@ void eq_added_free(eq_added *a) {
     eq_free(a);
 }
 
-/* ---- finding ----------------------------------------------------------------------------------
- */
+/* ---- finding --------------------------------------------------------------------------------- */
 
 /* First pattern in [lo, hi) whose byte d is at least c. */
 static int64_t bound(const pattern *p, int64_t lo, int64_t hi, int64_t d, int c) {

@@ -106,8 +106,7 @@ static eq_status first_symbols(const eq_bpe *b, eq_ids *s, const char *word, int
     return unk ? eq_ids_put(s, b->unk, err) : EQ_OK;
 }
 
-/* ---- words ------------------------------------------------------------------------------------
- */
+/* ---- words ----------------------------------------------------------------------------------- */
 
 static eq_status whole_word(const eq_bpe *b, eq_bpe_work *w, const char *word, int64_t n,
                             int32_t *id, eq_err *err) {

@@ -26,8 +26,7 @@ struct eq_decoder {
     bool spaces; /* no decoder at all */
 };
 
-/* ---- reading ----------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static eq_status keep(step *s, const char *text, int64_t n, eq_err *err) {
     eq_str_put(&s->text, text, n);
@@ -135,8 +134,7 @@ void eq_decoder_free(eq_decoder *d) {
     eq_free(d);
 }
 
-/* ---- running ----------------------------------------------------------------------------------
- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 /* Ends a string whose bytes have been put into p->bytes already. */
 static eq_status close_piece(eq_pieces *p, eq_err *err) {

@@ -176,8 +176,8 @@ static const struct {
               {'B', "(?:(?<=[" WORD "])(?=[" WORD "])|(?<![" WORD "])(?![" WORD "]))"}};
 enum { PLACES = sizeof places / sizeof *places };
 
-/* One member of a class: a single character (*cp), or a set that is written out (*cp = UINT32_MAX).
- */
+/* One member of a class: a single character (*cp), or a set that is written out (*cp =
+ * UINT32_MAX). */
 static eq_status class_item(trans *t, uint32_t *cp) {
     if (*t->p == '[') return refuse(t, "a class in a class");
     if (t->p[0] == '&' && t->p[1] == '&') return refuse(t, "an intersection of classes");

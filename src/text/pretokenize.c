@@ -60,7 +60,7 @@ static eq_status emit(const span *s, int64_t lo, int64_t hi, eq_err *err) {
     return run(&next, err);
 }
 
-/* ---- splitting ----------------------------------------------------------------------------- */
+/* ---- splitting ------------------------------------------------------------------------------- */
 
 /* Parts arrive in order, matches and what lies between them; `how` says what becomes of them. */
 typedef struct {
@@ -151,7 +151,7 @@ static eq_status split_words(const span *s, eq_err *err) {
     return was == SPACE ? EQ_OK : emit(s, from, s->n, err);
 }
 
-/* ---- rewriting ----------------------------------------------------------------------------- */
+/* ---- rewriting ------------------------------------------------------------------------------- */
 
 /* The rewritten text goes on through the next step. */
 static eq_status rewritten(const span *s, const eq_str *buf, int64_t head, eq_err *err) {

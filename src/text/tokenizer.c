@@ -29,8 +29,7 @@ struct eq_tokenizer {
     eq_decoder *decoder;
 };
 
-/* ---- opening ----------------------------------------------------------------------------------
- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static eq_status load(eq_tokenizer *t, const json_t *spec, eq_err *err) {
     const char *where = t->path;
@@ -168,8 +167,7 @@ void eq_ids_free(eq_ids *ids) {
     *ids = (eq_ids){0};
 }
 
-/* ---- encoding ---------------------------------------------------------------------------------
- */
+/* ---- encoding -------------------------------------------------------------------------------- */
 
 typedef struct {
     const eq_tokenizer *t;
@@ -239,8 +237,7 @@ eq_status eq_encode(const eq_tokenizer *t, eq_ids *out, const char *text, int64_
     return st == EQ_EINPUT ? eq_fail_at(err, "%s", t->path) : st;
 }
 
-/* ---- decoding ---------------------------------------------------------------------------------
- */
+/* ---- decoding -------------------------------------------------------------------------------- */
 
 eq_status eq_decode_text(const eq_tokenizer *t, const int32_t *ids, int64_t n, bool skip_special,
                          eq_str *out, eq_err *err) {

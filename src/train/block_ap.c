@@ -1,5 +1,6 @@
-/* The loop of Block-AP; the trainable state lives in student.c. Invariant: the quantized stream leaves
- * the inputs of block i only when the block is saved, so a killed run finds them or can make them. */
+/* The loop of Block-AP; the trainable state lives in student.c. Invariant: the quantized stream
+ * leaves the inputs of block i only when the block is saved, so a killed run finds them or can make
+ * them. */
 #include "train/block_ap.h"
 
 #include <math.h>
@@ -26,15 +27,15 @@ struct eq_block_ap {
     eq_arena model, step;
     eq_student student;
     eq_snapshot good; /* the student after the last finished epoch; none before the first ends */
-    eq_block_w w;    /* the student's */
-    eq_block_w room; /* of a whole block before and after its training */
+    eq_block_w w;     /* the student's */
+    eq_block_w room;  /* of a whole block before and after its training */
     eq_rope rope;
     eq_block_acts acts;
     eq_mut x, target, dy, loss;
     eq_stream fp, q; /* train windows, then validation windows */
 };
 
-/* ---- memory --------------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static void bind_model(eq_block_ap *j, eq_arena *a) {
     eq_student_bind(&j->student, a, j->cfg, j->setup.bits, j->setup.group, j->setup.ap.train);
@@ -72,7 +73,7 @@ int64_t eq_block_ap_snapshot_bytes(const eq_config *c, const eq_block_ap_setup *
     return s->ap.epochs > 1 ? eq_snapshot_bytes(&st) : 0;
 }
 
-/* ---- streams -------------------------------------------------------------------------------------------- */
+/* ---- streams --------------------------------------------------------------------------------- */
 
 static char *stream_path(const eq_block_ap_setup *s, const char *name) {
     eq_digest run = eq_hash_bytes(s->run, (int64_t)strlen(s->run));
@@ -98,9 +99,13 @@ eq_status eq_block_ap_remove_files(const eq_block_ap_setup *s, eq_err *err) {
 }
 
 /* most: blocks it can have passed when the first `done` are finished. */
-static eq_status open_stream(eq_block_ap *j, eq_stream *s, const char *name, int64_t most, eq_err *err) {
+static eq_status open_stream(eq_block_ap *j, eq_stream *s, const char *name, int64_t most,
+                             eq_err *err) {
     char *path = NULL;
-    *s = (eq_stream){.n = j->n_train + j->n_val, .B = j->setup.ap.batch_size, .T = j->T, .D = j->cfg->D,
+    *s = (eq_stream){.n = j->n_train + j->n_val,
+                     .B = j->setup.ap.batch_size,
+                     .T = j->T,
+                     .D = j->cfg->D,
                      .dt = j->ct};
     if (j->setup.cache_dir) {
         EQ_TRY(eq_mkdir(j->setup.cache_dir, err));
@@ -118,7 +123,8 @@ int64_t eq_block_ap_behind(const eq_block_ap *j) {
     return done - (fp < q ? fp : q);
 }
 
-static eq_status open_in(eq_block_ap *j, const eq_windows *train, const eq_windows *val, eq_err *err) {
+static eq_status open_in(eq_block_ap *j, const eq_windows *train, const eq_windows *val,
+                         eq_err *err) {
     bind_model(j, &j->model);
     EQ_TRY(eq_arena_alloc(&j->model, j->be, "the block's training state", err));
     bind_model(j, &j->model);
@@ -134,8 +140,8 @@ static eq_status open_in(eq_block_ap *j, const eq_windows *train, const eq_windo
 }
 
 eq_status eq_block_ap_open(eq_block_ap **out, eq_backend *be, const eq_weights *src,
-                           const eq_block_ap_setup *s, const eq_windows *train, const eq_windows *val,
-                           eq_err *err) {
+                           const eq_block_ap_setup *s, const eq_windows *train,
+                           const eq_windows *val, eq_err *err) {
     *out = NULL;
     eq_block_ap *j = eq_calloc(1, sizeof *j);
     if (!j) return eq_nomem(err, "a Block-AP job", sizeof *j);
@@ -160,7 +166,7 @@ void eq_block_ap_close(eq_block_ap *j) {
     eq_free(j);
 }
 
-/* ---- passes over windows ---------------------------------------------------------------------------------- */
+/* ---- passes over windows --------------------------------------------------------------------- */
 
 static int64_t batch_at(const eq_block_ap *j, int64_t from, int64_t to) {
     int64_t most = j->setup.ap.batch_size;
@@ -174,8 +180,10 @@ static void forward(eq_block_ap *j, const eq_block_w *w, const void *x, int64_t 
     eq_block_fwd(j->be, j->cfg, w, &j->rope, &j->acts, eq_ro(j->x));
 }
 
-/* Brings every window of the stream that is not there yet behind block i, with the weights in j->room. */
-static eq_status pass(eq_block_ap *j, eq_stream *s, int64_t i, const eq_observer *obs, eq_err *err) {
+/* Brings every window of the stream that is not there yet behind block i, with the weights in
+ * j->room. */
+static eq_status pass(eq_block_ap *j, eq_stream *s, int64_t i, const eq_observer *obs,
+                      eq_err *err) {
     int64_t windows = 0;
     while (eq_stream_level(s) <= i) {
         if (eq_stopped(obs)) return eq_fail(err, EQ_EINTR, "stopped on request");
@@ -186,13 +194,14 @@ static eq_status pass(eq_block_ap *j, eq_stream *s, int64_t i, const eq_observer
         eq_stream_passed(s, &b);
         windows += b.n;
     }
-    eq_event(obs, "{\"event\":\"pass\",\"block\":%lld,\"stream\":\"%s\",\"windows\":%lld}", (long long)i,
-             stream_names[s == &j->q], (long long)windows);
+    eq_event(obs, "{\"event\":\"pass\",\"block\":%lld,\"stream\":\"%s\",\"windows\":%lld}",
+             (long long)i, stream_names[s == &j->q], (long long)windows);
     return EQ_OK;
 }
 
 /* Loss of windows [i, i + B) of the quantized stream against the targets, its gradient in j->dy. */
-static eq_status loss_of(eq_block_ap *j, int64_t i, int64_t B, bool grad, double *loss, eq_err *err) {
+static eq_status loss_of(eq_block_ap *j, int64_t i, int64_t B, bool grad, double *loss,
+                         eq_err *err) {
     float v;
     forward(j, &j->w, eq_stream_at(&j->q, i), B);
     j->be->upload(j->be, j->target, eq_stream_at(&j->fp, i), j->fp.dt);
@@ -203,8 +212,8 @@ static eq_status loss_of(eq_block_ap *j, int64_t i, int64_t B, bool grad, double
     return EQ_OK;
 }
 
-/* Mean loss over the validation windows, or where there are none over the first batch: enough to see
- * whether it is finite after the last step. */
+/* Mean loss over the validation windows, or where there are none over the first batch: enough to
+ * see whether it is finite after the last step. */
 static eq_status validate(eq_block_ap *j, double *loss, eq_err *err) {
     double sum = 0, one;
     int64_t from = j->n_val ? j->n_train : 0;
@@ -219,20 +228,25 @@ static eq_status validate(eq_block_ap *j, double *loss, eq_err *err) {
     return EQ_OK;
 }
 
-/* ---- training one block ------------------------------------------------------------------------------------ */
+/* ---- training one block ---------------------------------------------------------------------- */
 
 typedef struct {
     int64_t block, step, per_epoch, steps; /* steps: of all epochs */
-    double scale;               /* of both rates, lowered by every roll-back */
-    double first, tail, val;    /* losses of the epoch */
-    bool broken;                /* a loss or a master was not finite */
+    double scale;                          /* of both rates, lowered by every roll-back */
+    double first, tail, val;               /* losses of the epoch */
+    bool broken;                           /* a loss or a master was not finite */
     const eq_observer *obs;
 } run;
 
 static void say_step(const eq_block_ap *j, const run *r, double loss, int64_t tokens) {
     int64_t per_block = j->setup.ap.epochs * j->n_train * j->T;
-    eq_progress p = {.phase = "block-ap", .block = r->block, .blocks = j->cfg->L, .tokens = true,
-                     .done = r->block * per_block + tokens, .total = j->cfg->L * per_block, .loss = loss};
+    eq_progress p = {.phase = "block-ap",
+                     .block = r->block,
+                     .blocks = j->cfg->L,
+                     .tokens = true,
+                     .done = r->block * per_block + tokens,
+                     .total = j->cfg->L * per_block,
+                     .loss = loss};
     eq_progress_say(r->obs, &p);
 }
 
@@ -251,7 +265,9 @@ static eq_status step(eq_block_ap *j, run *r, int64_t i, int64_t B, double *loss
     eq_student_step(&j->student, q, w);
     eq_block_bwd(j->be, j->cfg, &j->w, &j->rope, &j->acts, eq_ro(j->x), j->dy, &g);
     if (norms) eq_student_norms(&j->student, &j->acts);
-    eq_event(r->obs, "{\"event\":\"block_step\",\"block\":%lld,\"step\":%lld,\"loss\":%.9g,\"quant_lr\":%.6g,\"weight_lr\":%.6g}",
+    eq_event(r->obs,
+             "{\"event\":\"block_step\",\"block\":%lld,\"step\":%lld,\"loss\":%.9g,\"quant_lr\":%."
+             "6g,\"weight_lr\":%.6g}",
              (long long)r->block, (long long)r->step, *loss, q, w);
     r->step++;
     return EQ_OK;
@@ -283,7 +299,9 @@ static eq_status epoch(eq_block_ap *j, run *r, int e, eq_err *err) {
 static void say_epoch(const run *r, int e) {
     char val[32] = "null";
     if (isfinite(r->val)) snprintf(val, sizeof val, "%.9g", r->val);
-    eq_event(r->obs, "{\"event\":\"block_epoch\",\"block\":%lld,\"epoch\":%d,\"first_loss\":%.9g,\"train_loss\":%.9g,\"val_loss\":%s}",
+    eq_event(r->obs,
+             "{\"event\":\"block_epoch\",\"block\":%lld,\"epoch\":%d,\"first_loss\":%.9g,\"train_"
+             "loss\":%.9g,\"val_loss\":%s}",
              (long long)r->block, e, r->first, r->tail, val);
 }
 
@@ -293,24 +311,31 @@ static eq_status start(eq_block_ap *j, const run *r, eq_err *err) {
     return EQ_OK;
 }
 
-/* Epoch e met something that is not finite: back to the last good state, the end of the epoch before or
- * the block's start, at half the rates. *over: no rate is left to try, the block ends with that state. */
+/* Epoch e met something that is not finite: back to the last good state, the end of the epoch
+ * before or the block's start, at half the rates. *over: no rate is left to try, the block ends
+ * with that state. */
 static eq_status roll_back(eq_block_ap *j, run *r, int e, bool *over, eq_err *err) {
     int64_t bad = r->step;
-    if (e) EQ_TRY(eq_snapshot_restore(&j->good, &j->student, err));
-    else EQ_TRY(start(j, r, err));
+    if (e)
+        EQ_TRY(eq_snapshot_restore(&j->good, &j->student, err));
+    else
+        EQ_TRY(start(j, r, err));
     r->step = e * r->per_epoch, r->broken = false;
     /* A first step fails before any update: lower rates would meet the same state again. */
     *over = bad == r->step || r->scale <= ldexp(1, -MAX_ROLLBACKS);
     if (!*over) r->scale /= 2;
     if (*over)
         eq_note(r->obs, "block %lld: not finite at step %lld; it keeps the state of step %lld%s",
-                (long long)r->block, (long long)bad, (long long)r->step, e ? "" : ", round-to-nearest");
+                (long long)r->block, (long long)bad, (long long)r->step,
+                e ? "" : ", round-to-nearest");
     else
         eq_note(r->obs, "block %lld: not finite at step %lld; back to step %lld with rates x %g",
                 (long long)r->block, (long long)bad, (long long)r->step, r->scale);
-    eq_event(r->obs, "{\"event\":\"rollback\",\"phase\":\"block-ap\",\"block\":%lld,\"step\":%lld,\"to\":%lld,\"rate_scale\":%g,\"last\":%s}",
-             (long long)r->block, (long long)bad, (long long)r->step, r->scale, *over ? "true" : "false");
+    eq_event(r->obs,
+             "{\"event\":\"rollback\",\"phase\":\"block-ap\",\"block\":%lld,\"step\":%lld,\"to\":%"
+             "lld,\"rate_scale\":%g,\"last\":%s}",
+             (long long)r->block, (long long)bad, (long long)r->step, r->scale,
+             *over ? "true" : "false");
     return EQ_OK;
 }
 
@@ -329,12 +354,15 @@ static eq_status epochs(eq_block_ap *j, run *r, eq_qblock *out, eq_err *err) {
         }
         say_epoch(r, e);
         bool better = !j->n_val || r->val < best;
-        if (better) best = r->val, worse = 0;
-        else worse++;
+        if (better)
+            best = r->val, worse = 0;
+        else
+            worse++;
         if (better || !o->keep_best) EQ_TRY(eq_student_finalise(&j->student, out, err));
         over = o->early_stop && worse >= o->early_stop;
         if (over)
-            eq_note(r->obs, "block %lld: validation loss %.4g has not improved for %d epochs, going on",
+            eq_note(r->obs,
+                    "block %lld: validation loss %.4g has not improved for %d epochs, going on",
                     (long long)r->block, best, worse);
         if (++e < o->epochs && !over) EQ_TRY(eq_snapshot_keep(&j->good, &j->student, err));
     }
@@ -354,7 +382,8 @@ eq_status eq_block_ap_train(eq_block_ap *j, int64_t i, eq_qblock *out, const eq_
     const eq_block_ap_opts *o = &j->setup.ap;
     EQ_TRY(pass_full(j, i, obs, err));
     int64_t per_epoch = (j->n_train + o->batch_size - 1) / o->batch_size;
-    run r = {.block = i, .per_epoch = per_epoch, .steps = o->epochs * per_epoch, .scale = 1, .obs = obs};
+    run r = {
+        .block = i, .per_epoch = per_epoch, .steps = o->epochs * per_epoch, .scale = 1, .obs = obs};
     return epochs(j, &r, out, err);
 }
 

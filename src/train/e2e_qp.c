@@ -1,8 +1,9 @@
 /* See e2e_qp.h. Invariant: the saved state (s, z, moments, step, rate scale) and the data determine
  * every later step, so a resumed run writes the bytes of an uninterrupted one.
  *
- * There are two files: the newest state, and the last good one, whose loss and gradient were seen to be
- * finite. The newest becomes the good one by a rename, when the step behind it has shown what it is. */
+ * There are two files: the newest state, and the last good one, whose loss and gradient were seen
+ * to be finite. The newest becomes the good one by a rename, when the step behind it has shown what
+ * it is. */
 #include "train/e2e_qp.h"
 
 #include <math.h>
@@ -26,17 +27,22 @@ struct eq_e2e {
     eq_e2e_setup setup;
     eq_lm *lm;
     eq_arena arena;
-    trained par[2];  /* s, z */
-    eq_mut total;    /* F64 [1] */
-    int64_t step;    /* updates done */
-    double scale;    /* of the rate, halved by every roll-back; 0: no rate is left to try */
-    char *good;      /* path of the last good state */
+    trained par[2]; /* s, z */
+    eq_mut total;   /* F64 [1] */
+    int64_t step;   /* updates done */
+    double scale;   /* of the rate, halved by every roll-back; 0: no rate is left to try */
+    char *good;     /* path of the last good state */
 };
 
 static eq_lm_opts lm_opts(const eq_e2e_setup *s, int64_t T) {
-    return (eq_lm_opts){.B = s->qp.micro_batch, .T = T, .backward = true, .bits = s->bits,
-                        .ct = s->precision == EQ_PREC_F32 ? EQ_F32 : EQ_BF16, .group = s->group,
-                        .source = s->source, .ctx = s->ctx};
+    return (eq_lm_opts){.B = s->qp.micro_batch,
+                        .T = T,
+                        .backward = true,
+                        .bits = s->bits,
+                        .ct = s->precision == EQ_PREC_F32 ? EQ_F32 : EQ_BF16,
+                        .group = s->group,
+                        .source = s->source,
+                        .ctx = s->ctx};
 }
 
 static void bind(eq_e2e *j, eq_arena *a, int64_t groups) {
@@ -68,7 +74,7 @@ int64_t eq_e2e_bytes(const eq_config *c, const eq_e2e_setup *s, int64_t T) {
     return eq_lm_bytes(c, &o) + a.used;
 }
 
-/* ---- saved state -------------------------------------------------------------------------------------------- */
+/* ---- saved state ----------------------------------------------------------------------------- */
 
 static eq_status put(eq_e2e *j, eq_stw *w, eq_mut t, float *host, eq_err *err) {
     j->be->download(j->be, host, EQ_F32, eq_ro(t));
@@ -148,7 +154,7 @@ static eq_status load(eq_e2e *j, const char *path, eq_err *err) {
     return s;
 }
 
-/* ---- open ------------------------------------------------------------------------------------------------------ */
+/* ---- open ------------------------------------------------------------------------------------ */
 
 static eq_status open_in(eq_e2e *j, const eq_weights *src, int64_t T, eq_err *err) {
     eq_lm_opts o = lm_opts(&j->setup, T);
@@ -164,7 +170,8 @@ static eq_status open_in(eq_e2e *j, const eq_weights *src, int64_t T, eq_err *er
         EQ_DO(j->be, fill, j->par[k].m, 0.0f);
         EQ_DO(j->be, fill, j->par[k].v, 0.0f);
     }
-    if (!(j->good = eq_sprintf("%s.good", j->setup.state_path))) return eq_nomem(err, "a path", 256);
+    if (!(j->good = eq_sprintf("%s.good", j->setup.state_path)))
+        return eq_nomem(err, "a path", 256);
     if (eq_exists(j->setup.state_path)) return load(j, j->setup.state_path, err);
     return eq_exists(j->good) ? load(j, j->good, err) : save(j, j->good, err);
 }
@@ -192,7 +199,7 @@ void eq_e2e_close(eq_e2e *j) {
     eq_free(j);
 }
 
-/* ---- steps -------------------------------------------------------------------------------------------------------- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 /* Gradients of windows [from, from + n) and their mean loss. */
 static eq_status gradients(eq_e2e *j, const eq_windows *w, int64_t from, int64_t n, double *loss,
@@ -236,7 +243,7 @@ static void update(eq_e2e *j, double lr, double norm) {
     }
 }
 
-/* ---- what is not finite -------------------------------------------------------------------------------------------- */
+/* ---- what is not finite ---------------------------------------------------------------------- */
 
 /* Can s be written as fp16 and z at all? */
 static eq_status writable(eq_e2e *j, bool *yes, eq_err *err) {
@@ -247,15 +254,16 @@ static eq_status writable(eq_e2e *j, bool *yes, eq_err *err) {
     for (int k = 0; k < 2 && st == EQ_OK; k++) {
         j->be->download(j->be, host, EQ_F32, eq_ro(j->par[k].p));
         st = j->be->sync(j->be, err);
-        for (int64_t i = 0; i < n && *yes; i++) *yes = isfinite(eq_f16_to_f32(eq_f32_to_f16(host[i])));
+        for (int64_t i = 0; i < n && *yes; i++)
+            *yes = isfinite(eq_f16_to_f32(eq_f32_to_f16(host[i])));
     }
     eq_free(host);
     return st;
 }
 
-/* The state is where the loss is not finite: back to the last good one, at half the rate. When no rate
- * is left to try, that state is the result. The newest state goes first, so that a kill in between
- * cannot bring it back. */
+/* The state is where the loss is not finite: back to the last good one, at half the rate. When no
+ * rate is left to try, that state is the result. The newest state goes first, so that a kill in
+ * between cannot bring it back. */
 static eq_status roll_back(eq_e2e *j, const eq_observer *obs, eq_err *err) {
     int64_t bad = j->step;
     EQ_TRY(eq_remove_tree(j->setup.state_path, err));
@@ -265,31 +273,38 @@ static eq_status roll_back(eq_e2e *j, const eq_observer *obs, eq_err *err) {
     double scale = over ? j->scale : j->scale / 2;
     j->scale = over ? 0 : scale;
     if (over)
-        eq_note(obs, "E2E-QP: not finite at step %lld; it ends with the state of step %lld", (long long)bad,
-                (long long)j->step);
+        eq_note(obs, "E2E-QP: not finite at step %lld; it ends with the state of step %lld",
+                (long long)bad, (long long)j->step);
     else
         eq_note(obs, "E2E-QP: not finite at step %lld; back to step %lld with the rate x %g",
                 (long long)bad, (long long)j->step, scale);
-    eq_event(obs, "{\"event\":\"rollback\",\"phase\":\"e2e-qp\",\"step\":%lld,\"to\":%lld,\"rate_scale\":%g,\"last\":%s}",
+    eq_event(obs,
+             "{\"event\":\"rollback\",\"phase\":\"e2e-qp\",\"step\":%lld,\"to\":%lld,\"rate_"
+             "scale\":%g,\"last\":%s}",
              (long long)bad, (long long)j->step, scale, over ? "true" : "false");
     return save(j, j->good, err);
 }
 
-/* ---- the run ---------------------------------------------------------------------------------------------------------- */
+/* ---- the run --------------------------------------------------------------------------------- */
 
-static void say(const eq_e2e *j, const eq_windows *w, const eq_observer *obs, int64_t steps, double loss,
-                double norm, double lr) {
-    eq_event(obs, "{\"event\":\"e2e_step\",\"step\":%lld,\"loss\":%.9g,\"grad_norm\":%.9g,\"lr\":%.6g}",
+static void say(const eq_e2e *j, const eq_windows *w, const eq_observer *obs, int64_t steps,
+                double loss, double norm, double lr) {
+    eq_event(obs,
+             "{\"event\":\"e2e_step\",\"step\":%lld,\"loss\":%.9g,\"grad_norm\":%.9g,\"lr\":%.6g}",
              (long long)(j->step - 1), loss, norm, lr);
     int64_t per_step = j->setup.qp.batch_size * w->T;
-    eq_progress p = {.phase = "e2e-qp", .done = j->step * per_step, .total = steps * per_step,
-                     .tokens = true, .loss = loss};
+    eq_progress p = {.phase = "e2e-qp",
+                     .done = j->step * per_step,
+                     .total = steps * per_step,
+                     .tokens = true,
+                     .loss = loss};
     eq_progress_say(obs, &p);
 }
 
-/* Loss of the next step and its gradient's norm. Behind the last step the loss of the first windows,
- * without a gradient: enough to see whether the result is finite. */
-static eq_status evaluate(eq_e2e *j, const eq_windows *w, bool end, double *loss, double *norm, eq_err *err) {
+/* Loss of the next step and its gradient's norm. Behind the last step the loss of the first
+ * windows, without a gradient: enough to see whether the result is finite. */
+static eq_status evaluate(eq_e2e *j, const eq_windows *w, bool end, double *loss, double *norm,
+                          eq_err *err) {
     const eq_e2e_opts *o = &j->setup.qp;
     if (end) {
         *norm = 0;
@@ -313,7 +328,8 @@ eq_status eq_e2e_run(eq_e2e *j, const eq_windows *w, const eq_observer *obs, eq_
             return eq_fail(err, EQ_EINTR, "stopped on request");
         }
         bool end = j->step >= steps, due = j->step % o->save_every == 0;
-        double loss = NAN, norm = NAN, lr = j->scale * eq_lr_warmup_cosine(o->lr, o->warmup, j->step, steps);
+        double loss = NAN, norm = NAN,
+               lr = j->scale * eq_lr_warmup_cosine(o->lr, o->warmup, j->step, steps);
         EQ_TRY(evaluate(j, w, end, &loss, &norm, err));
         bool good = isfinite(loss) && isfinite(norm);
         if (good && (due || end)) EQ_TRY(writable(j, &good, err));

@@ -1,5 +1,5 @@
-/* E2E-QP (paper section 3.3, METHOD section 3): the whole model, integers fixed, trains its step sizes
- * s (options: z, both) on next-token cross-entropy. */
+/* E2E-QP (paper section 3.3, METHOD section 3): the whole model, integers fixed, trains its step
+ * sizes s (options: z, both) on next-token cross-entropy. */
 #ifndef EQ_TRAIN_E2E_QP_H
 #define EQ_TRAIN_E2E_QP_H
 #include "data/windows.h"
@@ -11,11 +11,11 @@ typedef struct {
     int bits;
     int64_t group;
     eq_precision precision;
-    eq_e2e_opts qp;            /* rate resolved (>= 0), micro_batch > 0 */
-    eq_qblock_source source;   /* the start */
+    eq_e2e_opts qp;          /* rate resolved (>= 0), micro_batch > 0 */
+    eq_qblock_source source; /* the start */
     void *ctx;
-    const char *state_path;    /* the newest state, and with .good behind it the last one known to be
-                                  good; written atomically, read when they exist */
+    const char *state_path; /* the newest state, and with .good behind it the last one known to be
+                               good; written atomically, read when they exist */
 } eq_e2e_setup;
 
 eq_status eq_e2e_open(eq_e2e **job, eq_backend *be, const eq_weights *src, const eq_e2e_setup *s,
@@ -25,8 +25,8 @@ void eq_e2e_close(eq_e2e *job);
 int64_t eq_e2e_bytes(const eq_config *c, const eq_e2e_setup *s, int64_t T);
 /* Windows held at once for a batch of windows of T tokens when the user does not say. */
 int64_t eq_e2e_micro_batch(int64_t batch, int64_t T);
-/* Runs the steps that are left. EQ_EINTR: stopped, state saved. What is not finite rolls back; the result
- * is always a state whose loss is finite, unless that of the start is not. */
+/* Runs the steps that are left. EQ_EINTR: stopped, state saved. What is not finite rolls back; the
+ * result is always a state whose loss is finite, unless that of the start is not. */
 eq_status eq_e2e_run(eq_e2e *job, const eq_windows *data, const eq_observer *obs, eq_err *err);
 /* Puts the trained s and z of block i into b (which holds the start's integers). */
 eq_status eq_e2e_apply(eq_e2e *job, int64_t i, eq_qblock *b, eq_err *err);

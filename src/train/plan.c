@@ -1,10 +1,10 @@
-/* eq_plan: memory from the bind functions that allocate, disk from the tensors that will be written,
- * time from METHOD section 8's operation counts and a product measured on this machine. */
+/* eq_plan: memory from the bind functions that allocate, disk from the tensors that will be
+ * written, time from METHOD section 8's operation counts and a product measured on this machine. */
 #include <string.h>
 
 #include "backend/backend.h"
-#include "base/json.h"
 #include "base/io.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/observe.h"
 #include "base/par.h"
@@ -69,10 +69,11 @@ static json_t *block_ap_json(const plan *p) {
     double tokens = (double)o->ap.train_size * (double)p->ap_T;
     double flop = (6.0 * o->ap.epochs + 4.0) * (double)eq_config_linear_params(c) * tokens +
                   (3.5 * o->ap.epochs + 2.0) * attention_flop(c, tokens, p->ap_T);
-    return json_pack("{s:I, s:b, s:I, s:b, s:f, s:f}", "memory_bytes",
-                     (json_int_t)(job + (disk ? 0 : streams) + eq_qblock_bytes(c, o->bits, o->group_size)),
-                     "fits_in_memory", job <= p->set.memory, "streams_bytes", (json_int_t)streams, "streams_on_disk", disk, "flop", flop, "seconds",
-                     flop / (p->rate * STEP_SHARE));
+    return json_pack(
+        "{s:I, s:b, s:I, s:b, s:f, s:f}", "memory_bytes",
+        (json_int_t)(job + (disk ? 0 : streams) + eq_qblock_bytes(c, o->bits, o->group_size)),
+        "fits_in_memory", job <= p->set.memory, "streams_bytes", (json_int_t)streams,
+        "streams_on_disk", disk, "flop", flop, "seconds", flop / (p->rate * STEP_SHARE));
 }
 
 static json_t *e2e_json(const plan *p) {
@@ -83,8 +84,9 @@ static json_t *e2e_json(const plan *p) {
     double flop = 8.0 * tokens * (double)(eq_config_linear_params(c) + c->V * c->D) +
                   4.5 * attention_flop(c, tokens, p->e2e_T);
     int64_t bytes = eq_e2e_bytes(c, &s, p->e2e_T);
-    return json_pack("{s:I, s:b, s:I, s:f, s:f}", "memory_bytes", (json_int_t)bytes, "fits_in_memory",
-                     bytes <= p->set.memory, "micro_batch", (json_int_t)s.qp.micro_batch, "flop", flop, "seconds",
+    return json_pack("{s:I, s:b, s:I, s:f, s:f}", "memory_bytes", (json_int_t)bytes,
+                     "fits_in_memory", bytes <= p->set.memory, "micro_batch",
+                     (json_int_t)s.qp.micro_batch, "flop", flop, "seconds",
                      flop / (p->rate * STEP_SHARE));
 }
 
@@ -121,11 +123,11 @@ static json_t *whole(const plan *p) {
                      json_number_value(json_object_get(e2e, "seconds"));
     return json_pack("{s:I, s:I, s:i, s:I, s:f, s:o*, s:o*, s:I, s:I, s:I, s:f, s:f}", "parameters",
                      (json_int_t)eq_config_params(&p->cfg), "linear_parameters",
-                     (json_int_t)eq_config_linear_params(&p->cfg), "bits", p->set.o.bits, "group_size",
-                     (json_int_t)p->set.o.group_size, "bits_per_weight", bits, "block_ap", ap, "e2e_qp",
-                     e2e, "memory_limit_bytes", (json_int_t)p->set.memory, "output_bytes", (json_int_t)out,
-                     "work_bytes", (json_int_t)work, "product_flop_per_second", p->rate, "seconds",
-                     seconds);
+                     (json_int_t)eq_config_linear_params(&p->cfg), "bits", p->set.o.bits,
+                     "group_size", (json_int_t)p->set.o.group_size, "bits_per_weight", bits,
+                     "block_ap", ap, "e2e_qp", e2e, "memory_limit_bytes", (json_int_t)p->set.memory,
+                     "output_bytes", (json_int_t)out, "work_bytes", (json_int_t)work,
+                     "product_flop_per_second", p->rate, "seconds", seconds);
 }
 
 eq_status eq_plan(const eq_quantize_opts *o, char **json, eq_err *err) {

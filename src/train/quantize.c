@@ -29,14 +29,16 @@ typedef struct {
     eq_work work;
     char *work_dir, *cache; /* cache: see stream_folder */
     eq_e2e *qp;
-    eq_qblock block;      /* the one under way */
+    eq_qblock block; /* the one under way */
     double t_ap, t_e2e, t_write;
     int64_t bytes;
 } job;
 
-static bool runs_block_ap(const job *j) { return !j->tune && j->set.o.method == EQ_METHOD_BLOCK_AP; }
+static bool runs_block_ap(const job *j) {
+    return !j->tune && j->set.o.method == EQ_METHOD_BLOCK_AP;
+}
 
-/* ---- data --------------------------------------------------------------------------------------------- */
+/* ---- data ------------------------------------------------------------------------------------ */
 
 static bool needs_tokenizer(const char *path) { return path && !eq_ends_with(path, ".npy"); }
 
@@ -52,8 +54,12 @@ static eq_status load_data(job *j, eq_err *err) {
     if ((ap && (needs_tokenizer(o->data) || needs_tokenizer(o->val_data))) ||
         (j->set.e2e && needs_tokenizer(o->qp.data)))
         EQ_TRY(eq_tokenizer_open(&tok, o->model, err));
-    eq_window_opts w = {.tok = tok, .vocab = j->src->cfg.V, .seqlen = o->ap.seqlen,
-                        .seqlen_default = j->set.ap_T, .seed = o->seed, .obs = j->obs};
+    eq_window_opts w = {.tok = tok,
+                        .vocab = j->src->cfg.V,
+                        .seqlen = o->ap.seqlen,
+                        .seqlen_default = j->set.ap_T,
+                        .seed = o->seed,
+                        .obs = j->obs};
     if (ap)
         st = eq_windows_calibration(&j->train, &j->val, o->data, o->val_data, o->ap.train_size,
                                     o->ap.val_size, &w, err);
@@ -64,7 +70,7 @@ static eq_status load_data(job *j, eq_err *err) {
     return st;
 }
 
-/* ---- phase one ------------------------------------------------------------------------------------------ */
+/* ---- phase one ------------------------------------------------------------------------------- */
 
 /* A block is saved before the streams leave it: see block_ap.c. */
 static eq_status one_block(job *j, eq_block_ap *ap, int64_t i, const char *path, eq_err *err) {
@@ -98,20 +104,25 @@ static int64_t blocks_done(const job *j) {
     return i;
 }
 
-/* Streams in files, when they do not fit into memory, when the user says where, and when they are there. */
+/* Streams in files, when they do not fit into memory, when the user says where, and when they are
+ * there. */
 static eq_status place_streams(job *j, eq_block_ap_setup *s, eq_err *err) {
     const eq_config *c = &j->src->cfg;
     eq_dtype st = s->precision == EQ_PREC_F32 ? EQ_F32 : EQ_BF16;
     int64_t mem = eq_block_ap_bytes(c, s, j->train.T);
-    int64_t streams = 2 * eq_stream_bytes(j->train.n + j->val.n, s->ap.batch_size, j->train.T, c->D, st);
+    int64_t streams =
+        2 * eq_stream_bytes(j->train.n + j->val.n, s->ap.batch_size, j->train.T, c->D, st);
     if (mem > j->set.memory)
-        return eq_fail(err, EQ_ENOMEM, "Block-AP needs %.2f GiB for one block, the limit is %.2f GiB: lower --batch-size or --seqlen",
+        return eq_fail(err, EQ_ENOMEM,
+                       "Block-AP needs %.2f GiB for one block, the limit is %.2f GiB: lower "
+                       "--batch-size or --seqlen",
                        (double)mem / (1 << 30), (double)j->set.memory / (1 << 30));
     bool there = eq_block_ap_has_files(s);
     if (!there && !eq_settings_streams_on_disk(&j->set, mem, streams)) s->cache_dir = NULL;
     if (s->cache_dir)
-        eq_note(j->obs, "activation streams of %.2f GiB in mapped files in %s%s", (double)streams / (1 << 30),
-                s->cache_dir, there ? "; they are there and looked through" : "");
+        eq_note(j->obs, "activation streams of %.2f GiB in mapped files in %s%s",
+                (double)streams / (1 << 30), s->cache_dir,
+                there ? "; they are there and looked through" : "");
     return EQ_OK;
 }
 
@@ -121,7 +132,9 @@ static eq_status train_blocks(job *j, eq_block_ap_setup s, eq_err *err) {
     EQ_TRY(eq_block_ap_open(&ap, j->be, j->src, &s, &j->train, &j->val, err));
     int64_t behind = eq_block_ap_behind(ap);
     if (behind) /* METHOD section 8: 6 epochs + 4, of which 4 are the two passes */
-        eq_note(j->obs, "the activation streams are made anew by passing over finished blocks (%lld), %.0f %% of what training them took%s",
+        eq_note(j->obs,
+                "the activation streams are made anew by passing over finished blocks (%lld), %.0f "
+                "%% of what training them took%s",
                 (long long)behind, 400.0 / (6 * s.ap.epochs + 4),
                 s.cache_dir ? "" : "; with --cache-dir they outlive a run");
     eq_status r = blocks(j, ap, err);
@@ -129,8 +142,8 @@ static eq_status train_blocks(job *j, eq_block_ap_setup s, eq_err *err) {
     return r;
 }
 
-/* s->cache_dir: the folder asked for, else that of the run's earlier starts, so that their streams are
- * found and in the end removed wherever they are. */
+/* s->cache_dir: the folder asked for, else that of the run's earlier starts, so that their streams
+ * are found and in the end removed wherever they are. */
 static eq_status stream_folder(job *j, eq_block_ap_setup *s, eq_err *err) {
     const char *asked = j->set.o.cache_dir;
     char real[PATH_MAX];
@@ -155,9 +168,10 @@ static eq_status block_ap(job *j, eq_err *err) {
     return eq_block_ap_remove_files(&s, err);
 }
 
-/* ---- blocks on their way out ------------------------------------------------------------------------------ */
+/* ---- blocks on their way out ----------------------------------------------------------------- */
 
-/* Block i as phase one left it: from the work folder, the checkpoint under tuning, or round-to-nearest. */
+/* Block i as phase one left it: from the work folder, the checkpoint under tuning, or
+ * round-to-nearest. */
 static eq_status start_block(void *ctx, int64_t i, const eq_qblock **b, eq_err *err) {
     job *j = ctx;
     *b = &j->block;
@@ -168,7 +182,8 @@ static eq_status start_block(void *ctx, int64_t i, const eq_qblock **b, eq_err *
     if (!runs_block_ap(j)) return eq_rtn_block(j->be, j->src, i, &j->block, err);
     char *path = eq_work_block(&j->work, i);
     if (!path) return eq_nomem(err, "a path", 256);
-    eq_status st = eq_qblock_load(&j->block, &j->src->cfg, j->set.o.bits, j->set.o.group_size, path, err);
+    eq_status st =
+        eq_qblock_load(&j->block, &j->src->cfg, j->set.o.bits, j->set.o.group_size, path, err);
     eq_free(path);
     return st;
 }
@@ -179,30 +194,37 @@ static eq_status final_block(void *ctx, int64_t i, const eq_qblock **b, eq_err *
     return j->qp ? eq_e2e_apply(j->qp, i, &j->block, err) : EQ_OK;
 }
 
-/* ---- phase two and the file -------------------------------------------------------------------------------- */
+/* ---- phase two and the file ------------------------------------------------------------------ */
 
 static eq_status e2e(job *j, eq_err *err) {
     eq_e2e_setup s = eq_settings_e2e(&j->set, j->e2e.T, j->e2e.n);
     s.source = start_block, s.ctx = j, s.state_path = j->work.state;
     int64_t mem = eq_e2e_bytes(&j->src->cfg, &s, j->e2e.T);
     if (mem > j->set.memory)
-        return eq_fail(err, EQ_ENOMEM, "E2E-QP needs %.2f GiB, the limit is %.2f GiB: lower --e2e-micro-batch or --e2e-seqlen",
-                       (double)mem / (1 << 30), (double)j->set.memory / (1 << 30));
+        return eq_fail(
+            err, EQ_ENOMEM,
+            "E2E-QP needs %.2f GiB, the limit is %.2f GiB: lower --e2e-micro-batch or --e2e-seqlen",
+            (double)mem / (1 << 30), (double)j->set.memory / (1 << 30));
     EQ_TRY(eq_e2e_open(&j->qp, j->be, j->src, &s, j->e2e.T, err));
     return eq_e2e_run(j->qp, &j->e2e, j->obs, err);
 }
 
 static eq_status write_out(job *j, eq_err *err) {
-    eq_checkpoint c = {.base = j->src, .bits = j->set.o.bits, .group = j->set.o.group_size,
-                       .source = final_block, .ctx = j, .recipe = j->work.run};
+    eq_checkpoint c = {.base = j->src,
+                       .bits = j->set.o.bits,
+                       .group = j->set.o.group_size,
+                       .source = final_block,
+                       .ctx = j,
+                       .recipe = j->work.run};
     return eq_checkpoint_write(&c, j->set.o.out, j->obs, &j->bytes, err);
 }
 
 static eq_status open_work(job *j, eq_err *err) {
     char model[33];
     EQ_TRY(eq_weights_fingerprint(j->src, model, err));
-    json_t *run = eq_settings_json(&j->set, model, runs_block_ap(j) ? &j->train : NULL,
-                                   runs_block_ap(j) ? &j->val : NULL, j->set.e2e ? &j->e2e : NULL, j->tune);
+    json_t *run =
+        eq_settings_json(&j->set, model, runs_block_ap(j) ? &j->train : NULL,
+                         runs_block_ap(j) ? &j->val : NULL, j->set.e2e ? &j->e2e : NULL, j->tune);
     eq_status st = eq_work_open(&j->work, j->work_dir, j->set.o.resume, run, err);
     json_decref(run);
     return st;
@@ -231,7 +253,9 @@ static eq_status phase(job *j, const char *name, eq_status (*run)(job *, eq_err 
     j->be->peak = j->be->bytes;
     EQ_TRY(run(j, err));
     *seconds = eq_now() - t;
-    eq_event(j->obs, "{\"event\":\"phase\",\"phase\":\"%s\",\"seconds\":%.3f,\"host_peak_bytes\":%lld,\"backend_peak_bytes\":%lld}",
+    eq_event(j->obs,
+             "{\"event\":\"phase\",\"phase\":\"%s\",\"seconds\":%.3f,\"host_peak_bytes\":%lld,"
+             "\"backend_peak_bytes\":%lld}",
              name, *seconds, (long long)eq_mem_peak(), (long long)j->be->peak);
     return EQ_OK;
 }
@@ -255,7 +279,8 @@ static eq_status run(job *j, eq_err *err) {
         return EQ_OK;
     }
     EQ_TRY(open_work(j, err));
-    if (already_written(j)) eq_note(j->obs, "%s was already complete", o->out);
+    if (already_written(j))
+        eq_note(j->obs, "%s was already complete", o->out);
     else {
         EQ_TRY(eq_output_check(o->out, o->model, err));
         EQ_TRY(phases(j, err));
@@ -291,8 +316,10 @@ static eq_status whole(const eq_quantize_opts *o, bool tune, const eq_observer *
     job j = {.tune = tune, .obs = obs};
     eq_status st = start(&j, o, err);
     if (st == EQ_OK && res)
-        *res = (eq_quantize_result){.seconds_block_ap = j.t_ap, .seconds_e2e = j.t_e2e,
-                                    .seconds_write = j.t_write, .bytes = j.bytes,
+        *res = (eq_quantize_result){.seconds_block_ap = j.t_ap,
+                                    .seconds_e2e = j.t_e2e,
+                                    .seconds_write = j.t_write,
+                                    .bytes = j.bytes,
                                     .bits_per_weight = bits_per_weight(&j)};
     eq_e2e_close(j.qp);
     eq_qblock_free(&j.block);

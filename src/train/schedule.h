@@ -23,7 +23,12 @@ static inline double eq_lr_warmup_cosine(double lr, double share, int64_t k, int
 /* AdamW as the paper uses it (betas 0.9 and 0.999, eps 1e-8, no decay); step counts from 1. */
 static inline eq_adamw eq_adamw_at(double lr, int64_t step, double grad_scale) {
     const double b1 = 0.9, b2 = 0.999, t = (double)step;
-    return (eq_adamw){.lr = lr, .beta1 = b1, .beta2 = b2, .eps = 1e-8, .bias1 = 1 - pow(b1, t),
-                      .bias2 = 1 - pow(b2, t), .grad_scale = grad_scale};
+    return (eq_adamw){.lr = lr,
+                      .beta1 = b1,
+                      .beta2 = b2,
+                      .eps = 1e-8,
+                      .bias1 = 1 - pow(b1, t),
+                      .bias2 = 1 - pow(b2, t),
+                      .grad_scale = grad_scale};
 }
 #endif

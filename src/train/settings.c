@@ -9,17 +9,32 @@
 
 void eq_quantize_opts_init(eq_quantize_opts *o) {
     *o = (eq_quantize_opts){
-        .bits = 2, .group_size = 64, .seed = 2, .e2e = true, .method = EQ_METHOD_BLOCK_AP,
-        .ap = {.train_size = 4096, .val_size = 64, .batch_size = 2, .epochs = 2, .quant_lr = -1,
-               .weight_lr = -1, .min_lr_factor = 20,
+        .bits = 2,
+        .group_size = 64,
+        .seed = 2,
+        .e2e = true,
+        .method = EQ_METHOD_BLOCK_AP,
+        .ap = {.train_size = 4096,
+               .val_size = 64,
+               .batch_size = 2,
+               .epochs = 2,
+               .quant_lr = -1,
+               .weight_lr = -1,
+               .min_lr_factor = 20,
                .train = EQ_TRAIN_S | EQ_TRAIN_Z | EQ_TRAIN_W | EQ_TRAIN_NORM},
-        .qp = {.train_size = 4096, .batch_size = 32, .epochs = 1, .lr = -1, .warmup = 0.03, .clip = 0.3,
-               .train = EQ_TRAIN_S, .save_every = 8},
+        .qp = {.train_size = 4096,
+               .batch_size = 32,
+               .epochs = 1,
+               .lr = -1,
+               .warmup = 0.03,
+               .clip = 0.3,
+               .train = EQ_TRAIN_S,
+               .save_every = 8},
         .compute = {.backend = "cpu", .precision = EQ_PREC_BF16},
     };
 }
 
-/* ---- checks: one row a setting --------------------------------------------------------------------- */
+/* ---- checks: one row a setting --------------------------------------------------------------- */
 
 static eq_status in_range(const char *name, double v, double lo, double hi, eq_err *err) {
     if (v >= lo && v <= hi) return EQ_OK;
@@ -27,7 +42,10 @@ static eq_status in_range(const char *name, double v, double lo, double hi, eq_e
 }
 
 static eq_status check(const eq_quantize_opts *o, eq_err *err) {
-    const struct { const char *name; double v, lo, hi; } rows[] = {
+    const struct {
+        const char *name;
+        double v, lo, hi;
+    } rows[] = {
         {"train-size", (double)o->ap.train_size, 1, 1e9},
         {"val-size", (double)o->ap.val_size, 0, 1e9},
         {"seqlen", (double)o->ap.seqlen, 0, 1 << 24},
@@ -60,7 +78,8 @@ static eq_status check_format(const eq_quantize_opts *o, eq_err *err) {
     const int64_t known[] = {32, 64, 128, 256, -1};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (o->group_size == known[i]) return EQ_OK;
-    return eq_fail(err, EQ_EINPUT, "group-size: expected 32, 64, 128, 256 or -1 (a whole row), found %lld",
+    return eq_fail(err, EQ_EINPUT,
+                   "group-size: expected 32, 64, 128, 256 or -1 (a whole row), found %lld",
                    (long long)o->group_size);
 }
 
@@ -73,17 +92,23 @@ static int64_t length(int64_t asked, int64_t usual, const eq_config *c, const ch
     return asked ? asked : usual < c->T_max ? usual : c->T_max;
 }
 
-eq_status eq_settings_resolve(eq_settings *s, const eq_quantize_opts *o, const eq_config *c, bool tune,
-                              const eq_observer *obs, eq_err *err) {
+eq_status eq_settings_resolve(eq_settings *s, const eq_quantize_opts *o, const eq_config *c,
+                              bool tune, const eq_observer *obs, eq_err *err) {
     *s = (eq_settings){.o = *o, .e2e = o->e2e || tune};
     EQ_TRY(check(o, err));
     if (tune) {
         if (!c->bits)
-            return eq_fail(err, EQ_EINPUT, "%s: expected a quantized model (quantization_config), found full precision", o->model);
+            return eq_fail(
+                err, EQ_EINPUT,
+                "%s: expected a quantized model (quantization_config), found full precision",
+                o->model);
         s->o.bits = c->bits, s->o.group_size = c->G;
     } else {
         if (c->bits)
-            return eq_fail(err, EQ_EINPUT, "%s: expected a full-precision model, found %d-bit weights (eqat tune trains those)", o->model, c->bits);
+            return eq_fail(err, EQ_EINPUT,
+                           "%s: expected a full-precision model, found %d-bit weights (eqat tune "
+                           "trains those)",
+                           o->model, c->bits);
         EQ_TRY(check_format(o, err));
     }
     bool two = s->o.bits == 2;
@@ -103,15 +128,19 @@ eq_status eq_settings_resolve(eq_settings *s, const eq_quantize_opts *o, const e
     return EQ_OK;
 }
 
-/* ---- the jobs' own structs ---------------------------------------------------------------------------- */
+/* ---- the jobs' own structs ------------------------------------------------------------------- */
 
 eq_block_ap_setup eq_settings_ap(const eq_settings *s) {
-    return (eq_block_ap_setup){.bits = s->o.bits, .group = s->o.group_size, .ap = s->o.ap,
+    return (eq_block_ap_setup){.bits = s->o.bits,
+                               .group = s->o.group_size,
+                               .ap = s->o.ap,
                                .precision = s->o.compute.precision};
 }
 
 eq_e2e_setup eq_settings_e2e(const eq_settings *s, int64_t T, int64_t windows) {
-    eq_e2e_setup e = {.bits = s->o.bits, .group = s->o.group_size, .precision = s->o.compute.precision,
+    eq_e2e_setup e = {.bits = s->o.bits,
+                      .group = s->o.group_size,
+                      .precision = s->o.compute.precision,
                       .qp = s->o.qp};
     if (e.qp.batch_size > windows) e.qp.batch_size = windows;
     if (!e.qp.micro_batch) e.qp.micro_batch = eq_e2e_micro_batch(e.qp.batch_size, T);
@@ -123,19 +152,20 @@ bool eq_settings_streams_on_disk(const eq_settings *s, int64_t job, int64_t stre
     return s->o.cache_dir || job + streams > s->memory;
 }
 
-/* ---- what decides the result ---------------------------------------------------------------------------- */
+/* ---- what decides the result ----------------------------------------------------------------- */
 
 static void put_digest(json_t *o, const char *key, const eq_windows *w) {
-    if (w && w->n) json_object_set_new(o, key, json_pack("{s:s, s:I, s:I}", "digest", w->digest.hex,
-                                                         "windows", (json_int_t)w->n, "tokens",
-                                                         (json_int_t)w->T));
+    if (w && w->n)
+        json_object_set_new(o, key,
+                            json_pack("{s:s, s:I, s:I}", "digest", w->digest.hex, "windows",
+                                      (json_int_t)w->n, "tokens", (json_int_t)w->T));
 }
 
 static json_t *ap_json(const eq_block_ap_opts *a) {
-    return json_pack("{s:I, s:i, s:f, s:f, s:f, s:i, s:b, s:i}", "batch_size", (json_int_t)a->batch_size,
-                     "epochs", a->epochs, "quant_lr", a->quant_lr, "weight_lr", a->weight_lr,
-                     "min_lr_factor", a->min_lr_factor, "train", (int)a->train, "keep_best",
-                     a->keep_best, "early_stop", a->early_stop);
+    return json_pack("{s:I, s:i, s:f, s:f, s:f, s:i, s:b, s:i}", "batch_size",
+                     (json_int_t)a->batch_size, "epochs", a->epochs, "quant_lr", a->quant_lr,
+                     "weight_lr", a->weight_lr, "min_lr_factor", a->min_lr_factor, "train",
+                     (int)a->train, "keep_best", a->keep_best, "early_stop", a->early_stop);
 }
 static json_t *e2e_json(const eq_e2e_opts *q) {
     return json_pack("{s:I, s:I, s:i, s:f, s:f, s:f, s:i}", "batch_size", (json_int_t)q->batch_size,

@@ -8,15 +8,15 @@
 #include "train/e2e_qp.h"
 
 typedef struct {
-    eq_quantize_opts o;        /* as given, rates and lengths filled in */
-    bool e2e;                  /* the second phase runs */
-    int64_t ap_T, e2e_T;       /* tokens a window before the data has its say */
-    int64_t memory;            /* bytes the job may use */
+    eq_quantize_opts o;  /* as given, rates and lengths filled in */
+    bool e2e;            /* the second phase runs */
+    int64_t ap_T, e2e_T; /* tokens a window before the data has its say */
+    int64_t memory;      /* bytes the job may use */
 } eq_settings;
 
 /* Range checks everything; `tune` leaves Block-AP's settings alone. */
-eq_status eq_settings_resolve(eq_settings *s, const eq_quantize_opts *o, const eq_config *c, bool tune,
-                              const eq_observer *obs, eq_err *err);
+eq_status eq_settings_resolve(eq_settings *s, const eq_quantize_opts *o, const eq_config *c,
+                              bool tune, const eq_observer *obs, eq_err *err);
 eq_block_ap_setup eq_settings_ap(const eq_settings *s);
 eq_e2e_setup eq_settings_e2e(const eq_settings *s, int64_t T, int64_t windows);
 /* Everything that decides the result, with the fingerprints of model and data (NULL: not used). */

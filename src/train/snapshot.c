@@ -58,7 +58,8 @@ static bool transfer(int fd, bool out, char *p, int64_t n, int64_t at) {
 }
 
 /* The student to the file, or back, piece by piece. */
-static eq_status copy(const eq_snapshot *s, const eq_student *st, bool out, float *piece, eq_err *err) {
+static eq_status copy(const eq_snapshot *s, const eq_student *st, bool out, float *piece,
+                      eq_err *err) {
     eq_backend *be = st->be;
     eq_mut part[PARTS];
     int64_t at = 0;

@@ -1,8 +1,9 @@
-/* Activation streams of Block-AP: what flows from block to block, for every window, in host memory or in
- * a mapped file (METHOD section 8). One stream follows the full-precision model, one the quantized.
+/* Activation streams of Block-AP: what flows from block to block, for every window, in host memory
+ * or in a mapped file (METHOD section 8). One stream follows the full-precision model, one the
+ * quantized.
  *
- * A stream is at level i when it holds the inputs of block i. A pass brings it to the next level batch by
- * batch, and its file survives a kill at any moment, in the middle of a pass too. */
+ * A stream is at level i when it holds the inputs of block i. A pass brings it to the next level
+ * batch by batch, and its file survives a kill at any moment, in the middle of a pass too. */
 #ifndef EQ_TRAIN_STREAM_H
 #define EQ_TRAIN_STREAM_H
 #include "data/windows.h"
@@ -11,10 +12,10 @@
 typedef struct {
     int64_t n, B, T, D; /* windows, of a batch, tokens, hidden */
     eq_dtype dt;
-    char *path;         /* of the mapped file; NULL: host memory */
+    char *path; /* of the mapped file; NULL: host memory */
     struct eq_stream_head *head;
-    char *data;         /* room for n + B windows */
-    int64_t bytes;      /* of both */
+    char *data;    /* room for n + B windows */
+    int64_t bytes; /* of both */
     int fd;
 } eq_stream;
 
@@ -27,16 +28,18 @@ typedef struct {
 
 /* With the room for one batch more and the sums; -1: overflow. */
 int64_t eq_stream_bytes(int64_t n, int64_t B, int64_t T, int64_t D, eq_dtype dt);
-/* s->n, B, T, D and dt are set. path NULL: host memory; else a file, its space reserved at once so that
- * a full disk shows now. A file that is there goes on where it was, if every window in it has the sum it
- * was written with and none is beyond level `most`; else the level is -1 and it wants eq_stream_embed. */
+/* s->n, B, T, D and dt are set. path NULL: host memory; else a file, its space reserved at once so
+ * that a full disk shows now. A file that is there goes on where it was, if every window in it has
+ * the sum it was written with and none is beyond level `most`; else the level is -1 and it wants
+ * eq_stream_embed. */
 eq_status eq_stream_open(eq_stream *s, const char *path, int64_t most, eq_err *err);
 void eq_stream_close(eq_stream *s); /* keeps a file that holds windows */
 int64_t eq_stream_level(const eq_stream *s);
 /* The window at the stream's level; neighbours lie behind each other while no pass is under way. */
 void *eq_stream_at(const eq_stream *s, int64_t window);
 /* Level 0: the embeddings of a's windows, then of b's. */
-void eq_stream_embed(eq_stream *s, const eq_windows *a, const eq_windows *b, const eq_tensor *embed);
+void eq_stream_embed(eq_stream *s, const eq_windows *a, const eq_windows *b,
+                     const eq_tensor *embed);
 eq_stream_batch eq_stream_next(const eq_stream *s);
 /* The batch's outputs are in place. */
 void eq_stream_passed(eq_stream *s, const eq_stream_batch *b);

@@ -75,7 +75,7 @@ void eq_student_show_norms(const eq_student *st, eq_block_w *w) {
         if (st->norm[n].p.n) EQ_DO(st->be, cast, w->norm[n], eq_ro(st->norm[n].p));
 }
 
-/* ---- one update --------------------------------------------------------------------------------------- */
+/* ---- one update ------------------------------------------------------------------------------ */
 
 void eq_student_step(eq_student *st, double quant_lr, double weight_lr) {
     st->step++;
@@ -103,20 +103,24 @@ void eq_student_sink(void *student, eq_lin l, int64_t row, int64_t rows, eq_mut 
              pz = part(&st->z[l], row * per_row, n);
     q.O = rows;
     bool W = st->train & EQ_TRAIN_W, s = st->train & EQ_TRAIN_S, z = st->train & EQ_TRAIN_Z;
-    eq_mut ds = s ? eq_mut_at(st->ds, 0, n) : EQ_NONE_MUT, dz = z ? eq_mut_at(st->dz, 0, n) : EQ_NONE_MUT;
-    EQ_DO(st->be, fq_bwd, W ? dw : EQ_NONE_MUT, ds, dz, eq_ro(dw), eq_ro(pW.p), eq_ro(ps.p), eq_ro(pz.p), q);
+    eq_mut ds = s ? eq_mut_at(st->ds, 0, n) : EQ_NONE_MUT,
+           dz = z ? eq_mut_at(st->dz, 0, n) : EQ_NONE_MUT;
+    EQ_DO(st->be, fq_bwd, W ? dw : EQ_NONE_MUT, ds, dz, eq_ro(dw), eq_ro(pW.p), eq_ro(ps.p),
+          eq_ro(pz.p), q);
     update(st, &pW, dw, st->weight_lr);
     update(st, &ps, ds, st->quant_lr);
     update(st, &pz, dz, st->quant_lr);
 }
 
 void eq_student_norms(eq_student *st, const eq_block_acts *acts) {
-    const eq_mut grad[EQ_NORM_COUNT] = {[EQ_NORM_IN] = acts->dnorm_in, [EQ_NORM_POST] = acts->dnorm_post,
-                                        [EQ_NORM_QH] = acts->dnorm_qh, [EQ_NORM_KH] = acts->dnorm_kh};
+    const eq_mut grad[EQ_NORM_COUNT] = {[EQ_NORM_IN] = acts->dnorm_in,
+                                        [EQ_NORM_POST] = acts->dnorm_post,
+                                        [EQ_NORM_QH] = acts->dnorm_qh,
+                                        [EQ_NORM_KH] = acts->dnorm_kh};
     for (eq_norm n = 0; n < EQ_NORM_COUNT; n++) update(st, &st->norm[n], grad[n], st->weight_lr);
 }
 
-/* ---- the end of a block ------------------------------------------------------------------------------- */
+/* ---- the end of a block ---------------------------------------------------------------------- */
 
 static void add_squares(eq_student *st, const eq_param *p) {
     if (p->p.n) EQ_DO(st->be, sumsq, st->total, eq_ro(p->p));
@@ -163,8 +167,7 @@ eq_status eq_student_finalise(eq_student *st, eq_qblock *out, eq_err *err) {
 eq_block_w eq_student_room(const eq_student *st, const eq_block_w *w, eq_dtype ct) {
     eq_block_w room = *w;
     room.make = NULL;
-    for (eq_lin l = 0; l < EQ_LINS; l++)
-        room.w[l] = (eq_mut){st->W[l].p.p, st->W[l].p.n, ct};
+    for (eq_lin l = 0; l < EQ_LINS; l++) room.w[l] = (eq_mut){st->W[l].p.p, st->W[l].p.n, ct};
     return room;
 }
 

@@ -1,7 +1,7 @@
 /* The trainable copy of one block: fp32 masters of W, s, z and the norms with their AdamW moments
- * (METHOD section 2). Fake-quantized weights are made one linear at a time when a product needs them, and
- * rows are updated the moment their gradient exists, so neither copies of all weights nor a whole gradient
- * matrix are ever kept. */
+ * (METHOD section 2). Fake-quantized weights are made one linear at a time when a product needs
+ * them, and rows are updated the moment their gradient exists, so neither copies of all weights nor
+ * a whole gradient matrix are ever kept. */
 #ifndef EQ_TRAIN_STUDENT_H
 #define EQ_TRAIN_STUDENT_H
 #include "model/block.h"
@@ -18,10 +18,10 @@ typedef struct {
     int64_t group;
     unsigned train; /* set of EQ_TRAIN_* */
     eq_param W[EQ_LINS], s[EQ_LINS], z[EQ_LINS], norm[EQ_NORM_COUNT];
-    eq_mut ds, dz;  /* of the largest linear; also scratch when finalising */
-    eq_mut rows;    /* packed integers of one linear */
-    eq_mut total;   /* F64 [1] */
-    int64_t step;   /* updates done */
+    eq_mut ds, dz;              /* of the largest linear; also scratch when finalising */
+    eq_mut rows;                /* packed integers of one linear */
+    eq_mut total;               /* F64 [1] */
+    int64_t step;               /* updates done */
     double quant_lr, weight_lr; /* of the update under way */
 } eq_student;
 
@@ -40,11 +40,11 @@ void eq_student_sink(void *student, eq_lin l, int64_t row, int64_t rows, eq_mut 
 void eq_student_norms(eq_student *st, const eq_block_acts *acts);
 /* True when every master is finite. */
 eq_status eq_student_finite(eq_student *st, bool *finite, eq_err *err);
-/* Step 4 of METHOD section 2: s to fp16, z to integers, codes from fp32 W and that s; the student stays
- * as it is. (Plain round-to-nearest, rtn.h, takes its codes from the fp32 s.) */
+/* Step 4 of METHOD section 2: s to fp16, z to integers, codes from fp32 W and that s; the student
+ * stays as it is. (Plain round-to-nearest, rtn.h, takes its codes from the fp32 s.) */
 eq_status eq_student_finalise(eq_student *st, eq_qblock *out, eq_err *err);
-/* Room for all linears of one block in the type ct, in place of the masters W, which are then gone until
- * the next eq_student_start. Biases and norms are those of w. */
+/* Room for all linears of one block in the type ct, in place of the masters W, which are then gone
+ * until the next eq_student_start. Biases and norms are those of w. */
 eq_block_w eq_student_room(const eq_student *st, const eq_block_w *w, eq_dtype ct);
 /* A finished block's weights into w (eq_student_room), as runtimes will compute with them. */
 void eq_student_load(eq_student *st, const eq_qblock *b, eq_block_w *w);

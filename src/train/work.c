@@ -27,9 +27,9 @@ static eq_status compare(const json_t *was, const json_t *is, const char *path, 
     }
     if (json_equal(was, is)) return EQ_OK;
     char *a = text_of(was), *b = text_of(is);
-    eq_status st = eq_fail(err, EQ_EINPUT,
-                           "%s: cannot resume: %s is %.200s in that run and %.200s now", file, path,
-                           a ? a : "?", b ? b : "?");
+    eq_status st =
+        eq_fail(err, EQ_EINPUT, "%s: cannot resume: %s is %.200s in that run and %.200s now", file,
+                path, a ? a : "?", b ? b : "?");
     eq_free(a), eq_free(b);
     return st;
 }
@@ -48,30 +48,38 @@ static eq_status empty_folder(const char *dir, eq_err *err) {
     eq_status st = eq_exists(dir) ? eq_list_dir(dir, &in, err) : EQ_OK;
     for (int64_t i = 0; i < in.n && st == EQ_OK; i++) {
         char *path = eq_path(dir, in.p[i]);
-        if (!path) st = eq_nomem(err, "a path", 256);
-        else if (!strncmp(in.p[i], "run.json.tmp-", 13)) st = eq_remove_tree(path, err);
-        else st = eq_fail(err, EQ_EINPUT, "%s: expected a work folder (with run.json) or an empty one, found other files", dir);
+        if (!path)
+            st = eq_nomem(err, "a path", 256);
+        else if (!strncmp(in.p[i], "run.json.tmp-", 13))
+            st = eq_remove_tree(path, err);
+        else
+            st = eq_fail(
+                err, EQ_EINPUT,
+                "%s: expected a work folder (with run.json) or an empty one, found other files",
+                dir);
         eq_free(path);
     }
     eq_names_free(&in);
     return st;
 }
 
-static eq_status open_in(eq_work *w, const char *file, bool resume, const json_t *run, eq_err *err) {
+static eq_status open_in(eq_work *w, const char *file, bool resume, const json_t *run,
+                         eq_err *err) {
     if (!eq_exists(file)) {
         EQ_TRY(empty_folder(w->dir, err));
         EQ_TRY(eq_mkdir(w->dir, err));
         return eq_write_file(file, w->run, (int64_t)strlen(w->run), err);
     }
     if (!resume)
-        return eq_fail(err, EQ_EINPUT,
-                       "%s: holds an unfinished run; --resume goes on with it, or remove the folder",
-                       w->dir);
+        return eq_fail(
+            err, EQ_EINPUT,
+            "%s: holds an unfinished run; --resume goes on with it, or remove the folder", w->dir);
     return check(file, run, err);
 }
 
 eq_status eq_work_open(eq_work *w, const char *dir, bool resume, const json_t *run, eq_err *err) {
-    *w = (eq_work){.dir = eq_strdup(dir), .state = eq_path(dir, "e2e.safetensors"),
+    *w = (eq_work){.dir = eq_strdup(dir),
+                   .state = eq_path(dir, "e2e.safetensors"),
                    .run = eq_json_text(run, 2)};
     char *file = eq_path(dir, "run.json");
     eq_status st = w->dir && w->state && w->run && file ? open_in(w, file, resume, run, err)

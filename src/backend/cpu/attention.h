@@ -19,8 +19,8 @@ static inline eq_attn_block eq_attn_blocks(const eq_attn_shape *s) {
 static inline int64_t eq_attn_first_key(const eq_attn_shape *s, int64_t t) {
     return s->window > 0 && t >= s->window ? t - s->window + 1 : 0;
 }
-/* Where the blocks of keys of the queries from q0 on begin: rounded down, for fewer block shapes.
- */
+/* Where the blocks of keys of the queries from q0 on begin: rounded down, for fewer block
+ * shapes. */
 static inline int64_t eq_attn_first_block(const eq_attn_shape *s, int64_t q0) {
     return eq_attn_first_key(s, q0) / 64 * 64;
 }

@@ -34,8 +34,8 @@ typedef struct {
     float *row, *row2; /* [HD] */
 } bwd_scratch;
 
-/* Where the loops are: key head kv and query head h of sequence b, queries from q0, keys from k0.
- */
+/* Where the loops are: key head kv and query head h of sequence b, queries from q0, keys from
+ * k0. */
 typedef struct {
     int64_t b, kv, h, q0, nq, k0, nk;
     int thread;

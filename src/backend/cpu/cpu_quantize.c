@@ -1,7 +1,7 @@
 /* The number format (METHOD section 1): training forward and backward, start, packing, and packed
  * weights back to numbers. Runs of a group inside a cached chunk go to the kernels.
- * Invariant: weight i of row o belongs to group (o * I + i) / G, and a chunk never crosses a row.
- */
+ * Invariant: weight i of row o belongs to group (o * I + i) / G, and a chunk never crosses a
+ * row. */
 #include "backend/cpu/cpu.h"
 #include "base/par.h"
 #include "quant/number.h"
