@@ -118,6 +118,60 @@ static void nothing_half_written(void **state) {
     eq_free(path), eq_free(dir);
 }
 
+static eq_status write_sealed(const char *path, const char *bytes, int64_t n, eq_err *err) {
+    eq_writer *w;
+    EQ_TRY(eq_writer_open(&w, path, err));
+    eq_status st = eq_writer_seal(w, err);
+    for (int64_t at = 0; at < n && st == EQ_OK; at += 100)
+        st = eq_writer_put(w, bytes + at, n - at < 100 ? n - at : 100, err);
+    if (st == EQ_OK) return eq_writer_commit(w, err);
+    eq_writer_abort(w);
+    return st;
+}
+
+/* A flipped bit anywhere, and any other length, is seen. */
+static void seals(void **state) {
+    (void)state;
+    char bytes[333], *path = eq_strdup(scratch_path("sealed"));
+    for (int i = 0; i < 333; i++) bytes[i] = (char)(i * i);
+    for (int64_t n = 0; n <= 333; n += 333) {
+        eq_err err = {0};
+        eq_map m, raw;
+        assert_int_equal(write_sealed(path, bytes, n, &err), EQ_OK);
+        assert_int_equal(eq_map_open_sealed(&m, path, &err), EQ_OK);
+        assert_int_equal(m.size, n);
+        assert_memory_equal(m.data, bytes, (size_t)n);
+        eq_map_close(&m);
+        assert_int_equal(eq_map_open(&raw, path, &err), EQ_OK);
+        char copy[512];
+        memcpy(copy, raw.data, (size_t)raw.size);
+        char *bad = eq_strdup(scratch_path("bad"));
+        for (int64_t bit = 0; bit < 8 * raw.size; bit++) {
+            copy[bit / 8] ^= (char)(1 << bit % 8);
+            assert_int_equal(eq_write_file(bad, copy, raw.size, NULL), EQ_OK);
+            err = (eq_err){0};
+            assert_int_equal(eq_map_open_sealed(&m, bad, &err), EQ_EINPUT);
+            check_error(&err, EQ_EINPUT, "bad", "damaged", "checksum", NULL);
+            copy[bit / 8] ^= (char)(1 << bit % 8);
+        }
+        for (int64_t size = 0; size < raw.size; size++) {
+            assert_int_equal(eq_write_file(bad, copy, size, NULL), EQ_OK);
+            assert_int_equal(eq_map_open_sealed(&m, bad, NULL), EQ_EINPUT);
+        }
+        eq_free(bad);
+        eq_map_close(&raw);
+    }
+    for (int64_t nth = 1;; nth++) { /* memory runs out at every place */
+        eq_mem_fail_nth(nth);
+        eq_err err = {0};
+        eq_status st = write_sealed(path, "mem", 3, &err);
+        eq_mem_fail_nth(0);
+        if (st == EQ_OK) break;
+        check_error(&err, EQ_ENOMEM, NULL);
+    }
+    eq_free(path);
+}
+
 static void folders(void **state) {
     (void)state;
     char *dir = eq_strdup(scratch_path("d/e/f"));
@@ -158,6 +212,7 @@ int main(void) {
         cmocka_unit_test(mapping),
         cmocka_unit_test(writing),
         cmocka_unit_test(nothing_half_written),
+        cmocka_unit_test(seals),
         cmocka_unit_test(folders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,6 +13,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
 
 eq_status eq_map_open(eq_map *m, const char *path, eq_err *err) {
@@ -40,8 +41,37 @@ eq_status eq_map_open(eq_map *m, const char *path, eq_err *err) {
     return EQ_OK;
 }
 
+/* ---- seals: the last bytes of a file, a checksum of the rest -----------------------------------
+ */
+
+enum { SUM = 32 };
+static const char seal_mark[] = "eqatseal"; /* 8 bytes, so that what is behind it stays aligned */
+enum { SEAL = sizeof seal_mark - 1 + SUM };
+
+eq_status eq_map_open_sealed(eq_map *m, const char *path, eq_err *err) {
+    EQ_TRY(eq_map_open(m, path, err));
+    int64_t n = m->size - SEAL;
+    const char *seal = (const char *)m->data + n, *sum = seal + SEAL - SUM;
+    eq_status st = EQ_OK;
+    if (n < 0 || memcmp(seal, seal_mark, SEAL - SUM)) {
+        st = eq_fail(err, EQ_EINPUT, "%s: damaged: expected a checksum at its end, found none",
+                     path);
+    } else {
+        eq_map_sequential(m);
+        eq_digest is = eq_hash_bytes(m->data, n);
+        if (memcmp(is.hex, sum, SUM))
+            st = eq_fail(err, EQ_EINPUT, "%s: damaged: expected checksum %.32s, found %s", path,
+                         sum, is.hex);
+    }
+    if (st != EQ_OK)
+        eq_map_close(m);
+    else
+        m->sealed = SEAL, m->size = n;
+    return st;
+}
+
 void eq_map_close(eq_map *m) {
-    if (m->map) munmap(m->map, (size_t)m->size);
+    if (m->map) munmap(m->map, (size_t)(m->size + m->sealed));
     *m = (eq_map){0};
 }
 
@@ -57,6 +87,7 @@ struct eq_writer {
     char *path, *tmp;
     char *buf;
     int64_t n;
+    eq_hash *seal;     /* NULL: not sealed */
     int64_t at, begun; /* bytes written; of these, those on their way to the disk */
 };
 static int64_t fail_nth;
@@ -83,6 +114,7 @@ static eq_status fsync_folder_of(const char *path, eq_err *err) {
 
 static void writer_free(eq_writer *w) {
     if (w->fd >= 0) close(w->fd);
+    if (w->seal) eq_hash_end(w->seal);
     eq_free(w->path), eq_free(w->tmp), eq_free(w->buf), eq_free(w);
 }
 
@@ -130,7 +162,13 @@ static eq_status flush(eq_writer *w, eq_err *err) {
     return write_all(w, w->buf, n, err);
 }
 
+eq_status eq_writer_seal(eq_writer *w, eq_err *err) {
+    w->seal = eq_hash_new();
+    return w->seal ? EQ_OK : eq_nomem(err, "a checksum", 256);
+}
+
 eq_status eq_writer_put(eq_writer *w, const void *bytes, int64_t n, eq_err *err) {
+    if (w->seal) eq_hash_put(w->seal, bytes, n);
     if (fail_nth > 0 && --fail_nth == 0) {
         errno = ENOSPC;
         return eq_fail_errno(err, "%s: cannot write", w->path);
@@ -142,8 +180,17 @@ eq_status eq_writer_put(eq_writer *w, const void *bytes, int64_t n, eq_err *err)
     return EQ_OK;
 }
 
+static eq_status put_seal(eq_writer *w, eq_err *err) {
+    if (!w->seal) return EQ_OK;
+    eq_digest sum = eq_hash_end(w->seal);
+    w->seal = NULL;
+    EQ_TRY(eq_writer_put(w, seal_mark, SEAL - SUM, err));
+    return eq_writer_put(w, sum.hex, SUM, err);
+}
+
 eq_status eq_writer_commit(eq_writer *w, eq_err *err) {
-    eq_status st = flush(w, err);
+    eq_status st = put_seal(w, err);
+    if (st == EQ_OK) st = flush(w, err);
     if (st == EQ_OK && fsync(w->fd)) st = eq_fail_errno(err, "%s: cannot sync", w->path);
     if (st == EQ_OK && rename(w->tmp, w->path))
         st = eq_fail_errno(err, "%s: cannot rename into place", w->path);

@@ -8,11 +8,14 @@
 typedef struct {
     const uint8_t *data;
     int64_t size;
+    int64_t sealed; /* bytes behind them: the seal */
     void *map;
 } eq_map;
 
 eq_status eq_map_open(eq_map *m, const char *path, eq_err *err);
 void eq_map_close(eq_map *m);
+/* A file written with eq_writer_seal: size is without the seal. EQ_EINPUT when it is not whole. */
+eq_status eq_map_open_sealed(eq_map *m, const char *path, eq_err *err);
 /* Tells the kernel that the whole file will be read once, in order. */
 void eq_map_sequential(const eq_map *m);
 
@@ -21,6 +24,9 @@ void eq_map_sequential(const eq_map *m);
 typedef struct eq_writer eq_writer;
 eq_status eq_writer_open(eq_writer **w, const char *path, eq_err *err);
 eq_status eq_writer_put(eq_writer *w, const void *bytes, int64_t n, eq_err *err);
+/* Before the first byte: the file will end in a checksum of all of it, for eq_map_open_sealed.
+ * Every file that a later run goes on from has one. */
+eq_status eq_writer_seal(eq_writer *w, eq_err *err);
 eq_status eq_writer_commit(eq_writer *w, eq_err *err); /* frees w in every case */
 void eq_writer_abort(eq_writer *w); /* removes the temporary file; NULL allowed */
 /* Tests: the nth eq_writer_put from now fails as a full disk does. 0 disarms. */

@@ -217,7 +217,7 @@ static eq_status read_entries(eq_st *st, shard *s, int64_t data_at, eq_err *err)
 }
 
 /* Takes ownership of `path`, which may be NULL (memory is out). */
-static eq_status add_file(eq_st *st, char *path, eq_err *err) {
+static eq_status add_file(eq_st *st, char *path, bool sealed, eq_err *err) {
     shard *list = path ? eq_realloc(st->shards, st->n_shards + 1, sizeof *list) : NULL;
     if (!list) {
         eq_free(path);
@@ -226,7 +226,7 @@ static eq_status add_file(eq_st *st, char *path, eq_err *err) {
     st->shards = list;
     shard *s = &list[st->n_shards++];
     *s = (shard){.path = path};
-    EQ_TRY(eq_map_open(&s->map, path, err));
+    EQ_TRY(sealed ? eq_map_open_sealed(&s->map, path, err) : eq_map_open(&s->map, path, err));
     int64_t data_at = 0;
     EQ_TRY(read_header(s, &data_at, err));
     EQ_TRY(check_meta(s, err));
@@ -267,7 +267,7 @@ static eq_status add_shards(eq_st *st, const char *dir, const char **files, int6
             eq_free(path);
             return eq_fail(err, EQ_EINPUT, "%s: shard %.200s is not there", index, files[i]);
         }
-        EQ_TRY(add_file(st, path, err));
+        EQ_TRY(add_file(st, path, false, err));
     }
     return index_names(st, err);
 }
@@ -336,7 +336,7 @@ static eq_status open_folder(eq_st *st, const char *dir, eq_err *err) {
     if (!one || !index) {
         status = eq_nomem(err, "a path", 256);
     } else if (eq_exists(one)) { /* as transformers does: the single file wins */
-        status = add_file(st, one, err);
+        status = add_file(st, one, false, err);
         one = NULL;
         if (status == EQ_OK) status = index_names(st, err);
     } else if (eq_exists(index)) {
@@ -351,15 +351,15 @@ static eq_status open_folder(eq_st *st, const char *dir, eq_err *err) {
     return status;
 }
 
-eq_status eq_st_open(eq_st **out, const char *path, eq_err *err) {
+static eq_status open_path(eq_st **out, const char *path, bool sealed, eq_err *err) {
     *out = NULL;
     eq_st *st = eq_calloc(1, sizeof *st);
     if (!st) return eq_nomem(err, "a list of tensors", sizeof *st);
     eq_status status;
-    if (eq_is_dir(path)) {
+    if (!sealed && eq_is_dir(path)) {
         status = open_folder(st, path, err);
     } else {
-        status = add_file(st, eq_strdup(path), err);
+        status = add_file(st, eq_strdup(path), sealed, err);
         if (status == EQ_OK) status = index_names(st, err);
     }
     if (status != EQ_OK) {
@@ -368,6 +368,13 @@ eq_status eq_st_open(eq_st **out, const char *path, eq_err *err) {
     }
     *out = st;
     return EQ_OK;
+}
+
+eq_status eq_st_open(eq_st **st, const char *path, eq_err *err) {
+    return open_path(st, path, false, err);
+}
+eq_status eq_st_open_sealed(eq_st **st, const char *path, eq_err *err) {
+    return open_path(st, path, true, err);
 }
 
 void eq_st_close(eq_st *st) {

@@ -21,6 +21,8 @@ typedef struct eq_st eq_st;
  * (then every shard of the index is opened, every tensor of the map must lie where it says, and a
  * shard's tensor that the map lacks is an error). */
 eq_status eq_st_open(eq_st **st, const char *path, eq_err *err);
+/* One file with a seal at its end (base/io.h), which is looked at first. */
+eq_status eq_st_open_sealed(eq_st **st, const char *path, eq_err *err);
 void eq_st_close(eq_st *st);
 int64_t eq_st_count(const eq_st *st);
 const eq_tensor *eq_st_at(const eq_st *st, int64_t i);          /* in file order */
@@ -35,6 +37,7 @@ void eq_st_file(const eq_st *st, int64_t i, const char **path, const uint8_t **d
  * as many pieces as wanted), end. Written atomically (base/io.h). */
 typedef struct eq_stw eq_stw;
 eq_status eq_stw_new(eq_stw **w, const char *path, eq_err *err);
+void eq_stw_seal(eq_stw *w); /* before eq_stw_begin: for eq_st_open_sealed */
 eq_status eq_stw_meta(eq_stw *w, const char *key, const char *value, eq_err *err);
 eq_status eq_stw_tensor(eq_stw *w, const char *name, eq_dtype dt, int ndim, const int64_t *shape,
                         eq_err *err);

@@ -13,7 +13,8 @@ struct eq_stw {
     char *path;
     json_t *header, *meta;
     int64_t declared, put; /* bytes */
-    eq_writer *out;        /* NULL before eq_stw_begin */
+    bool seal;
+    eq_writer *out; /* NULL before eq_stw_begin */
 };
 
 eq_status eq_stw_new(eq_stw **out, const char *path, eq_err *err) {
@@ -27,6 +28,8 @@ eq_status eq_stw_new(eq_stw **out, const char *path, eq_err *err) {
     *out = w;
     return EQ_OK;
 }
+
+void eq_stw_seal(eq_stw *w) { w->seal = true; }
 
 /* A NULL new value means that the text is not UTF-8: jansson takes nothing else. */
 static eq_status add(const eq_stw *w, json_t *object, const char *name, json_t *value,
@@ -88,6 +91,7 @@ static eq_status put_header(eq_stw *w, eq_err *err) {
 
 eq_status eq_stw_begin(eq_stw *w, eq_err *err) {
     EQ_TRY(eq_writer_open(&w->out, w->path, err));
+    if (w->seal) EQ_TRY(eq_writer_seal(w->out, err));
     return put_header(w, err);
 }
 

@@ -268,6 +268,7 @@ eq_status eq_qblock_save(const eq_qblock *b, const eq_config *c, const char *pat
     int n = arrays_of(a, b, c);
     eq_stw *w;
     EQ_TRY(eq_stw_new(&w, path, err));
+    eq_stw_seal(w);
     eq_status st = put_all(w, a, n, err);
     if (st == EQ_OK) return eq_stw_end(w, err);
     eq_stw_abort(w);
@@ -300,7 +301,7 @@ eq_status eq_qblock_load(eq_qblock *b, const eq_config *c, int bits, int64_t gro
     bool own;
     EQ_TRY(have(b, &own, c, bits, group, err));
     int n = arrays_of(a, b, c);
-    eq_status st = eq_st_open(&file, path, err);
+    eq_status st = eq_st_open_sealed(&file, path, err);
     if (st == EQ_OK) {
         st = load_all(a, n, file, path, err);
         eq_st_close(file);

@@ -28,7 +28,8 @@ int64_t eq_qblock_bytes(const eq_config *c, int bits, int64_t group); /* host me
  * qzeros. Checks z <= Q, g_idx == i / G, finite s, and that the state rounds to what is written. */
 eq_status eq_qblock_read(eq_qblock *b, const eq_weights *w, int64_t block, eq_err *err);
 
-/* Work files: one safetensors file a block, written atomically. Loading checks shapes. */
+/* Work files: one safetensors file a block, written atomically, sealed (base/io.h). Loading checks
+ * the seal and the shapes. */
 eq_status eq_qblock_save(const eq_qblock *b, const eq_config *c, const char *path, eq_err *err);
 eq_status eq_qblock_load(eq_qblock *b, const eq_config *c, int bits, int64_t group,
                          const char *path, eq_err *err);

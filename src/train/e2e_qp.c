@@ -84,6 +84,7 @@ static eq_status put(eq_e2e *j, eq_stw *w, eq_mut t, float *host, eq_err *err) {
 
 static eq_status write_state(eq_e2e *j, eq_stw *w, float *host, eq_err *err) {
     char text[64];
+    eq_stw_seal(w);
     snprintf(text, sizeof text, "%lld", (long long)j->step);
     EQ_TRY(eq_stw_meta(w, "step", text, err));
     snprintf(text, sizeof text, "%.17g", j->scale);
@@ -148,7 +149,7 @@ static eq_status read_state(eq_e2e *j, const eq_st *st, const char *path, eq_err
 
 static eq_status load(eq_e2e *j, const char *path, eq_err *err) {
     eq_st *st;
-    EQ_TRY(eq_st_open(&st, path, err));
+    EQ_TRY(eq_st_open_sealed(&st, path, err));
     eq_status s = read_state(j, st, path, err);
     eq_st_close(st);
     return s;
