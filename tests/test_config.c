@@ -125,12 +125,24 @@ static void both_spellings_of_rope(void **state) {
         "\"full_attention\"");
 }
 
+/* Keys of real files that say nothing about the numbers. */
+static void harmless_keys(void **state) {
+    (void)state;
+    static const char *const keys[] = {
+        "\"auto_map\":{\"AutoModelForCausalLM\":\"a--b.LlamaForCausalLM\"}",
+        "\"internal_version\":\"7b-alpha\"", "\"pretraining_tp\":2", "\"attention_dropout\":0.1",
+        "\"hidden_act\":\"swish\""};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        char text[512];
+        snprintf(text, sizeof text, "{" LLAMA ",%s}", keys[i]);
+        assert_int_equal(good(text).D, 64);
+    }
+}
+
 static void what_it_does_not_know_is_refused(void **state) {
     (void)state;
     bad("{" LLAMA ",\"attention_multiplier\":0.5}", "\"attention_multiplier\"");
     bad("{" LLAMA ",\"rope_interleaved\":true}", "\"rope_interleaved\"");
-    bad("{" LLAMA ",\"attention_dropout\":0.1}", "\"attention_dropout\"");
-    bad("{" LLAMA ",\"pretraining_tp\":2}", "\"pretraining_tp\"");
     bad("{" LLAMA ",\"partial_rotary_factor\":0.5}", "\"partial_rotary_factor\"");
     bad("{" LLAMA ",\"hidden_act\":\"gelu\"}", "\"gelu\"");
     bad("{" LLAMA ",\"sliding_window\":64}", "\"sliding_window\"");
@@ -186,7 +198,10 @@ static void windows_of_qwen(void **state) {
 #define S "\"sliding_attention\""
 #define F "\"full_attention\""
     assert_int_equal(good(Q ",\"layer_types\":[" S "," S "]}").window, 9);
+    /* what transformers 5 writes for a model in which no layer slides */
+    assert_int_equal(good(Q ",\"max_window_layers\":2,\"layer_types\":[" F "," F "]}").window, 0);
     bad(Q ",\"layer_types\":[" F "," S "]}", "\"layer_types\"");
+    bad(Q ",\"layer_types\":[" S "," F "]}", "\"layer_types\"");
     bad(Q ",\"layer_types\":[" S "]}", "\"layer_types\"");
     assert_int_equal(
         good("{\"model_type\":\"qwen2\"," REST ",\"layer_types\":[" F "," F "]}").window, 0);
@@ -204,6 +219,16 @@ static void quantization(void **state) {
                   "\"lm_head\":false,\"quant_method\":\"gptq\",\"checkpoint_format\":\"gptq_v2\","
                   "\"method\":\"gptq\",\"format\":\"gptq_v2\",\"pack_dtype\":\"int32\""));
     assert_true(c.bits == 2 && c.G == 64 && !c.gptq_v1);
+    c = good(GPTQ("\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":128,\"data_type\":\"int\","
+                  "\"iters\":200,\"autoround_version\":\"0.4.1\",\"lr\":0.005,\"amp\":true,"
+                  "\"enable_quanted_input\":true,\"scale_dtype\":\"torch.float16\""));
+    assert_true(c.bits == 4 && c.G == 128);
+    bad(GPTQ("\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":128,\"data_type\":\"nv_fp\""),
+        "\"nv_fp\"");
+    bad(GPTQ("\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":128,\"act_bits\":8"),
+        "\"act_bits\"");
+    bad(GPTQ("\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":128,\"new_key\":8"),
+        "quantization_config: \"new_key\"");
     bad(GPTQ("\"quant_method\":\"awq\",\"bits\":4,\"group_size\":128"), "\"awq\"");
     bad(GPTQ("\"bits\":4,\"group_size\":128"), "quant_method");
     bad(GPTQ("\"quant_method\":\"gptq\",\"bits\":5,\"group_size\":128"), "found 5");
@@ -363,6 +388,7 @@ int main(void) {
         cmocka_unit_test(defaults_are_those_of_the_classes),
         cmocka_unit_test(what_is_written_is_read),
         cmocka_unit_test(both_spellings_of_rope),
+        cmocka_unit_test(harmless_keys),
         cmocka_unit_test(what_it_does_not_know_is_refused),
         cmocka_unit_test(shapes_are_checked),
         cmocka_unit_test(windows_of_qwen),

@@ -324,6 +324,23 @@ static void bad_indexes(void **state) {
     char *empty = eq_strdup(scratch_path("no-model"));
     assert_int_equal(eq_mkdir(empty, NULL), EQ_OK);
     open_bad(empty, "no-model", "found neither");
+    static const struct {
+        const char *file, *word;
+    } others[] = {
+        /* each is named before those above it */
+        {"weights.safetensors", "rename it"},
+        {"model.Q4_K_M.gguf", "folder it was made from"},
+        {"model-00001-of-00002.safetensors", "index.json, which lists them, is missing"},
+        {"adapter_model.safetensors", "merge_and_unload"},
+        {"consolidated.safetensors", "Hugging Face form"},
+        {"pytorch_model.bin", "save_pretrained"},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        char path[128];
+        snprintf(path, sizeof path, "no-model/%s", others[i].file);
+        scratch_text(path, "x");
+        open_bad(empty, others[i].file, others[i].word);
+    }
     eq_free(empty);
 }
 

@@ -57,6 +57,25 @@ static void every_family_opens(void **state) {
     }
 }
 
+/* Folders saved from the model without its head: the names are the usual ones from then on. */
+static void names_without_prefix(void **state) {
+    (void)state;
+    for (int shards = 1; shards < 4; shards += 2) {
+        char *dir = tiny_dir();
+        tiny_write(dir, tiny_config("llama", false),
+                   &(tiny_opts){.seed = 4, .no_prefix = true, .shards = shards});
+        eq_weights *w = open_good(dir);
+        assert_string_equal(w->embed->name, "model.embed_tokens.weight");
+        assert_string_equal(w->head->name, "lm_head.weight");
+        assert_string_equal(w->blocks[1].norm[EQ_NORM_IN]->name,
+                            "model.layers.1.input_layernorm.weight");
+        assert_ptr_equal(eq_st_find(w->st, "model.norm.weight"), w->norm);
+        assert_null(eq_st_find(w->st, "norm.weight"));
+        eq_weights_close(w);
+        tiny_remove(dir);
+    }
+}
+
 static void tied_heads(void **state) {
     (void)state;
     const char *config = tiny_config("llama", true);
@@ -220,6 +239,7 @@ static void memory_may_run_out(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_family_opens),
+        cmocka_unit_test(names_without_prefix),
         cmocka_unit_test(tied_heads),
         cmocka_unit_test(shards),
         cmocka_unit_test(wrong_tensors),

@@ -70,16 +70,18 @@ static void tensor(walk *a, const char *name, int64_t rows, int64_t cols) {
     int64_t shape[2] = {rows < 0 ? cols : rows, cols}, k = a->k++;
     if (o->leave_out && !strcmp(o->leave_out, name)) return;
     if (k % a->of != a->shard) return;
+    const char *written = o->no_prefix && !strncmp(name, "model.", 6) ? name + 6 : name;
     if (o->bad_shape && !strcmp(o->bad_shape, name)) shape[0]++;
     int64_t n = rows < 0 ? shape[0] : shape[0] * cols;
     if (a->declare) {
-        must(eq_stw_tensor(a->w, name, o->dt, rows < 0 ? 1 : 2, shape, &err));
+        must(eq_stw_tensor(a->w, written, o->dt, rows < 0 ? 1 : 2, shape, &err));
         char file[64];
         snprintf(file, sizeof file, "model-%05d-of-%05d.safetensors", a->shard + 1, a->of);
-        json_object_set_new(a->map, name, json_string(file));
+        json_object_set_new(a->map, written, json_string(file));
         return;
     }
     float scale = rows < 0 ? 0.1f : 1.0f / sqrtf((float)cols);
+    if (o->huge && !strcmp(o->huge, name)) scale *= 1e38f;
     uint64_t seed = o->seed;
     /* a tied matrix has the same bytes under either name */
     const char *key =

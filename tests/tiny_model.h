@@ -13,6 +13,8 @@ typedef struct {
     const char *bad_shape; /* a tensor with one row more */
     const char *extra;     /* a tensor that no model has, [2] */
     const char *nan;       /* a tensor whose last element is NaN */
+    const char *huge;      /* a tensor whose elements are 1e38 times what they were */
+    bool no_prefix;        /* names without "model." */
 } tiny_opts;
 
 /* A new temporary folder; tiny_remove deletes it. */

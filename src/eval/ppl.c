@@ -34,8 +34,9 @@ static eq_status read_windows(eq_windows *w, const eq_ppl_opts *o, const eq_conf
     return st;
 }
 
-static eq_status measure(eq_lm *lm, const eq_windows *w, const eq_observer *obs, double *nll,
-                         eq_err *err) {
+/* Stops at the first loss that is not finite: what follows cannot make a perplexity of it. */
+static eq_status measure(eq_lm *lm, const eq_ppl_opts *o, const eq_windows *w,
+                         const eq_observer *obs, double *nll, eq_err *err) {
     double *one = eq_calloc(lm->opts.B, sizeof *one), sum = 0;
     if (!one) return eq_nomem(err, "losses", lm->opts.B * 8);
     eq_status st = EQ_OK;
@@ -45,7 +46,15 @@ static eq_status measure(eq_lm *lm, const eq_windows *w, const eq_observer *obs,
         if (eq_stopped(obs)) st = eq_fail(err, EQ_EINTR, "stopped on request");
         if (st == EQ_OK) st = eq_lm_forward(lm, ids, B, w->T, err);
         if (st == EQ_OK) st = eq_lm_loss(lm, ids, B, w->T, 0, one, err);
-        for (int64_t b = 0; b < B; b++) sum += one[b];
+        for (int64_t b = 0; b < B && st == EQ_OK; b++) {
+            sum += one[b];
+            if (!isfinite(one[b]))
+                st = eq_fail(err, EQ_EINPUT,
+                             "%s: window %lld of %lld: expected a finite loss, found %g (the "
+                             "weights or the compute type overflow)",
+                             o->model, (long long)(i + b) + 1, (long long)w->n, one[b]);
+        }
+        if (st != EQ_OK) break;
         eq_progress p = {.phase = "ppl",
                          .done = (i + B) * w->T,
                          .total = w->n * w->T,
@@ -64,9 +73,13 @@ static eq_status run(const eq_ppl_opts *o, const eq_weights *src, eq_backend *be
     B = B < 1 ? 1 : B > w->n ? w->n : B;
     eq_lm *lm;
     double nll = NAN, t = eq_now();
-    EQ_TRY(eq_lm_open_folder(&lm, be, src, o->compute.precision, o->as_written, B, w->T, err));
-    eq_status st = measure(lm, w, obs, &nll, err);
+    if (w->T > src->cfg.T_max)
+        eq_note(obs, "windows of %lld tokens are longer than the model's context of %lld",
+                (long long)w->T, (long long)src->cfg.T_max);
+    EQ_TRY(eq_lm_open_folder(&lm, be, src, &o->compute, o->as_written, B, w->T, err));
+    eq_status st = measure(lm, o, w, obs, &nll, err);
     eq_lm_close(lm);
+    EQ_TRY(st);
     bool fp32 = src->cfg.bits && src->state && !o->as_written;
     *res = (eq_ppl_result){.bits = src->cfg.bits,
                            .fp32_steps = fp32,
@@ -76,7 +89,7 @@ static eq_status run(const eq_ppl_opts *o, const eq_weights *src, eq_backend *be
                            .seqlen = w->T,
                            .targets = w->n * (w->T - 1),
                            .seconds = eq_now() - t};
-    return st;
+    return EQ_OK;
 }
 
 eq_status eq_ppl(const eq_ppl_opts *o, const eq_observer *obs, eq_ppl_result *res, eq_err *err) {
@@ -86,8 +99,8 @@ eq_status eq_ppl(const eq_ppl_opts *o, const eq_observer *obs, eq_ppl_result *re
     if (!o->model || !o->data)
         return eq_fail(err, EQ_EINPUT, "ppl: expected a model folder and --data");
     EQ_TRY(eq_weights_open(&src, o->model, err));
+    eq_par_threads(o->compute.threads); /* tokenizing keeps to them, too */
     eq_status st = read_windows(&w, o, &src->cfg, obs, err);
-    eq_par_threads(o->compute.threads);
     if (st == EQ_OK) st = eq_backend_open(&be, o->compute.backend, o->compute.cpu_mask, err);
     if (st == EQ_OK) st = run(o, src, be, &w, obs, res, err);
     eq_backend_say_trace(be, obs);

@@ -16,6 +16,7 @@ typedef struct {
     eq_tensor t;
     int64_t begin, end; /* within the data section */
     void *copy;         /* where the file's alignment did not suit the element */
+    char *renamed;      /* the name with a prefix */
 } entry;
 
 typedef struct {
@@ -239,6 +240,7 @@ static int by_name(const void *a, const void *b) {
 }
 
 static eq_status index_names(eq_st *st, eq_err *err) {
+    eq_free(st->by_name);
     st->by_name = eq_calloc(st->n, sizeof *st->by_name);
     if (!st->by_name)
         return eq_nomem(err, "a list of tensors", st->n * (int64_t)sizeof *st->by_name);
@@ -249,6 +251,18 @@ static eq_status index_names(eq_st *st, eq_err *err) {
             return eq_fail(err, EQ_EINPUT, "%s: tensor %.200s: lies in %s too",
                            st->by_name[i - 1]->file, st->by_name[i]->name, st->by_name[i]->file);
     return EQ_OK;
+}
+
+eq_status eq_st_put_prefix(eq_st *st, const char *prefix, const char *but, eq_err *err) {
+    for (int64_t i = 0; i < st->n; i++) {
+        entry *e = &st->e[i];
+        if (!strcmp(e->t.name, but)) continue;
+        char *name = eq_sprintf("%s%s", prefix, e->t.name);
+        if (!name) return eq_nomem(err, "a name", 256);
+        eq_free(e->renamed);
+        e->t.name = e->renamed = name;
+    }
+    return index_names(st, err);
 }
 
 /* ---- a folder of shards ---------------------------------------------------------------------- */
@@ -329,6 +343,37 @@ end:
     return status;
 }
 
+/* Neither file is there: what else may be, and what to do about it. */
+static eq_status no_weights(const char *dir, eq_err *err) {
+    static const struct {
+        const char *head, *tail, *advice;
+    } known[] = {
+        {"", ".bin", "convert it: load the model in transformers, then save_pretrained"},
+        {"", ".pth", "convert it to Hugging Face's form with transformers"},
+        {"consolidated", ".safetensors", "the Hugging Face form of the same model is needed"},
+        {"adapter_model", ".safetensors", "merge it into its model first (peft: merge_and_unload)"},
+        {"model-", ".safetensors", "model.safetensors.index.json, which lists them, is missing"},
+        {"", ".gguf", "the Hugging Face folder it was made from is needed"},
+        {"", ".safetensors", "rename it if it is the whole model"},
+    };
+    eq_names names;
+    EQ_TRY(eq_list_dir(dir, &names, err));
+    eq_status st = EQ_OK;
+    for (size_t k = 0; k < sizeof known / sizeof *known && st == EQ_OK; k++)
+        for (int64_t i = 0; i < names.n && st == EQ_OK; i++)
+            if (eq_starts_with(names.p[i], known[k].head) &&
+                eq_ends_with(names.p[i], known[k].tail) && strcmp(names.p[i], "training_args.bin"))
+                st = eq_fail(err, EQ_EINPUT,
+                             "%s: expected model.safetensors or model.safetensors.index.json, "
+                             "found %.200s: %s",
+                             dir, names.p[i], known[k].advice);
+    eq_names_free(&names);
+    if (st != EQ_OK) return st;
+    return eq_fail(err, EQ_EINPUT,
+                   "%s: expected model.safetensors or model.safetensors.index.json, found neither",
+                   dir);
+}
+
 static eq_status open_folder(eq_st *st, const char *dir, eq_err *err) {
     char *one = eq_path(dir, "model.safetensors");
     char *index = eq_path(dir, "model.safetensors.index.json");
@@ -342,9 +387,7 @@ static eq_status open_folder(eq_st *st, const char *dir, eq_err *err) {
     } else if (eq_exists(index)) {
         status = open_index(st, dir, index, err);
     } else {
-        status = eq_fail(
-            err, EQ_EINPUT,
-            "%s: expected model.safetensors or model.safetensors.index.json, found neither", dir);
+        status = no_weights(dir, err);
     }
     eq_free(one);
     eq_free(index);
@@ -379,7 +422,7 @@ eq_status eq_st_open_sealed(eq_st **st, const char *path, eq_err *err) {
 
 void eq_st_close(eq_st *st) {
     if (!st) return;
-    for (int64_t i = 0; i < st->n; i++) eq_free(st->e[i].copy);
+    for (int64_t i = 0; i < st->n; i++) eq_free(st->e[i].copy), eq_free(st->e[i].renamed);
     for (int64_t i = 0; i < st->n_shards; i++) {
         json_decref(st->shards[i].header);
         eq_map_close(&st->shards[i].map);

@@ -27,6 +27,8 @@ void eq_st_close(eq_st *st);
 int64_t eq_st_count(const eq_st *st);
 const eq_tensor *eq_st_at(const eq_st *st, int64_t i);          /* in file order */
 const eq_tensor *eq_st_find(const eq_st *st, const char *name); /* NULL: absent */
+/* Puts `prefix` in front of every name but `but`. */
+eq_status eq_st_put_prefix(eq_st *st, const char *prefix, const char *but, eq_err *err);
 /* The value of a key of __metadata__ (of the first file), NULL: absent. */
 const char *eq_st_meta(const eq_st *st, const char *key);
 /* Content fingerprint input: the mapped files in order. */

@@ -47,12 +47,13 @@ static const eq_key keys[] = {
     READ("original_max_position_embeddings"), READ("sliding_window"), READ("use_sliding_window"),
     READ("max_window_layers"), READ("layer_types"), READ("bos_token_id"), READ("eos_token_id"),
     READ("quantization_config"),
-    /* dropout works in transformers' training mode only, but then it does */
-    OFF("attention_dropout"), OFF("hidden_dropout"), OFF("resid_pdrop"), OFF("embd_pdrop"),
-    OFF("attn_pdrop"), OFF("is_encoder_decoder"), OFF("add_cross_attention"),
+    OFF("is_encoder_decoder"), OFF("add_cross_attention"),
     OFF("cross_attention_hidden_size"), OFF("chunk_size_feed_forward"), OFF("pruned_heads"),
     OFF("rope_interleaved"), OFF("use_mrope"), OFF("per_layer_config"), OFF("tie_encoder_decoder"),
-    {"pretraining_tp", EQ_KEY_ONE}, {"partial_rotary_factor", EQ_KEY_ONE},
+    {"partial_rotary_factor", EQ_KEY_ONE},
+    /* dropout belongs to pretraining (METHOD has none); pretraining_tp cuts products into slices */
+    FREE("attention_dropout"), FREE("hidden_dropout"), FREE("resid_pdrop"), FREE("embd_pdrop"),
+    FREE("attn_pdrop"), FREE("pretraining_tp"), FREE("auto_map"), FREE("internal_version"),
     FREE("transformers_version"), FREE("transformers.js_config"), FREE("name_or_path"),
     FREE("initializer_range"), FREE("use_cache"), FREE("gradient_checkpointing"),
     FREE("attn_implementation"), FREE("is_decoder"), FREE("is_llama_config"), FREE("torchscript"),
@@ -191,7 +192,10 @@ static eq_status parse_window(eq_config *c, const struct family *f, const json_t
                        f->name, (long long)window);
     bool on = f->window == WINDOW || (f->window == WINDOW_BY_FLAG && use);
     /* layer_types decides where both are written, as in transformers */
-    if (on && f->window == WINDOW_BY_FLAG && !eq_json_get(root, "layer_types")) {
+    const json_t *types = eq_json_get(root, "layer_types");
+    const char *type = json_string_value(json_array_get(types, 0));
+    if (on && f->window == WINDOW_BY_FLAG && type && !strcmp(type, "full_attention")) on = false;
+    if (on && f->window == WINDOW_BY_FLAG && !types) {
         if (first >= c->L) on = false;
         if (on && window && first > 0)
             return eq_fail(err, EQ_EINPUT,
@@ -203,7 +207,7 @@ static eq_status parse_window(eq_config *c, const struct family *f, const json_t
     return check_layer_types(c, root, where, err);
 }
 
-/* eos may be a list; the first one is what this program ends a text with. */
+/* eos may be a list; the first one is kept here, generate looks at all. */
 static eq_status parse_token(int64_t *id, const char *key, const json_t *root, const char *where,
                              eq_err *err) {
     const json_t *v = eq_json_get(root, key);
@@ -217,7 +221,7 @@ static eq_status parse_token(int64_t *id, const char *key, const json_t *root, c
 static eq_status parse_rest(eq_config *c, const json_t *root, const char *where, eq_err *err) {
     const char *act, *dtype, *old;
     EQ_TRY(eq_json_str(root, "hidden_act", "silu", &act, where, err));
-    if (strcmp(act, "silu"))
+    if (strcmp(act, "silu") && strcmp(act, "swish"))
         return eq_fail(err, EQ_EINPUT, "%s: \"hidden_act\": expected \"silu\", found \"%s\"", where,
                        act);
     EQ_TRY(eq_json_num(root, "rms_norm_eps", 1e-6, &c->eps, where, err));

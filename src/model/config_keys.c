@@ -1,5 +1,6 @@
 /* Key tables' one checker, and quantization_config. A key that is not in a table is an error: what
  * it says might change the arithmetic. */
+#include <stdio.h>
 #include <string.h>
 
 #include "model/config_parse.h"
@@ -89,6 +90,23 @@ static const eq_key gptq_keys[] = {
     {"offload_to_disk", EQ_KEY_FREE},
     {"offload_to_disk_path", EQ_KEY_FREE},
     {"gptaq", EQ_KEY_FREE},
+    /* AutoRound's exports say how they were made */
+    {"data_type", EQ_KEY_READ},
+    {"act_bits", EQ_KEY_READ},
+    {"iters", EQ_KEY_FREE},
+    {"nsamples", EQ_KEY_FREE},
+    {"seqlen", EQ_KEY_FREE},
+    {"lr", EQ_KEY_FREE},
+    {"minmax_lr", EQ_KEY_FREE},
+    {"amp", EQ_KEY_FREE},
+    {"low_gpu_mem_usage", EQ_KEY_FREE},
+    {"gradient_accumulate_steps", EQ_KEY_FREE},
+    {"enable_minmax_tuning", EQ_KEY_FREE},
+    {"enable_quanted_input", EQ_KEY_FREE},
+    {"enable_norm_bias_tuning", EQ_KEY_FREE},
+    {"scale_dtype", EQ_KEY_FREE}, /* scales have the type they are stored in */
+    {"autoround_version", EQ_KEY_FREE},
+    {"provider", EQ_KEY_FREE},
     {"v2", EQ_KEY_FREE},
     {"v2_alpha", EQ_KEY_FREE},
 };
@@ -102,6 +120,16 @@ static eq_status need_word(const json_t *q, const char *key, const char *missing
                        "%s: quantization_config \"%s\": expected \"%s\", found \"%s\"", where, key,
                        word, s);
     return EQ_OK;
+}
+
+/* Quantized activations are another forward pass; 16 bits and more are none. */
+static eq_status check_act_bits(const json_t *q, const char *where, eq_err *err) {
+    int64_t bits;
+    EQ_TRY(eq_json_int(q, "act_bits", 16, 0, 64, &bits, where, err));
+    if (bits >= 16) return EQ_OK;
+    return eq_fail(err, EQ_EINPUT,
+                   "%s: quantization_config \"act_bits\": expected 16 or more, found %lld", where,
+                   (long long)bits);
 }
 
 static eq_status parse_version(eq_config *c, const json_t *q, const char *where, eq_err *err) {
@@ -134,7 +162,11 @@ eq_status eq_gptq_parse(eq_config *c, const json_t *root, const char *where, eq_
     EQ_TRY(need_word(q, "quant_method", "nothing", "gptq", where, err));
     EQ_TRY(need_word(q, "method", NULL, "gptq", where, err));
     EQ_TRY(need_word(q, "pack_dtype", NULL, "int32", where, err));
-    EQ_TRY(eq_keys_check(q, gptq_keys, sizeof gptq_keys / sizeof *gptq_keys, where, err));
+    EQ_TRY(need_word(q, "data_type", NULL, "int", where, err));
+    char inside[512]; /* messages of the check name the object, too */
+    snprintf(inside, sizeof inside, "%.480s: quantization_config", where);
+    EQ_TRY(eq_keys_check(q, gptq_keys, sizeof gptq_keys / sizeof *gptq_keys, inside, err));
+    EQ_TRY(check_act_bits(q, where, err));
     EQ_TRY(eq_json_need_int(q, "bits", 2, 8, &bits, where, err));
     if (bits > 4 && bits != 8)
         return eq_fail(err, EQ_EINPUT,

@@ -102,10 +102,11 @@ static eq_status sort_in(eq_weights *w, const eq_st *st, bool state, eq_err *err
         if (eq_ends_with(t->name, "rotary_emb.inv_freq")) continue;
         const eq_tensor **p = slot(w, t->name, state);
         if (!p)
-            return eq_fail(err, EQ_EINPUT,
-                           "%s: tensor %s: expected only what a %s of %lld layers has, found this "
-                           "one more",
-                           t->file, t->name, w->cfg.family, (long long)w->cfg.L);
+            return eq_fail(
+                err, EQ_EINPUT,
+                "%s: tensor %s: expected only what a %s of %lld layers has (lm_head.weight, "
+                "model.norm.weight, model.layers.0. ...), found this one more",
+                t->file, t->name, w->cfg.family, (long long)w->cfg.L);
         *p = t;
     }
     return EQ_OK;
@@ -265,11 +266,20 @@ static eq_status open_state(eq_weights *w, eq_err *err) {
     return st;
 }
 
+static bool has_prefix(const eq_st *st, const char *prefix) {
+    for (int64_t i = 0; i < eq_st_count(st); i++)
+        if (eq_starts_with(eq_st_at(st, i)->name, prefix)) return true;
+    return false;
+}
+
 static eq_status fill(eq_weights *w, eq_err *err) {
     w->blocks = eq_calloc(w->cfg.L, sizeof *w->blocks);
     if (!w->blocks)
         return eq_nomem(err, "the table of tensors", w->cfg.L * (int64_t)sizeof *w->blocks);
     EQ_TRY(eq_st_open(&w->st, w->dir, err));
+    /* Saved from the model without its head: transformers takes such names, too. */
+    if (!has_prefix(w->st, "model."))
+        EQ_TRY(eq_st_put_prefix(w->st, "model.", "lm_head.weight", err));
     EQ_TRY(open_state(w, err));
     EQ_TRY(sort_in(w, w->st, false, err));
     if (w->state) EQ_TRY(sort_in(w, w->state, true, err));

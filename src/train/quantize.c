@@ -270,8 +270,8 @@ static eq_status run(job *j, eq_err *err) {
     const eq_quantize_opts *o = &j->set.o;
     j->work_dir = o->work_dir ? eq_strdup(o->work_dir) : eq_sprintf("%s.work", o->out);
     if (!j->work_dir) return eq_nomem(err, "a path", 256);
+    eq_par_threads(o->compute.threads); /* tokenizing keeps to them, too */
     EQ_TRY(load_data(j, err));
-    eq_par_threads(o->compute.threads);
     EQ_TRY(eq_backend_open(&j->be, o->compute.backend, o->compute.cpu_mask, err));
     if (!j->tune) EQ_TRY(eq_qblock_alloc(&j->block, &j->src->cfg, o->bits, o->group_size, err));
     if (o->dry_run) {
