@@ -10,7 +10,8 @@
 
 enum { D = 64, Q = (1 << TINY_BITS) - 1 };
 
-/* ---- a look at every loss ---------------------------------------------------------------------- */
+/* ---- a look at every loss ----------------------------------------------------------------------
+ */
 
 /* The masters of a block in force at a loss, as the operations of its forward pass saw them. */
 typedef struct {
@@ -257,7 +258,8 @@ static void reported_losses(void **state) {
     eq_windows_free(&w);
 }
 
-/* ---- streams ----------------------------------------------------------------------------------- */
+/* ---- streams -----------------------------------------------------------------------------------
+ */
 
 static eq_qblock first;
 static eq_status first_block(void *ctx, int64_t i, const eq_qblock **b, eq_err *err) {
@@ -435,8 +437,9 @@ static int tear_down(void **state) {
 }
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(which_epoch), cmocka_unit_test(finished_block),
-        cmocka_unit_test(reported_losses), cmocka_unit_test(streams), cmocka_unit_test(e2e_batches),
+        cmocka_unit_test(which_epoch),     cmocka_unit_test(finished_block),
+        cmocka_unit_test(reported_losses), cmocka_unit_test(streams),
+        cmocka_unit_test(e2e_batches),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
