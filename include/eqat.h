@@ -109,6 +109,7 @@ typedef struct {
     const char *cache_dir; /* activation streams in mapped files here, which outlive a killed run
                               until it is resumed; NULL: in memory, or in work_dir if too large */
     bool resume, dry_run;
+    double save_seconds; /* between two saved states within a block or a step: what a kill loses */
     eq_method method;
     int bits;           /* 2, 3, 4 */
     int64_t group_size; /* 32, 64, 128, 256, or -1: a whole row */

@@ -143,6 +143,7 @@ static void block(eq_qblock *out, int64_t n_val, bool keep_best) {
                            .group = 32,
                            .precision = EQ_PREC_F32,
                            .ap = o.ap,
+                           .save_seconds = 600,
                            .work_dir = scratch_dir(),
                            .run = ""};
     s.ap.batch_size = BATCH, s.ap.epochs = EPOCHS, s.ap.quant_lr = 1e-3, s.ap.weight_lr = 1e-3;
@@ -150,8 +151,9 @@ static void block(eq_qblock *out, int64_t n_val, bool keep_best) {
     eq_block_ap *job;
     static bool warm; /* threads and products keep some memory from their first use on */
     int64_t memory = eq_mem_current();
-    ok(eq_block_ap_open(&job, be, src, &s, &train, &v, &err));
+    ok(eq_block_ap_open(&job, be, src, &s, &train, &v, &observer, &err));
     ok(eq_block_ap_train(job, 0, out, &observer, &err));
+    ok(eq_block_ap_pass(job, 0, out, NULL, &err)); /* it is finished: its states go */
     eq_block_ap_close(job);
     if (warm) assert_int_equal(eq_mem_current(), memory);
     warm = true;

@@ -142,6 +142,10 @@ struct eq_backend {
 /* spec: "cpu", "ref", with any of "trace:", "finite:", "fenced:" in front. cpu_mask: NULL, "sse2",
  * "avx2" or "avx512": the highest instruction set to use. */
 eq_status eq_backend_open(eq_backend **be, const char *spec, const char *cpu_mask, eq_err *err);
+/* From half a second after the observer's stop flag is set, operations are left out and sync says
+ * EQ_EINTR; uploads, downloads and sync itself still work, so that a state can be saved. Without a
+ * flag *be stays as it is. */
+eq_status eq_stop_wrap(eq_backend **be, const eq_observer *obs, eq_err *err);
 /* The trace wrapper's table (operation, calls, seconds, elements), eq_free it; NULL: not traced. */
 char *eq_backend_trace(eq_backend *be);
 /* The same as notes, a line each; nothing when not traced. be may be NULL. */

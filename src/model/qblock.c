@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -255,7 +256,11 @@ static int arrays_of(array *a, const eq_qblock *b, const eq_config *c) {
     return n;
 }
 
-static eq_status put_all(eq_stw *w, const array *a, int n, eq_err *err) {
+static eq_status put_all(eq_stw *w, const eq_qblock *b, const array *a, int n, eq_err *err) {
+    char rollbacks[32];
+    snprintf(rollbacks, sizeof rollbacks, "%lld", (long long)b->rollbacks);
+    EQ_TRY(eq_stw_meta(w, "rollbacks", rollbacks, err));
+    EQ_TRY(eq_stw_meta(w, "untrained", b->untrained ? "yes" : "no", err));
     for (int i = 0; i < n; i++)
         EQ_TRY(eq_stw_tensor(w, a[i].name, a[i].dt, a[i].ndim, a[i].shape, err));
     EQ_TRY(eq_stw_begin(w, err));
@@ -269,7 +274,7 @@ eq_status eq_qblock_save(const eq_qblock *b, const eq_config *c, const char *pat
     eq_stw *w;
     EQ_TRY(eq_stw_new(&w, path, err));
     eq_stw_seal(w);
-    eq_status st = put_all(w, a, n, err);
+    eq_status st = put_all(w, b, a, n, err);
     if (st == EQ_OK) return eq_stw_end(w, err);
     eq_stw_abort(w);
     return st;
@@ -303,6 +308,10 @@ eq_status eq_qblock_load(eq_qblock *b, const eq_config *c, int bits, int64_t gro
     int n = arrays_of(a, b, c);
     eq_status st = eq_st_open_sealed(&file, path, err);
     if (st == EQ_OK) {
+        const char *rollbacks = eq_st_meta(file, "rollbacks"),
+                   *untrained = eq_st_meta(file, "untrained");
+        b->rollbacks = rollbacks ? strtoll(rollbacks, NULL, 10) : 0;
+        b->untrained = untrained && !strcmp(untrained, "yes");
         st = load_all(a, n, file, path, err);
         eq_st_close(file);
     }

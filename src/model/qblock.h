@@ -15,6 +15,9 @@ typedef struct {
 typedef struct {
     eq_qlinear lin[EQ_LINS];
     float *norm[EQ_NORM_COUNT]; /* fp32, NULL where the model has none */
+    /* How its training went; kept in work files alone. */
+    int64_t rollbacks; /* losses that were not finite */
+    bool untrained;    /* no epoch held: round-to-nearest */
 } eq_qblock;
 
 /* Names the first linear that cannot be held at these bits and groups (quant/pack.h). */

@@ -129,7 +129,7 @@ static eq_status place_streams(job *j, eq_block_ap_setup *s, eq_err *err) {
 static eq_status train_blocks(job *j, eq_block_ap_setup s, eq_err *err) {
     eq_block_ap *ap;
     EQ_TRY(place_streams(j, &s, err));
-    EQ_TRY(eq_block_ap_open(&ap, j->be, j->src, &s, &j->train, &j->val, err));
+    EQ_TRY(eq_block_ap_open(&ap, j->be, j->src, &s, &j->train, &j->val, j->obs, err));
     int64_t behind = eq_block_ap_behind(ap);
     if (behind) /* METHOD section 8: 6 epochs + 4, of which 4 are the two passes */
         eq_note(j->obs,
@@ -273,6 +273,7 @@ static eq_status run(job *j, eq_err *err) {
     eq_par_threads(o->compute.threads); /* tokenizing keeps to them, too */
     EQ_TRY(load_data(j, err));
     EQ_TRY(eq_backend_open(&j->be, o->compute.backend, o->compute.cpu_mask, err));
+    EQ_TRY(eq_stop_wrap(&j->be, j->obs, err));
     if (!j->tune) EQ_TRY(eq_qblock_alloc(&j->block, &j->src->cfg, o->bits, o->group_size, err));
     if (o->dry_run) {
         eq_note(j->obs, "dry run: model, data, settings and output are fine; nothing was computed");

@@ -12,6 +12,7 @@ void eq_quantize_opts_init(eq_quantize_opts *o) {
         .bits = 2,
         .group_size = 64,
         .seed = 2,
+        .save_seconds = 600,
         .e2e = true,
         .method = EQ_METHOD_BLOCK_AP,
         .ap = {.train_size = 4096,
@@ -63,6 +64,7 @@ static eq_status check(const eq_quantize_opts *o, eq_err *err) {
         {"e2e-lr", o->qp.lr, -1, 1e38},
         {"e2e-warmup", o->qp.warmup, 0, 1},
         {"e2e-clip", o->qp.clip, 0, 1e38},
+        {"save-seconds", o->save_seconds, 0, 1e9},
         {"save-every", (double)o->qp.save_every, 1, 1e9},
         {"memory-limit", (double)o->compute.memory_limit, 0, 1e18},
         {"threads", o->compute.threads, 0, 512},
@@ -134,6 +136,7 @@ eq_block_ap_setup eq_settings_ap(const eq_settings *s) {
     return (eq_block_ap_setup){.bits = s->o.bits,
                                .group = s->o.group_size,
                                .ap = s->o.ap,
+                               .save_seconds = s->o.save_seconds,
                                .precision = s->o.compute.precision};
 }
 

@@ -1,104 +1,152 @@
-/* See snapshot.h. Invariant: the file has no name from the moment it exists, so whatever ends the
- * program ends the file. */
-#define _GNU_SOURCE
+/* See snapshot.h. Invariant: what is loaded was saved by the same run for the same block, whole. */
 #include "train/snapshot.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
-#include <unistd.h>
+#include <stdio.h>
+#include <string.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
 
 enum { PIECE = 1 << 20 }; /* values on the host at once */
 enum { PARTS = 3 * (3 * EQ_LINS + EQ_NORM_COUNT) };
 
+typedef struct {
+    char name[80];
+    eq_mut m;
+} part;
+
+static int add(part *out, int n, const eq_param *p, const char *owner, const char *what) {
+    const eq_mut all[] = {p->p, p->m, p->v};
+    const char *const suffix[] = {"", "_m", "_v"};
+    for (int a = 0; a < 3; a++) {
+        if (!all[a].n) continue;
+        snprintf(out[n].name, sizeof out->name, "%s.%s%s", owner, what, suffix[a]);
+        out[n++].m = all[a];
+    }
+    return n;
+}
+
 /* Everything that training changes, in the order of the file. Returns how many. */
-static int parts_of(const eq_student *st, eq_mut *out) {
+static int parts_of(const eq_student *st, part *out) {
     int n = 0;
-    const eq_param *const lists[] = {st->W, st->s, st->z, st->norm};
-    for (int k = 0; k < 4; k++)
-        for (int i = 0; i < (k < 3 ? (int)EQ_LINS : (int)EQ_NORM_COUNT); i++) {
-            const eq_param *p = &lists[k][i];
-            const eq_mut part[] = {p->p, p->m, p->v};
-            for (int a = 0; a < 3; a++)
-                if (part[a].n) out[n++] = part[a];
-        }
+    for (eq_lin l = 0; l < EQ_LINS; l++) {
+        const char *name = eq_lin_of(st->cfg, l).name;
+        n = add(out, n, &st->W[l], name, "W");
+        n = add(out, n, &st->s[l], name, "s");
+        n = add(out, n, &st->z[l], name, "z");
+    }
+    for (eq_norm k = 0; k < EQ_NORM_COUNT; k++)
+        n = add(out, n, &st->norm[k], eq_norm_of(st->cfg, k).name, "weight");
     return n;
 }
 
 int64_t eq_snapshot_bytes(const eq_student *st) {
-    eq_mut part[PARTS];
+    part p[PARTS];
     int64_t bytes = 0;
-    for (int i = parts_of(st, part) - 1; i >= 0; i--) bytes += 4 * part[i].n;
+    for (int i = parts_of(st, p) - 1; i >= 0; i--) bytes += 4 * p[i].m.n;
     return bytes;
 }
 
-static eq_status create(eq_snapshot *s, eq_err *err) {
-    char *path = eq_sprintf("%s/last-good-XXXXXX", s->dir);
-    if (!path) return eq_nomem(err, "a path", 256);
-    s->fd = mkostemp(path, O_CLOEXEC);
-    eq_status st = s->fd < 0 ? eq_fail_errno(err, "%s: cannot create", path) : EQ_OK;
-    if (st == EQ_OK) unlink(path);
-    s->kept = st == EQ_OK;
-    eq_free(path);
-    return st;
+/* "run": a digest, since the text may be long. */
+static void identity(const eq_snapshot *s, char *run, char *block, size_t cap) {
+    snprintf(run, cap, "%s", eq_hash_bytes(s->run, (int64_t)strlen(s->run)).hex);
+    snprintf(block, cap, "%lld", (long long)s->block);
 }
 
-/* All n bytes at `at`, or false with errno. */
-static bool transfer(int fd, bool out, char *p, int64_t n, int64_t at) {
-    while (n > 0) {
-        ssize_t k = out ? pwrite(fd, p, (size_t)n, at) : pread(fd, p, (size_t)n, at);
-        if (k < 0 && errno == EINTR) continue;
-        if (k == 0) errno = EIO;
-        if (k <= 0) return false;
-        p += k, n -= k, at += k;
-    }
-    return true;
-}
+/* ---- out ------------------------------------------------------------------------------------- */
 
-/* The student to the file, or back, piece by piece. */
-static eq_status copy(const eq_snapshot *s, const eq_student *st, bool out, float *piece,
-                      eq_err *err) {
-    eq_backend *be = st->be;
-    eq_mut part[PARTS];
-    int64_t at = 0;
-    int parts = parts_of(st, part);
-    for (int i = 0; i < parts; i++)
-        for (int64_t from = 0, n; from < part[i].n; from += n, at += 4 * n) {
-            n = part[i].n - from < PIECE ? part[i].n - from : PIECE;
-            eq_mut m = eq_mut_at(part[i], from, n);
-            if (out) be->download(be, piece, EQ_F32, eq_ro(m));
-            if (out) EQ_TRY(be->sync(be, err));
-            if (!transfer(s->fd, out, (char *)piece, 4 * n, at))
-                return eq_fail_errno(err, "%s: cannot %s the last good state of the block", s->dir,
-                                     out ? "write" : "read");
-            if (!out) be->upload(be, m, piece, EQ_F32);
-            if (!out) EQ_TRY(be->sync(be, err)); /* the piece is used again */
+static eq_status put_student(const part *p, int n, eq_backend *be, eq_stw *w, float *piece,
+                             eq_err *err) {
+    for (int i = 0; i < n; i++)
+        for (int64_t from = 0, k; from < p[i].m.n; from += k) {
+            k = p[i].m.n - from < PIECE ? p[i].m.n - from : PIECE;
+            be->download(be, piece, EQ_F32, eq_ro(eq_mut_at(p[i].m, from, k)));
+            EQ_TRY(be->sync(be, err));
+            EQ_TRY(eq_stw_put(w, piece, 4 * k, err));
         }
     return EQ_OK;
 }
 
-static eq_status move(const eq_snapshot *s, const eq_student *st, bool out, eq_err *err) {
+static eq_status put_all(const eq_snapshot *s, const eq_student *st, eq_stw *w, float *piece,
+                         eq_err *err) {
+    char run[40], block[40];
+    part p[PARTS];
+    int n = parts_of(st, p);
+    int64_t words = s->at_bytes / 8;
+    identity(s, run, block, sizeof run);
+    EQ_TRY(eq_stw_meta(w, "run", run, err));
+    EQ_TRY(eq_stw_meta(w, "block", block, err));
+    EQ_TRY(eq_stw_tensor(w, "at", EQ_I64, 1, &words, err));
+    for (int i = 0; i < n; i++) EQ_TRY(eq_stw_tensor(w, p[i].name, EQ_F32, 1, &p[i].m.n, err));
+    EQ_TRY(eq_stw_begin(w, err));
+    EQ_TRY(eq_stw_put(w, s->at, s->at_bytes, err));
+    return put_student(p, n, st->be, w, piece, err);
+}
+
+eq_status eq_snapshot_save(const eq_snapshot *s, const eq_student *st, eq_err *err) {
+    eq_stw *w = NULL;
     float *piece = eq_calloc(PIECE, sizeof *piece);
-    if (!piece) return eq_nomem(err, "a piece of the last good state", PIECE * 4);
-    eq_status r = copy(s, st, out, piece, err);
+    if (!piece) return eq_nomem(err, "a piece of a block's state", PIECE * 4);
+    eq_status r = eq_stw_new(&w, s->path, err);
+    if (r == EQ_OK) {
+        eq_stw_seal(w);
+        r = put_all(s, st, w, piece, err);
+        if (r == EQ_OK)
+            r = eq_stw_end(w, err);
+        else
+            eq_stw_abort(w);
+    }
     eq_free(piece);
     return r;
 }
 
-eq_status eq_snapshot_keep(eq_snapshot *s, const eq_student *st, eq_err *err) {
-    if (!s->kept) EQ_TRY(create(s, err));
-    s->step = st->step;
-    return move(s, st, true, err);
+/* ---- in -------------------------------------------------------------------------------------- */
+
+static bool is(const eq_st *file, const char *key, const char *want) {
+    const char *have = eq_st_meta(file, key);
+    return have && !strcmp(have, want);
 }
 
-eq_status eq_snapshot_restore(const eq_snapshot *s, eq_student *st, eq_err *err) {
-    st->step = s->step;
-    return move(s, st, false, err);
+static eq_status find(const eq_snapshot *s, const eq_st *file, const char *name, eq_dtype dt,
+                      int64_t n, const eq_tensor **t, eq_err *err) {
+    *t = eq_st_find(file, name);
+    if (*t && (*t)->dt == dt && (*t)->n == n) return EQ_OK;
+    return eq_fail(err, EQ_EINPUT, "%s: tensor %s: expected %lld values, found %lld", s->path, name,
+                   (long long)n, (long long)(*t ? (*t)->n : 0));
 }
 
-void eq_snapshot_drop(eq_snapshot *s) {
-    if (s->kept) close(s->fd);
-    s->kept = false;
+/* to NULL: only look. */
+static eq_status get_all(const eq_snapshot *s, const eq_student *st, const eq_st *file,
+                         eq_backend *to, eq_err *err) {
+    char run[40], block[40];
+    part p[PARTS];
+    int n = parts_of(st, p);
+    const eq_tensor *at, *t;
+    identity(s, run, block, sizeof run);
+    if (!is(file, "run", run) || !is(file, "block", block))
+        return eq_fail(err, EQ_EINPUT, "%s: expected the state of block %s of this run", s->path,
+                       block);
+    EQ_TRY(find(s, file, "at", EQ_I64, s->at_bytes / 8, &at, err));
+    for (int i = 0; i < n; i++) {
+        EQ_TRY(find(s, file, p[i].name, EQ_F32, p[i].m.n, &t, err));
+        if (to) to->upload(to, p[i].m, t->data, EQ_F32);
+    }
+    memcpy(s->at, at->data, (size_t)s->at_bytes);
+    return to ? to->sync(to, err) : EQ_OK;
+}
+
+static eq_status read_file(const eq_snapshot *s, const eq_student *st, eq_backend *to,
+                           eq_err *err) {
+    eq_st *file;
+    EQ_TRY(eq_st_open_sealed(&file, s->path, err));
+    eq_status r = get_all(s, st, file, to, err);
+    eq_st_close(file);
+    return r;
+}
+
+eq_status eq_snapshot_load(const eq_snapshot *s, eq_student *st, eq_err *err) {
+    return read_file(s, st, st->be, err);
+}
+eq_status eq_snapshot_look(const eq_snapshot *s, const eq_student *st, eq_err *err) {
+    return read_file(s, st, NULL, err);
 }

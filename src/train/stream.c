@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -18,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/observe.h"
 #include "base/par.h"
 
 struct eq_stream_head {
@@ -68,33 +70,63 @@ eq_stream_batch eq_stream_next(const eq_stream *s) {
     return b;
 }
 
+/* ---- work on all windows ----------------------------------------------------------------------
+ */
+
+enum { CHUNK = 1 << 27 }; /* bytes between two looks at the stop flag */
+
+/* fn on every window, some at a time. */
+static eq_status for_all(const eq_stream *s, eq_par_fn fn, void *ctx, int64_t *from, eq_err *err) {
+    int64_t step = CHUNK / window_bytes(s) + 1, n;
+    for (*from = 0; *from < s->n; *from += n) {
+        if (eq_stopped(s->obs)) return eq_fail(err, EQ_EINTR, "stopped on request");
+        n = s->n - *from < step ? s->n - *from : step;
+        eq_par_for(n, fn, ctx);
+        eq_progress p = {.phase = "stream",
+                         .done = (*from + n) * s->T,
+                         .total = s->n * s->T,
+                         .tokens = true,
+                         .loss = NAN};
+        if (step < s->n) eq_progress_say(s->obs, &p);
+    }
+    return EQ_OK;
+}
+
 /* ---- sums ------------------------------------------------------------------------------------ */
+
+static uint64_t sum_of(const eq_stream *s, int64_t level, int64_t w) {
+    return eq_hash64(slot(s, level, w), window_bytes(s), (uint64_t)(level * s->n + w));
+}
+static uint64_t *kept_sum(const eq_stream *s, int64_t level, int64_t w) {
+    return &s->head->sum[level % 2 * s->n + w];
+}
+static void keep_sum(const eq_stream *s, int64_t level, int64_t w) {
+    if (s->path) *kept_sum(s, level, w) = sum_of(s, level, w);
+}
 
 typedef struct {
     const eq_stream *s;
-    int64_t from, level; /* level < 0: compare, each window where it is */
+    int64_t from, level;
     bool differs;
 } sums_job;
-static void sum_of(void *ctx, int64_t i, int thread) {
+static void keep_item(void *ctx, int64_t i, int thread) {
+    (void)thread;
+    const sums_job *j = ctx;
+    keep_sum(j->s, j->level, j->from + i);
+}
+static void compare_item(void *ctx, int64_t i, int thread) {
     (void)thread;
     sums_job *j = ctx;
-    const eq_stream *s = j->s;
-    int64_t w = j->from + i, level = j->level < 0 ? level_of(s, w) : j->level;
-    uint64_t *kept = &s->head->sum[level % 2 * s->n + w];
-    uint64_t sum = eq_hash64(slot(s, level, w), window_bytes(s), (uint64_t)(level * s->n + w));
-    if (j->level >= 0)
-        *kept = sum;
-    else if (*kept != sum)
+    int64_t w = j->from + i, level = level_of(j->s, w);
+    if (*kept_sum(j->s, level, w) != sum_of(j->s, level, w))
         __atomic_store_n(&j->differs, true, __ATOMIC_RELAXED);
 }
-static void keep_sums(const eq_stream *s, int64_t level, int64_t from, int64_t n) {
-    sums_job j = {.s = s, .from = from, .level = level};
-    if (s->path) eq_par_for(n, sum_of, &j);
-}
-static bool sums_hold(const eq_stream *s) {
-    sums_job j = {.s = s, .level = -1};
-    eq_par_for(s->n, sum_of, &j);
-    return !j.differs;
+/* Each window where it is. */
+static eq_status sums_hold(const eq_stream *s, bool *hold, eq_err *err) {
+    sums_job j = {.s = s};
+    EQ_TRY(for_all(s, compare_item, &j, &j.from, err));
+    *hold = !j.differs;
+    return EQ_OK;
 }
 
 /* Stores before this one are not moved behind it. */
@@ -103,7 +135,8 @@ static void set_at(eq_stream *s, int64_t at) {
 }
 
 void eq_stream_passed(eq_stream *s, const eq_stream_batch *b) {
-    keep_sums(s, s->head->at / s->n + 1, b->from, b->n);
+    sums_job j = {.s = s, .from = b->from, .level = s->head->at / s->n + 1};
+    if (s->path) eq_par_for(b->n, keep_item, &j);
     set_at(s, s->head->at + b->n);
 }
 
@@ -157,16 +190,16 @@ eq_status eq_stream_open(eq_stream *s, const char *path, int64_t most, eq_err *e
     bool old = false;
     s->fd = -1;
     eq_status st = open_in(s, path, &old, err);
-    if (st != EQ_OK) {
-        eq_stream_close(s);
-        return st;
+    if (st == EQ_OK) {
+        s->data = (char *)s->head + head_bytes(s->n);
+        int64_t at = s->head->at;
+        bool holds =
+            old && !memcmp(s->head->magic, magic, sizeof magic) && at >= 0 && at <= most * s->n;
+        if (holds) st = sums_hold(s, &holds, err);
+        if (!holds) set_at(s, -1);
     }
-    s->data = (char *)s->head + head_bytes(s->n);
-    int64_t at = s->head->at;
-    bool holds = old && !memcmp(s->head->magic, magic, sizeof magic) && at >= 0 &&
-                 at <= most * s->n && sums_hold(s);
-    if (!holds) set_at(s, -1);
-    return EQ_OK;
+    if (st != EQ_OK) eq_stream_close(s);
+    return st;
 }
 
 void eq_stream_close(eq_stream *s) {
@@ -187,10 +220,12 @@ typedef struct {
     eq_stream *s;
     const eq_windows *a, *b;
     const eq_tensor *embed;
+    int64_t from;
 } embed_job;
 static void embed_window(void *ctx, int64_t i, int thread) {
     (void)thread;
     const embed_job *j = ctx;
+    i += j->from;
     int64_t T = j->s->T, D = j->s->D, in = eq_dtype_size(j->embed->dt),
             out = eq_dtype_size(j->s->dt);
     char *to = slot(j->s, 0, i);
@@ -198,14 +233,15 @@ static void embed_window(void *ctx, int64_t i, int thread) {
     for (int64_t t = 0; t < T; t++)
         eq_convert(to + t * D * out, j->s->dt, (const char *)j->embed->data + ids[t] * D * in,
                    j->embed->dt, D);
+    keep_sum(j->s, 0, i);
 }
 
-void eq_stream_embed(eq_stream *s, const eq_windows *a, const eq_windows *b,
-                     const eq_tensor *embed) {
-    embed_job j = {s, a, b, embed};
+eq_status eq_stream_embed(eq_stream *s, const eq_windows *a, const eq_windows *b,
+                          const eq_tensor *embed, eq_err *err) {
+    embed_job j = {s, a, b, embed, 0};
     set_at(s, -1);
-    eq_par_for(s->n, embed_window, &j);
-    keep_sums(s, 0, 0, s->n);
+    EQ_TRY(for_all(s, embed_window, &j, &j.from, err));
     memcpy(s->head->magic, magic, sizeof magic);
     set_at(s, 0);
+    return EQ_OK;
 }

@@ -17,6 +17,7 @@ typedef struct {
     char *data;    /* room for n + B windows */
     int64_t bytes; /* of both */
     int fd;
+    const eq_observer *obs; /* told how far the work on all windows is, may stop it; NULL: nobody */
 } eq_stream;
 
 /* The next windows that a pass has to bring behind the block: [from, from + n). */
@@ -28,18 +29,18 @@ typedef struct {
 
 /* With the room for one batch more and the sums; -1: overflow. */
 int64_t eq_stream_bytes(int64_t n, int64_t B, int64_t T, int64_t D, eq_dtype dt);
-/* s->n, B, T, D and dt are set. path NULL: host memory; else a file, its space reserved at once so
- * that a full disk shows now. A file that is there goes on where it was, if every window in it has
- * the sum it was written with and none is beyond level `most`; else the level is -1 and it wants
- * eq_stream_embed. */
+/* s->n, B, T, D, dt and obs are set. path NULL: host memory; else a file, its space reserved at
+ * once so that a full disk shows now. A file that is there goes on where it was, if every window in
+ * it has the sum it was written with and none is beyond level `most`; else the level is -1 and it
+ * wants eq_stream_embed. EQ_EINTR: stopped while it looked. */
 eq_status eq_stream_open(eq_stream *s, const char *path, int64_t most, eq_err *err);
 void eq_stream_close(eq_stream *s); /* keeps a file that holds windows */
 int64_t eq_stream_level(const eq_stream *s);
 /* The window at the stream's level; neighbours lie behind each other while no pass is under way. */
 void *eq_stream_at(const eq_stream *s, int64_t window);
-/* Level 0: the embeddings of a's windows, then of b's. */
-void eq_stream_embed(eq_stream *s, const eq_windows *a, const eq_windows *b,
-                     const eq_tensor *embed);
+/* Level 0: the embeddings of a's windows, then of b's. EQ_EINTR: stopped, the level is still -1. */
+eq_status eq_stream_embed(eq_stream *s, const eq_windows *a, const eq_windows *b,
+                          const eq_tensor *embed, eq_err *err);
 eq_stream_batch eq_stream_next(const eq_stream *s);
 /* The batch's outputs are in place. */
 void eq_stream_passed(eq_stream *s, const eq_stream_batch *b);

@@ -1,0 +1,42 @@
+/* Inside of Block-AP, shared by block_ap.c (memory, streams, passes) and block_train.c (the training
+ * of one block). */
+#ifndef EQ_TRAIN_BLOCK_JOB_H
+#define EQ_TRAIN_BLOCK_JOB_H
+#include "train/block_ap.h"
+#include "train/stream.h"
+#include "train/student.h"
+
+struct eq_block_ap {
+    eq_backend *be;
+    const eq_weights *src;
+    const eq_config *cfg;
+    eq_block_ap_setup setup;
+    int64_t n_train, n_val, T;
+    eq_dtype ct;
+    eq_arena model, step;
+    eq_student student;
+    eq_block_w w;    /* the student's */
+    eq_block_w room; /* of a whole block before and after its training */
+    eq_rope rope;
+    eq_block_acts acts;
+    eq_mut x, target, dy, loss, power; /* power: F64 [1], sum of squares of a batch's targets */
+    eq_stream fp, q;                   /* train windows, then validation windows */
+};
+
+/* Windows of the batch that begins at `from` in [.., to). */
+int64_t eq_block_job_batch(const eq_block_ap *j, int64_t from, int64_t to);
+/* The block with weights w on B windows. */
+void eq_block_job_forward(eq_block_ap *j, const eq_block_w *w, const void *x, int64_t B);
+/* Windows of the validation loss: all that are held out, or where there are none the first batch of
+ * the training windows, which is enough to see whether the loss is finite after the last step. */
+int64_t eq_block_job_val(const eq_block_ap *j, int64_t *from);
+/* Progress in units of training: block i has this many windows behind it, where a forward pass
+ * counts a third of a step's. */
+void eq_block_job_say(const eq_block_ap *j, int64_t i, double windows, double loss,
+                      const eq_observer *obs);
+/* Trains block i into *out; both streams hold its inputs (q) and its targets (fp). */
+eq_status eq_block_job_train(eq_block_ap *j, int64_t i, eq_qblock *out, const eq_observer *obs,
+                             eq_err *err);
+/* Block i is saved: its states go. */
+eq_status eq_block_job_forget(eq_block_ap *j, int64_t i, eq_err *err);
+#endif

@@ -1,0 +1,353 @@
+/* Stopping: between any two operations, at any event, with states saved always or never; what goes on
+ * afterwards has the bits of what nobody stopped. A test backend leaves operations out from the nth
+ * on, as eq_stop_wrap does, without its half second of grace. */
+#include <math.h>
+
+#include "backend/wrap.h"
+#include "base/io.h"
+#include "base/mem.h"
+#include "scratch.h"
+#include "tiny_model.h"
+#include "train/block_ap.h"
+
+enum { T = 16, TRAIN = 5, VAL = 3, BATCH = 2, EPOCHS = 3 };
+
+/* ---- what stops, what is not finite ---------------------------------------------------------- */
+
+static int64_t ops, stop_at; /* operations so far; from this one on they are left out. < 0: never */
+static int64_t noted, stepped, rolled;
+static int64_t poison_at;    /* the loss of the nth step is not finite, once; < 0: none */
+static volatile int stop_flag;
+static int64_t events, stop_event; /* the flag is set at this event; < 0: never */
+
+static bool before(eq_wrap *w, eq_op_id op, const eq_arg *args, int n) {
+    (void)op, (void)args, (void)n;
+    if (stop_at < 0 || ops++ < stop_at) return true;
+    eq_wrap_error(w, EQ_EINTR, "stopped by the test");
+    return false;
+}
+static void after(eq_wrap *w, eq_op_id op, const eq_arg *args, int n) {
+    (void)n;
+    if (op != EQ_OP_mse || !args[2].n || stepped != poison_at) return;
+    poison_at = -1;
+    float nan = NAN;
+    eq_mut loss = {(void *)(uintptr_t)args[1].p, args[1].n, args[1].dt};
+    w->in->upload(w->in, eq_mut_at(loss, 0, 1), &nan, EQ_F32);
+}
+static void on_event(void *ctx, const char *line) {
+    (void)ctx;
+    if (strstr(line, "\"block_step\"")) stepped++;
+    if (strstr(line, "\"rollback\"")) rolled++;
+    if (events++ == stop_event) stop_flag = 1;
+}
+static void on_note(void *ctx, const char *line) {
+    (void)ctx;
+    if (strstr(line, "goes on from step")) noted++;
+}
+static const eq_observer observer = {.event = on_event, .note = on_note, .stop = &stop_flag};
+
+/* ---- a job on a tiny model ------------------------------------------------------------------- */
+
+static char *model;
+static char work[4096], now[4200], good[4200], best[4200];
+static eq_weights *src;
+static eq_backend *be;
+static eq_windows train, val;
+static eq_err err;
+
+static void ok(eq_status st) {
+    if (st != EQ_OK) fail_msg("%s", err.msg);
+}
+static eq_windows windows(int64_t n, int32_t first) {
+    eq_windows w = {.ids = eq_calloc(n * T, sizeof(int32_t)), .n = n, .T = T};
+    for (int64_t i = 0; i < n * T; i++) w.ids[i] = (int32_t)((first + i * i) % 50);
+    return w;
+}
+static int set_up(void **state) {
+    (void)state;
+    eq_wrap *w;
+    model = tiny_dir();
+    tiny_write(model, tiny_config("qwen3", false), &(tiny_opts){.dt = EQ_F32, .seed = 5});
+    ok(eq_weights_open(&src, model, &err));
+    ok(eq_backend_open(&be, "cpu", NULL, &err));
+    ok(eq_wrap_open(&be, "test:", &w, &err));
+    w->before = before, w->after = after;
+    train = windows(TRAIN, 3), val = windows(VAL, 11);
+    snprintf(work, sizeof work, "%s", scratch_path("work"));
+    snprintf(now, sizeof now, "%s/block-00000.now", work);
+    snprintf(good, sizeof good, "%s/block-00000.good", work);
+    snprintf(best, sizeof best, "%s/block-00000.best", work);
+    return 0;
+}
+static int tear_down(void **state) {
+    (void)state;
+    eq_windows_free(&train), eq_windows_free(&val);
+    be->close(be);
+    eq_weights_close(src);
+    tiny_remove(model);
+    return 0;
+}
+
+static eq_block_ap_setup settings(void) {
+    eq_quantize_opts o;
+    eq_quantize_opts_init(&o);
+    eq_block_ap_setup s = {.bits = 2,
+                           .group = 32,
+                           .precision = EQ_PREC_F32,
+                           .ap = o.ap,
+                           .save_seconds = 1e9,
+                           .work_dir = work,
+                           .run = "this run"};
+    s.ap.batch_size = BATCH, s.ap.epochs = EPOCHS, s.ap.quant_lr = 1e-3, s.ap.weight_lr = 1e-3;
+    return s;
+}
+
+/* One block in a job of its own, as a program would that is started (again). EQ_OK when it is
+ * trained: a stop in the pass behind that loses nothing. */
+static eq_status attempt(const eq_block_ap_setup *s, eq_qblock *out, bool pass) {
+    eq_block_ap *job;
+    eq_windows v = val;
+    eq_status st = EQ_OK;
+    err = (eq_err){0};
+    events = 0;
+    st = eq_block_ap_open(&job, be, src, s, &train, &v, &observer, &err);
+    if (st != EQ_OK) return st;
+    st = eq_block_ap_train(job, 0, out, &observer, &err);
+    if (st == EQ_OK && pass) eq_block_ap_pass(job, 0, out, &observer, &err);
+    eq_block_ap_close(job);
+    return st;
+}
+/* Nothing stops the next attempt. */
+static void calm(void) {
+    stop_at = stop_event = -1;
+    ops = noted = 0;
+    stop_flag = 0;
+}
+static eq_qblock room(void) {
+    eq_qblock b = {0};
+    ok(eq_qblock_alloc(&b, &src->cfg, 2, 32, &err));
+    return b;
+}
+static bool same(const eq_qblock *a, const eq_qblock *b) {
+    for (int l = 0; l < EQ_LINS; l++) {
+        const eq_qlinear *p = &a->lin[l], *q = &b->lin[l];
+        size_t groups = (size_t)(p->O * (p->I / p->G)) * 4,
+               words = (size_t)(p->O * p->I * 2 / 32) * 4;
+        if (memcmp(p->rows, q->rows, words) || memcmp(p->s, q->s, groups) ||
+            memcmp(p->z, q->z, groups))
+            return false;
+    }
+    return !memcmp(a->norm[0], b->norm[0], 64 * 4) && !memcmp(a->norm[1], b->norm[1], 64 * 4) &&
+           a->rollbacks == b->rollbacks && a->untrained == b->untrained;
+}
+static void fresh_folder(void) {
+    ok(eq_remove_tree(work, &err));
+    ok(eq_mkdir(work, &err));
+}
+static void nothing_left(void) {
+    bool empty;
+    ok(eq_dir_is_empty(work, &empty, &err));
+    assert_true(empty);
+}
+
+/* ---- Block-AP -------------------------------------------------------------------------------- */
+
+static void begin(int64_t poison) {
+    calm();
+    poison_at = poison, stepped = rolled = 0;
+}
+
+/* Undisturbed; then stopped at every event, and between operations all over, once and twice. */
+static void stopped_anywhere(eq_block_ap_setup s, int64_t poison) {
+    eq_qblock whole = room(), again = room();
+    fresh_folder();
+    begin(poison);
+    stop_at = INT64_MAX;
+    ok(attempt(&s, &whole, true));
+    nothing_left();
+    int64_t all_ops = ops, all_events = events, all_steps = stepped;
+    assert_int_equal(whole.rollbacks, poison >= 0);
+    assert_int_equal(rolled, poison >= 0);
+    assert_int_equal(whole.untrained, false);
+    for (int64_t e = 0; e < all_events; e++) {
+        begin(poison);
+        stop_event = e;
+        eq_status st = attempt(&s, &again, true);
+        calm();
+        if (st != EQ_OK) {
+            assert_int_equal(st, EQ_EINTR);
+            ok(attempt(&s, &again, true));
+            assert_int_equal(noted, 1);
+        }
+        assert_int_equal(stepped, all_steps); /* none is lost, none is made twice */
+        assert_true(same(&whole, &again));
+        nothing_left();
+    }
+    for (int64_t n = 0; n < all_ops; n += 1 + all_ops / 23) {
+        for (int k = 0; k < 2 && poison < 0; k++) {
+            begin(-1);
+            stop_at = n;
+            eq_status st = attempt(&s, &again, true);
+            calm();
+            stop_at = all_ops / 3; /* the second time round, a later start is stopped as well */
+            if (st != EQ_OK && k) st = attempt(&s, &again, true);
+            calm();
+            if (st != EQ_OK) ok(attempt(&s, &again, true));
+            assert_true(same(&whole, &again));
+            nothing_left();
+        }
+    }
+    eq_qblock_free(&whole), eq_qblock_free(&again);
+}
+static void test_stops(void **state) {
+    (void)state;
+    stopped_anywhere(settings(), -1);
+}
+static void test_stops_saving_always(void **state) {
+    (void)state;
+    eq_block_ap_setup s = settings();
+    s.save_seconds = 0;
+    stopped_anywhere(s, -1);
+}
+static void test_stops_and_roll_backs(void **state) {
+    (void)state;
+    eq_block_ap_setup s = settings();
+    stopped_anywhere(s, 1); /* in the first epoch: back to the start */
+    stopped_anywhere(s, 4); /* in the second: back to the end of the first */
+}
+/* Rates at which the second epoch is the best one. */
+static void test_stops_keeping_the_best(void **state) {
+    (void)state;
+    eq_block_ap_setup s = settings();
+    eq_qblock last = room(), kept = room();
+    s.ap.quant_lr = 2e-2, s.ap.weight_lr = 2e-2, s.ap.min_lr_factor = 1;
+    begin(-1);
+    fresh_folder();
+    ok(attempt(&s, &last, true));
+    s.ap.keep_best = true;
+    ok(attempt(&s, &kept, true));
+    assert_false(same(&last, &kept)); /* or the test shows nothing */
+    stopped_anywhere(s, -1);
+    s.save_seconds = 0;
+    stopped_anywhere(s, -1);
+    s.ap.early_stop = 1;
+    stopped_anywhere(s, -1);
+    eq_qblock_free(&last), eq_qblock_free(&kept);
+}
+
+/* A state that is damaged, of another run or another block is not gone on from. */
+static void damage(const char *path) {
+    eq_map m;
+    ok(eq_map_open(&m, path, &err));
+    char *copy = eq_calloc(m.size, 1);
+    memcpy(copy, m.data, (size_t)m.size);
+    copy[m.size / 2] ^= 4;
+    ok(eq_write_file(path, copy, m.size, &err));
+    eq_map_close(&m);
+    eq_free(copy);
+}
+static void test_damaged_states(void **state) {
+    (void)state;
+    eq_block_ap_setup s = settings();
+    s.ap.keep_best = true;
+    eq_qblock whole = room(), again = room();
+    fresh_folder();
+    begin(-1);
+    ok(attempt(&s, &whole, true));
+    const char *const names[] = {now, good, best};
+    for (int set = 0; set < 9; set++) { /* bit k: file k is damaged; 8: another run's */
+        eq_block_ap_setup other = s;
+        begin(-1);
+        stop_event = 1 + 3 + 1; /* the pass, an epoch; at a step of the next */
+        if (set == 8) other.run = "another run";
+        assert_int_equal(attempt(&other, &again, false), EQ_EINTR);
+        for (int k = 0; k < 3; k++) {
+            assert_true(eq_exists(names[k]));
+            if (set >> k & 1) damage(names[k]);
+        }
+        begin(-1);
+        ok(attempt(&s, &again, true));
+        assert_true(same(&whole, &again));
+        /* now needs good and best; good needs best */
+        const int64_t steps[] = {5, 6, 9, 9, 9, 9, 9, 9, 9};
+        assert_int_equal(stepped, steps[set]);
+        nothing_left();
+    }
+    eq_qblock_free(&whole), eq_qblock_free(&again);
+}
+
+/* Memory runs out and the disk fills while a state is saved or read: the run ends with that error,
+ * and goes on. */
+static void test_faults(void **state) {
+    (void)state;
+    eq_block_ap_setup s = settings();
+    eq_qblock whole = room(), again = room();
+    s.save_seconds = 0;
+    fresh_folder();
+    begin(-1);
+    ok(attempt(&s, &whole, true));
+    int64_t failed = 0;
+    for (int64_t nth = 1;; nth += 41) {
+        eq_io_fail_nth(nth);
+        eq_status st = attempt(&s, &again, true);
+        eq_io_fail_nth(0);
+        if (st == EQ_OK) break;
+        assert_int_equal(st, EQ_EIO);
+        failed++;
+        ok(attempt(&s, &again, true));
+        assert_true(same(&whole, &again));
+        nothing_left();
+    }
+    assert_true(failed > 10);
+    eq_qblock_free(&whole), eq_qblock_free(&again);
+}
+
+/* ---- the wrapper itself ---------------------------------------------------------------------- */
+
+static void test_wrapper(void **state) {
+    (void)state;
+    eq_backend *b;
+    volatile int flag = 0;
+    eq_observer obs = {.stop = &flag};
+    ok(eq_backend_open(&b, "cpu", NULL, &err));
+    const char *name = b->name;
+    ok(eq_stop_wrap(&b, NULL, &err));
+    ok(eq_stop_wrap(&b, &obs, &err));
+    assert_string_equal(b->name, name);
+    float host = 0;
+    eq_mut y = {b->alloc(b, 4), 1, EQ_F32};
+    EQ_DO(b, fill, y, 1);
+    flag = 1;
+    EQ_DO(b, fill, y, 2); /* within the half second */
+    b->download(b, &host, EQ_F32, eq_ro(y));
+    ok(b->sync(b, &err));
+    assert_true(host == 2);
+    while (b->sync(b, NULL) == EQ_OK) EQ_DO(b, fill, y, 2);
+    EQ_DO(b, fill, y, 3); /* left out */
+    b->download(b, &host, EQ_F32, eq_ro(y));
+    assert_int_equal(b->sync(b, &err), EQ_EINTR);
+    check_error(&err, EQ_EINTR, "stopped on request", NULL);
+    assert_true(host == 2);
+    err = (eq_err){0};
+    ok(b->sync(b, &err)); /* said once: a state can be saved now */
+    flag = 0;
+    EQ_DO(b, fill, y, 4);
+    b->download(b, &host, EQ_F32, eq_ro(y));
+    ok(b->sync(b, &err));
+    assert_true(host == 4);
+    b->free_(b, y.p);
+    b->close(b);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_stops),
+        cmocka_unit_test(test_stops_saving_always),
+        cmocka_unit_test(test_stops_and_roll_backs),
+        cmocka_unit_test(test_stops_keeping_the_best),
+        cmocka_unit_test(test_damaged_states),
+        cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_wrapper),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
