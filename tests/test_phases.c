@@ -161,9 +161,10 @@ static void train(eq_block_ap_setup *s, eq_windows *windows, eq_qblock *out) {
     eq_block_ap *job;
     s->ap.batch_size = 2;
     tiny.wrap->before = before, tiny.wrap->after = after;
-    tiny_ok(eq_block_ap_open(&job, tiny.be, tiny.src, s, windows, &val, &err), &err);
+    tiny_ok(eq_block_ap_open(&job, tiny.be, tiny.src, s, windows, &val, NULL, &err), &err);
     tiny_ok(eq_block_ap_train(job, 0, out, &tiny_observer, &err), &err);
     tiny.wrap->before = NULL, tiny.wrap->after = NULL;
+    tiny_ok(eq_block_ap_pass(job, 0, out, NULL, &err), &err); /* the states of its training go */
     eq_block_ap_close(job);
     eq_windows_free(&val);
 }
@@ -325,7 +326,7 @@ static void streams(void **state) {
     eq_block_ap *job;
     s.ap.batch_size = 2;
     first = tiny_qblock();
-    tiny_ok(eq_block_ap_open(&job, tiny.be, tiny.src, &s, &w, &val, &err), &err);
+    tiny_ok(eq_block_ap_open(&job, tiny.be, tiny.src, &s, &w, &val, NULL, &err), &err);
     for (int64_t i = 0; i < 2; i++) {
         eq_qblock *b = i ? &second : &first;
         begin(NULL, true);

@@ -1,6 +1,6 @@
-/* Stopping: between any two operations, at any event, with states saved always or never; what goes on
- * afterwards has the bits of what nobody stopped. A test backend leaves operations out from the nth
- * on, as eq_stop_wrap does, without its half second of grace. */
+/* Stopping: between any two operations, at any event, with states saved always or never; what goes
+ * on afterwards has the bits of what nobody stopped. A test backend leaves operations out from the
+ * nth on, as eq_stop_wrap does, without its half second of grace. */
 #include <math.h>
 
 #include "backend/wrap.h"
@@ -16,7 +16,7 @@ enum { T = 16, TRAIN = 5, VAL = 3, BATCH = 2, EPOCHS = 3 };
 
 static int64_t ops, stop_at; /* operations so far; from this one on they are left out. < 0: never */
 static int64_t noted, stepped, rolled;
-static int64_t poison_at;    /* the loss of the nth step is not finite, once; < 0: none */
+static int64_t poison_at; /* the loss of the nth step is not finite, once; < 0: none */
 static volatile int stop_flag;
 static int64_t events, stop_event; /* the flag is set at this event; < 0: never */
 

@@ -144,7 +144,7 @@ static void block_ap(void **state) {
     eq_qblock out = tiny_qblock();
     tiny.wrap->before = before, tiny.wrap->after = after, tiny.on_event = block_step;
     steps = 0, memset(misfit, 0, sizeof misfit);
-    tiny_ok(eq_block_ap_open(&job, tiny.be, tiny.src, &s, &train, &val, &err), &err);
+    tiny_ok(eq_block_ap_open(&job, tiny.be, tiny.src, &s, &train, &val, NULL, &err), &err);
     for (int64_t i = 0; i < 2; i++) { /* the second block begins anew */
         tiny_ok(eq_block_ap_train(job, i, &out, &tiny_observer, &err), &err);
         tiny_ok(eq_block_ap_pass(job, i, &out, &tiny_observer, &err), &err);

@@ -53,6 +53,7 @@ eq_block_ap_setup tiny_block_ap(void) {
                            .group = TINY_GROUP,
                            .precision = EQ_PREC_F32,
                            .ap = o.ap,
+                           .save_seconds = 600,
                            .work_dir = scratch_dir(),
                            .run = ""};
     s.ap.quant_lr = 1e-3, s.ap.weight_lr = 3e-4;

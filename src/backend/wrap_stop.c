@@ -1,6 +1,6 @@
-/* A backend that can be stopped in the middle of a forward or backward pass: when the caller asks for
- * an end, operations are left out and the next sync says EQ_EINTR. What they would have written is
- * then undefined, so whoever sees EQ_EINTR throws it away, back to the last consistent state.
+/* A backend that can be stopped in the middle of a forward or backward pass: when the caller asks
+ * for an end, operations are left out and the next sync says EQ_EINTR. What they would have written
+ * is then undefined, so whoever sees EQ_EINTR throws it away, back to the last consistent state.
  * Invariant: nothing is left out without a sync that says so. */
 #include "backend/wrap.h"
 #include "base/mem.h"

@@ -1,5 +1,5 @@
-/* Inside of Block-AP, shared by block_ap.c (memory, streams, passes) and block_train.c (the training
- * of one block). */
+/* Inside of Block-AP, shared by block_ap.c (memory, streams, passes) and block_train.c (the
+ * training of one block). */
 #ifndef EQ_TRAIN_BLOCK_JOB_H
 #define EQ_TRAIN_BLOCK_JOB_H
 #include "train/block_ap.h"

@@ -1,7 +1,7 @@
-/* The training of one block (METHOD section 2), as a walk over places: a batch of training, a batch of
- * validation, or the end of an epoch takes it from one to the next. Invariant: the student and the
- * place determine everything that follows, so a run that goes on from a saved pair ends in the bytes
- * of an undisturbed one.
+/* The training of one block (METHOD section 2), as a walk over places: a batch of training, a batch
+ * of validation, or the end of an epoch takes it from one to the next. Invariant: the student and
+ * the place determine everything that follows, so a run that goes on from a saved pair ends in the
+ * bytes of an undisturbed one.
  *
  * In the work folder lie, while block N is trained: block-N.now, the newest pair, saved by time and
  * when the caller asks for a stop; block-N.good, that of the last finished epoch, whose validation
@@ -25,12 +25,12 @@ typedef struct {
     int64_t epoch, window; /* windows of the epoch: trained on, then validated */
     int64_t step;          /* updates done, of all epochs */
     int64_t rollbacks;
-    int64_t worse, best_epoch;     /* epochs since the best one; -1: none yet */
-    double scale;                  /* of both rates, lowered by every roll-back */
-    double best;                   /* validation loss */
-    double first, val;             /* of this epoch: first loss, sum of the validation losses */
-    double power, val_power;       /* sums of squares of the targets met in this epoch */
-    double tail[TAIL_STEPS];       /* its newest losses, in a ring */
+    int64_t worse, best_epoch; /* epochs since the best one; -1: none yet */
+    double scale;              /* of both rates, lowered by every roll-back */
+    double best;               /* validation loss */
+    double first, val;         /* of this epoch: first loss, sum of the validation losses */
+    double power, val_power;   /* sums of squares of the targets met in this epoch */
+    double tail[TAIL_STEPS];   /* its newest losses, in a ring */
 } place;
 _Static_assert(sizeof(place) == 8 * (12 + TAIL_STEPS), "a place is saved as it is");
 
@@ -297,8 +297,8 @@ static void say(const run *r, double loss) {
     double val = (double)val_windows(r) / 3, trained = (double)at->window;
     if (at->window > j->n_train)
         trained = (double)j->n_train + (double)(at->window - j->n_train) / 3;
-    double before = (double)(j->n_train + j->n_val) / 3 +
-                    (double)at->epoch * ((double)j->n_train + val);
+    double before =
+        (double)(j->n_train + j->n_val) / 3 + (double)at->epoch * ((double)j->n_train + val);
     eq_block_job_say(j, r->block, before + trained, loss, r->obs);
 }
 
