@@ -34,12 +34,14 @@ CPPFLAGS = -Iinclude -Isrc -Icli -Ibench -D_POSIX_C_SOURCE=200809L
 LDLIBS = -ldnnl -ljansson -lpcre2-8 -lutf8proc -lz -lzstd -lxxhash -lgomp -lpthread -lm
 LDFLAGS = $(filter -fsanitize=%,$(OPT))
 
-PACKAGES = gcc make pkg-config libdnnl-dev libjansson-dev libpcre2-dev libutf8proc-dev zlib1g-dev \
+PACKAGES = gcc g++ make pkg-config libdnnl-dev libjansson-dev libpcre2-dev libutf8proc-dev zlib1g-dev \
            libzstd-dev libxxhash-dev libcmocka-dev
 HEADERS_NEEDED = dnnl.h jansson.h pcre2.h utf8proc.h zlib.h zstd.h xxhash.h cmocka.h
 
 # ---- sources --------------------------------------------------------------------------------------
-LIB_C := $(sort $(wildcard src/*/*.c src/*/*/*.c))
+LIB_C := $(filter-out src/backend/cuda/%,$(sort $(wildcard src/*/*.c src/*/*/*.c)))
+CUDA_C := $(sort $(wildcard src/backend/cuda/*.c))
+CUDA_CU := $(sort $(wildcard src/backend/cuda/*.cu))
 CLI_C := $(sort $(wildcard cli/*.c))
 TEST_C := $(sort $(wildcard tests/test_*.c))
 TEST_HELP_C := $(filter-out $(TEST_C) $(wildcard tests/fuzz_*.c),$(sort $(wildcard tests/*.c)))
@@ -51,7 +53,7 @@ TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_C))
 FUZZERS := $(patsubst tests/%.c,$(B)/tests/%,$(FUZZ_C))
 TOOLS := $(patsubst tools/%.c,$(B)/%,$(subst _,-,$(TOOL_C)))
 
-.PHONY: help all deps test check demo bench clean install tools format
+.PHONY: help all deps test check demo bench clean install tools format cuda
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  options: DEV=1 (warnings are errors)  SAN=address|thread  CC=clang  V=1 (commands)  PREFIX=/usr/local"
@@ -82,6 +84,9 @@ demo: deps ## quantize the bundled model to 2 bits and print the table
 bench: deps ## measure, as ratios to a roof or a peer in the same run
 	@$(MAKE) --no-print-directory $(B)/eqat $(TOOLS)
 	@$(B)/eqat bench
+
+cuda: ## build the CUDA backend's library beside the program (needs nvcc 12.8 or later)
+	@$(MAKE) --no-print-directory $(B)/libeqat-cuda.so
 
 install: all ## install the program, the library, its header and pkg-config file below PREFIX
 	install -D $(B)/eqat $(DESTDIR)$(PREFIX)/bin/eqat
@@ -130,6 +135,69 @@ $(B)/libbench.a: $(call obj,$(BENCH_C))
 $(B)/eqat: $(call obj,$(CLI_C)) $(B)/libbench.a $(B)/libeqat.a
 	$(call say,ld)
 	$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+# ---- the CUDA backend: a library of its own, and the same sources on the tests' CPU ----------------
+CXX = g++
+ifeq ($(findstring clang,$(CC)),clang)
+CXX = clang++
+endif
+NVCC ?= $(firstword $(wildcard /usr/local/cuda/bin/nvcc) nvcc)
+CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(NVCC))
+SM = 80 89 90 100
+# Contraction is off here too, so kernels and their twins on the CPU give the same numbers.
+NVCCFLAGS = -std=c++17 -O3 -fmad=false -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra \
+            -Xptxas -v --source-in-ptx -lineinfo $(foreach sm,$(SM),-gencode arch=compute_$(sm),code=sm_$(sm))
+# What the library needs of the rest: errors, memory, conversions.
+PLUGIN_C = $(CUDA_C) src/base/err.c src/base/mem.c src/base/num.c src/backend/arena.c
+PLUGIN_O = $(patsubst %.c,$(B)/obj/pic/%.o,$(PLUGIN_C)) $(patsubst %.cu,$(B)/obj/pic/%.o,$(CUDA_CU))
+
+$(B)/obj/pic/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(call say,cc)
+	$(CC) $(CFLAGS) -fPIC -fvisibility=hidden -isystem $(CUDA_HOME)/include $(CPPFLAGS) -c $< -o $@
+
+# Registers and spills of every kernel stand in the .txt beside the object.
+$(B)/obj/pic/%.o: %.cu Makefile
+	@mkdir -p $(@D)
+	$(call say,nvcc)
+	$(NVCC) $(NVCCFLAGS) $(CPPFLAGS) -MMD -MF $(@:.o=.d) -c $< -o $@ >$(@:.o=.txt) 2>&1 || { cat $(@:.o=.txt); exit 1; }
+
+$(B)/libeqat-cuda.so: $(PLUGIN_O)
+	$(call say,ld)
+	$(CXX) -shared -Wl,--no-undefined,--exclude-libs,ALL $^ -L$(CUDA_HOME)/lib64 -lcublasLt -lcudart_static \
+	    -ldl -lrt -lpthread -lm -o $@
+
+EMU_C = $(filter-out %/blas.c,$(CUDA_C)) tests/cuda_emu/emu_blas.c
+EMU_O = $(patsubst %.c,$(B)/obj/emu/%.o,$(EMU_C)) $(patsubst %.cu,$(B)/obj/emu/%.o,$(CUDA_CU)) \
+        $(B)/obj/emu/tests/cuda_emu/emu_block.o $(B)/obj/emu/tests/cuda_emu/emu_runtime.o
+EMUFLAGS = -Itests/cuda_emu $(CPPFLAGS) -MMD -MP
+CXXFLAGS = -std=c++17 $(OPT:-O3=-O2) -Wall -Wextra -Wshadow -Wno-unknown-pragmas $(FP)
+ifneq ($(and $(findstring address,$(SAN)),$(findstring g++,$(CXX))),)
+CXXFLAGS += -fsanitize-sections=eq_shared
+endif
+
+$(B)/obj/emu/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(call say,cc)
+	$(CC) $(CFLAGS) $(EMUFLAGS) -c $< -o $@
+$(B)/obj/emu/%.o: %.cu Makefile
+	@mkdir -p $(@D)
+	$(call say,c++)
+	$(CXX) $(CXXFLAGS) $(EMUFLAGS) -x c++ -c $< -o $@
+$(B)/obj/emu/%.o: %.cc Makefile
+	@mkdir -p $(@D)
+	$(call say,c++)
+	$(CXX) $(CXXFLAGS) $(EMUFLAGS) -c $< -o $@
+
+$(B)/libcudaemu.a: $(EMU_O)
+	@rm -f $@
+	$(call say,ar)
+	$(AR) rcs $@ $^
+
+$(B)/tests/test_cuda_%: $(B)/obj/emu/tests/test_cuda_%.o $(call obj,$(TEST_HELP_C)) $(B)/libcudaemu.a $(B)/libbench.a $(B)/libeqat.a
+	@mkdir -p $(@D)
+	$(call say,ld)
+	$(CXX) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 
 $(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(TEST_HELP_C)) $(B)/libbench.a $(B)/libeqat.a
 	@mkdir -p $(@D)

@@ -24,8 +24,8 @@
     {OPT_INT, 0, "threads", .arg = "N", .at = offsetof(T, f.threads), .lo = 1, .hi = 512, \
      .fallback = "one per core", .help = "results do not depend on it"}, \
     {OPT_STR, 0, "backend", .arg = "NAME", .at = offsetof(T, f.backend), \
-     .help = "cpu, or ref (slow, obvious); trace:cpu times operations, " \
-             "finite:cpu stops at the first NaN"}, \
+     .help = "cpu, cuda, auto (cuda where it works), or ref (slow, obvious); " \
+             "trace:cpu times operations, finite:cpu stops at the first NaN"}, \
     {OPT_WORD, 0, "cpu-mask", .arg = "sse2|avx2|avx512", .at = offsetof(T, f.cpu_mask), \
      .fallback = "what the CPU has", .help = "highest instruction set to use"}, \
     {OPT_BYTES, 0, "memory-limit", .arg = "SIZE", .at = offsetof(T, f.memory_limit), \

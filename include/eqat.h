@@ -62,8 +62,10 @@ typedef struct {
 typedef enum { EQ_PREC_BF16, EQ_PREC_F32 } eq_precision;
 
 typedef struct {
-    int threads;          /* 0: one per core this process may use */
-    const char *backend;  /* "cpu" (default) or "ref"; "trace:", "finite:", "fenced:" wrap it */
+    int threads;         /* 0: one per core this process may use */
+    const char *backend; /* "cpu" (default), "cuda" (libeqat-cuda.so, make cuda), "auto" (cuda where
+                            it can be used, else cpu) or "ref"; "trace:", "finite:", "fenced:" wrap
+                            it */
     const char *cpu_mask; /* highest instruction set: "sse2", "avx2", "avx512" or NULL for all */
     eq_precision precision;
     int64_t memory_limit; /* bytes the job may use beside mapped files; 0: what the machine has */

@@ -42,13 +42,23 @@ static void test_registry(void **state) {
         assert_non_null(be->kernels);
         be->close(be);
     }
-    refused("cuda", NULL,
-            "backend \"cuda\": expected cpu or ref, with trace:, finite: or fenced: in front");
+    refused("gpu", NULL,
+            "backend \"gpu\": expected auto, cpu, cuda or ref, with trace:, finite: or fenced: in "
+            "front");
     refused("trace:", NULL,
-            "backend \"trace:\": expected cpu or ref, with trace:, finite: or fenced: in front");
+            "backend \"trace:\": expected auto, cpu, cuda or ref, with trace:, finite: or fenced: "
+            "in front");
+    refused("finite:gpu", NULL,
+            "backend \"finite:gpu\": expected auto, cpu, cuda or ref, with trace:, finite: or "
+            "fenced: in front");
     refused(
-        "finite:gpu", NULL,
-        "backend \"finite:gpu\": expected cpu or ref, with trace:, finite: or fenced: in front");
+        "cuda", NULL,
+        "backend cuda: expected libeqat-cuda.so beside the program, in ../lib/eqat or where the "
+        "loader looks (make cuda builds it): libeqat-cuda.so: cannot open shared object file: "
+        "No such file or directory");
+    eq_backend *be = open_or_fail("auto"); /* this test has no library beside it */
+    assert_string_equal(be->name, "cpu");
+    be->close(be);
     refused("fenced:cpu", "avx9", "cpu mask \"avx9\": expected sse2, avx2 or avx512");
 }
 

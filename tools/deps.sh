@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs the Debian packages whose headers are missing, or names the line to run.
+# Installs the Debian packages whose headers or compilers are missing, or names the line to run.
 # usage: tools/deps.sh "header ..." "package ..."
 set -u
 missing=
@@ -12,9 +12,10 @@ for h in $1; do
 #include <setjmp.h>
 #include <$h>" | ${CC:-cc} -E -x c - >/dev/null 2>&1 || missing="$missing $h"
 done
-[ -z "$missing" ] && command -v gcc >/dev/null && exit 0
+for c in gcc g++; do command -v $c >/dev/null || missing="$missing $c"; done
+[ -z "$missing" ] && exit 0
 run="apt-get install -y --no-install-recommends $2"
-echo "eqat needs headers that are not here:$missing" >&2
+echo "eqat needs headers and compilers that are not here:$missing" >&2
 if ! command -v apt-get >/dev/null; then
     echo "install the packages that hold them; on Debian 12: $run" >&2
     exit 1

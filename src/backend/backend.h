@@ -28,8 +28,8 @@ static inline eq_view eq_ro(eq_mut m) { return (eq_view){m.p, m.n, m.dt}; }
 /* Elements [from, from + n); n == 0 marks "none" where an operation allows it. */
 eq_mut eq_mut_at(eq_mut m, int64_t from, int64_t n);
 eq_view eq_view_at(eq_view v, int64_t from, int64_t n);
-#define EQ_NONE_MUT ((eq_mut){0})
-#define EQ_NONE_VIEW ((eq_view){0})
+#define EQ_NONE_MUT ((eq_mut){NULL, 0, EQ_F32})
+#define EQ_NONE_VIEW ((eq_view){NULL, 0, EQ_F32})
 
 typedef struct {
     int64_t B, T, NH, NKV, HD;

@@ -2,6 +2,7 @@
  * Invariant: after an error nothing is left open. */
 #include <string.h>
 
+#include "backend/plugin.h"
 #include "backend/wrap.h"
 
 static eq_status open_cpu(eq_backend **be, const char *cpu_mask, eq_err *err) {
@@ -16,10 +17,21 @@ static eq_status open_ref(eq_backend **be, const char *cpu_mask, eq_err *err) {
     return eq_ref_open(be, err);
 }
 
+static eq_status open_cuda(eq_backend **be, const char *cpu_mask, eq_err *err) {
+    (void)cpu_mask;
+    return eq_plugin_open(be, "cuda", err);
+}
+/* The GPU where it can be used; what is missing for that is no error here. */
+static eq_status open_auto(eq_backend **be, const char *cpu_mask, eq_err *err) {
+    eq_err missing = {0};
+    if (open_cuda(be, cpu_mask, &missing) == EQ_OK) return EQ_OK;
+    return open_cpu(be, cpu_mask, err);
+}
+
 static const struct {
     const char *name;
     eq_status (*open)(eq_backend **be, const char *cpu_mask, eq_err *err);
-} backends[] = {{"cpu", open_cpu}, {"ref", open_ref}};
+} backends[] = {{"auto", open_auto}, {"cpu", open_cpu}, {"cuda", open_cuda}, {"ref", open_ref}};
 
 static const struct {
     const char *prefix;
@@ -45,9 +57,10 @@ static eq_status open_at(eq_backend **be, const char *spec, const char *whole, c
     }
     for (int i = 0; i < BACKENDS; i++)
         if (!strcmp(spec, backends[i].name)) return backends[i].open(be, cpu_mask, err);
-    return eq_fail(err, EQ_EINPUT,
-                   "backend \"%s\": expected cpu or ref, with trace:, finite: or fenced: in front",
-                   whole);
+    return eq_fail(
+        err, EQ_EINPUT,
+        "backend \"%s\": expected auto, cpu, cuda or ref, with trace:, finite: or fenced: in front",
+        whole);
 }
 
 eq_status eq_backend_open(eq_backend **out, const char *spec, const char *cpu_mask, eq_err *err) {

@@ -5,7 +5,7 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 bad=0
-sources=$(find src include \( -name '*.c' -o -name '*.h' -o -name '*.cu' \) | sort)
+sources=$(find src include \( -name '*.c' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name '*.cc' \) | sort)
 # deny "what" "extended regex" "files that may, as a regex"
 deny() {
     local hits

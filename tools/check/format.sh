@@ -7,7 +7,7 @@ F=$(command -v clang-format-14 || command -v clang-format)
     echo "SKIP format: clang-format 14 is not installed (apt-get install clang-format-14)"
     exit 0
 }
-mapfile -t files < <(git ls-files '*.c' '*.h' '*.cu' '*.cuh')
+mapfile -t files < <(git ls-files '*.c' '*.h' '*.cu' '*.cuh' '*.cc')
 case ${1:-check} in
 write) "$F" -i "${files[@]}" ;;
 check) "$F" --dry-run -Werror "${files[@]}" ;;

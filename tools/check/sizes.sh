@@ -4,7 +4,7 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 bad=0
-files=$(find include src cli bench tests tools \( -name '*.c' -o -name '*.h' -o -name '*.cu' \) 2>/dev/null | sort)
+files=$(find include src cli bench tests tools \( -name '*.c' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name '*.cc' \) 2>/dev/null | sort)
 for f in $files; do
     n=$(wc -l <"$f")
     if [ "$n" -gt 700 ]; then echo "$f: $n lines, at most 700"; bad=1

@@ -1,0 +1,92 @@
+/* The CUDA backend inside: one device, one stream that computes, sticky errors. Host code is C; a
+ * .cu file holds the kernels of one group of operations and puts them into the table.
+ *
+ * Everything is queued and nothing waits but sync, download and the end of an upload's staging.
+ * Geometry and order of sums are given by shapes alone: the same bits on every run of one card. */
+#ifndef EQ_BACKEND_CUDA_CUDA_H
+#define EQ_BACKEND_CUDA_CUDA_H
+#include <cuda_runtime.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#include "backend/backend.h"
+
+typedef struct eq_cuda_block eq_cuda_block; /* of device memory, used or kept for later */
+typedef struct eq_blas eq_blas;
+
+enum { EQ_STAGES = 4, EQ_STAGE_BYTES = 8 << 20 };
+typedef struct {
+    void *host;       /* pinned */
+    cudaEvent_t free; /* its last copy is done */
+} eq_stage;
+
+typedef struct {
+    int device;
+    cudaStream_t stream;
+    eq_err first; /* the first error since the last sync */
+    eq_cuda_block *blocks;
+    eq_stage stage[EQ_STAGES];
+    int next_stage;
+    void *scratch; /* of one operation; grows to the largest that was asked for */
+    int64_t scratch_bytes;
+    eq_blas *blas;
+    char kernels[320];
+} eq_cuda;
+
+static inline eq_cuda *eq_cuda_of(eq_backend *be) { return (eq_cuda *)be->self; }
+
+/* ---- device.c -------------------------------------------------------------------------------- */
+
+eq_status eq_cuda_open(eq_backend **be, eq_err *err);
+/* Notes a failed call for sync; true when it did not fail. */
+bool eq_cuda_ok(eq_backend *be, cudaError_t e, const char *what);
+/* After each launch. */
+static inline void eq_cuda_launched(eq_backend *be, const char *op) {
+    eq_cuda_ok(be, cudaGetLastError(), op);
+}
+/* Notes an error for sync; the first one wins. */
+void eq_cuda_error(eq_backend *be, eq_status status, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Device memory that counts; NULL: there is none (not noted). */
+void *eq_cuda_alloc(eq_backend *be, int64_t bytes);
+void eq_cuda_free(eq_backend *be, void *p);
+/* Device memory for one operation, valid until the next asks; NULL: out of memory, noted. */
+void *eq_cuda_scratch(eq_backend *be, int64_t bytes);
+
+/* ---- transfer.c ------------------------------------------------------------------------------ */
+
+eq_status eq_cuda_stages_open(eq_backend *be, eq_err *err);
+void eq_cuda_stages_close(eq_cuda *c);
+void eq_cuda_upload(eq_backend *be, eq_mut dst, const void *host, eq_dtype host_dt);
+void eq_cuda_download(eq_backend *be, void *host, eq_dtype host_dt, eq_view src);
+
+/* ---- blas.c ---------------------------------------------------------------------------------- */
+
+/* y[M, N] = op(a) op(b), + y if acc, row-major, sums in fp32; rows of a, b, y lie lda, ldb, ldy
+ * elements apart. a_turned: a is [K, M]; b_turned: b is [N, K]. */
+typedef struct {
+    int64_t M, N, K, lda, ldb, ldy;
+    bool a_turned, b_turned, acc;
+} eq_product;
+eq_status eq_blas_open(eq_blas **b, eq_err *err);
+void eq_blas_close(eq_blas *b);
+/* a and b of one type (F32 or BF16); y F32, or BF16 where a and b are. Errors go to sync. */
+void eq_blas_product(eq_backend *be, eq_mut y, eq_view a, eq_view b, eq_product p);
+
+/* ---- each fills the slots of its file -------------------------------------------------------- */
+
+void eq_cuda_elementwise(eq_ops *ops);
+void eq_cuda_matmul(eq_ops *ops);
+void eq_cuda_norm(eq_ops *ops);
+void eq_cuda_rope(eq_ops *ops);
+void eq_cuda_attention(eq_ops *ops);
+void eq_cuda_loss(eq_ops *ops);
+void eq_cuda_reduce(eq_ops *ops);
+void eq_cuda_quantize(eq_ops *ops);
+void eq_cuda_pack(eq_ops *ops);
+void eq_cuda_optim(eq_ops *ops);
+#ifdef __cplusplus
+}
+#endif
+#endif

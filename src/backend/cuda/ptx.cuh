@@ -1,0 +1,36 @@
+/* Everything that is PTX or an instruction of the hardware, each beside a scalar twin that does
+ * what the manual says, for the tests' CPU. Invariant: the twin gives the bits of the instruction,
+ * or its comment says how far it may be off. */
+#ifndef EQ_BACKEND_CUDA_PTX_CUH
+#define EQ_BACKEND_CUDA_PTX_CUH
+#include <stdint.h>
+
+#if defined(__CUDACC__)
+#define EQ_PTX 1
+#else
+#define EQ_PTX 0
+#include "base/num.h"
+#endif
+
+/* Two fp32 to bf16, to nearest even, lo in the low half. NaN becomes a quiet NaN. */
+static __device__ __forceinline__ uint32_t eq_ptx_bf16x2(float lo, float hi) {
+#if EQ_PTX
+    uint32_t d;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(d) : "f"(hi), "f"(lo));
+    return d;
+#else
+    return (uint32_t)eq_f32_to_bf16(hi) << 16 | eq_f32_to_bf16(lo);
+#endif
+}
+
+/* fp16 bits to fp32, exact. */
+static __device__ __forceinline__ float eq_ptx_f16(uint16_t h) {
+#if EQ_PTX
+    float f;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(h));
+    return f;
+#else
+    return eq_f16_to_f32(h);
+#endif
+}
+#endif
