@@ -15,6 +15,7 @@
     C(op, F32, F32, flavour, opt, __VA_ARGS__) C(op, BF16, BF16, flavour, opt, __VA_ARGS__)
 #define TO_ANY(op, flavour, opt, ...) \
     C(op, F32, F32, flavour, opt, __VA_ARGS__) C(op, F32, BF16, flavour, opt, __VA_ARGS__)
+#define BOTH16(op, flavour, ...) C(op, BF16, BF16, flavour, 0, __VA_ARGS__)
 #define F32(op, flavour, opt, ...) C(op, F32, F32, flavour, opt, __VA_ARGS__)
 
 #define PRODUCT_CASES(op) \
@@ -45,7 +46,17 @@
     SAME(op, PLAIN, 0, 1, 20, 2, 1, 64, 100) /* beyond T, */ \
     SAME(op, PLAIN, 0, 1, 200, 1, 1, 32, 70) /* across blocks of keys */ \
     SAME(op, LARGE, 0, 1, 37, 2, 1, 64, 0)   /* one-hot softmax */ \
-    SAME(op, CONSTANT, 0, 1, 24, 2, 2, 64, 0)
+    SAME(op, CONSTANT, 0, 1, 24, 2, 2, 64, 0) \
+    BOTH16(op, PLAIN, 1, 300, 2, 1, 64, 0)   /* several tiles of a GPU's kernels, */ \
+    BOTH16(op, PLAIN, 1, 200, 4, 2, 80, 0) \
+    BOTH16(op, PLAIN, 2, 140, 2, 1, 96, 0) \
+    BOTH16(op, PLAIN, 1, 261, 2, 2, 128, 0) \
+    BOTH16(op, PLAIN, 1, 150, 1, 1, 256, 0) \
+    BOTH16(op, LARGE, 1, 150, 1, 1, 128, 0) \
+    BOTH16(op, PLAIN, 1, 300, 1, 1, 64, 70)  /* windows that begin within one */ \
+    BOTH16(op, PLAIN, 1, 170, 1, 1, 80, 129) \
+    BOTH16(op, PLAIN, 1, 200, 2, 1, 128, 33) \
+    BOTH16(op, PLAIN, 1, 140, 1, 1, 256, 100)
 
 /* O, I, G, bits; X(macro-able prefix) */
 /* clang-format off */
