@@ -31,6 +31,7 @@ extern const cli_command cmd_quantize, cmd_tune, cmd_ppl, cmd_generate, cmd_insp
 /* "eqat: " and one line to stderr; returns the exit code. */
 int cli_usage(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int cli_fail(const eq_err *err);
+void cli_catch_bus_errors(void); /* once, at the start */
 
 /* Bytes and seconds for people: "2.21 GiB", "3 h 12 min". Into a buffer of 32. */
 const char *cli_bytes(char out[32], double bytes);

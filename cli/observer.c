@@ -184,7 +184,7 @@ eq_status cli_observer_close(cli_observer *c, eq_err *err) {
         finish_unit(c);
     if (!c->log) return EQ_OK;
     bool bad = ferror(c->log) != 0;
-    if (fclose(c->log) || bad) return eq_fail_errno(err, "the log could not be written in full");
+    if (fclose(c->log) || bad) return eq_fail(err, EQ_EIO, "the log could not be written in full");
     return EQ_OK;
 }
 
