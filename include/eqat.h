@@ -150,7 +150,7 @@ typedef struct {
     int64_t limit;   /* windows at most; 0: all */
     int64_t batch;   /* windows at once */
     bool as_written; /* steps as fp16, as other runtimes read them; else the trained fp32 steps of
-                        eqat.safetensors where the folder has them */
+                        eqat.state where the folder has them */
     eq_compute_opts compute;
 } eq_ppl_opts;
 

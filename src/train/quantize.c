@@ -221,7 +221,7 @@ static eq_status write_out(job *j, eq_err *err) {
 
 static eq_status open_work(job *j, eq_err *err) {
     char model[33];
-    EQ_TRY(eq_weights_fingerprint(j->src, model, err));
+    EQ_TRY(eq_weights_read_through(j->src, j->obs, model, err));
     json_t *run =
         eq_settings_json(&j->set, model, runs_block_ap(j) ? &j->train : NULL,
                          runs_block_ap(j) ? &j->val : NULL, j->set.e2e ? &j->e2e : NULL, j->tune);
@@ -232,7 +232,7 @@ static eq_status open_work(job *j, eq_err *err) {
 
 /* A run killed between the last rename and the removal of its work folder is already done. */
 static bool already_written(const job *j) {
-    char *path = eq_path(j->set.o.out, "eqat.safetensors");
+    char *path = eq_path(j->set.o.out, EQ_STATE_NAME);
     eq_st *st = NULL;
     eq_err ignored = {0};
     bool same = false;
