@@ -42,7 +42,7 @@ typedef struct {
 /* ---- what a long job says while it runs ------------------------------------------------------ */
 
 typedef struct {
-    const char *phase;     /* "block-ap", "e2e-qp", "ppl", "stream", "read", "write" */
+    const char *phase;     /* "block-ap", "e2e-qp", "ppl", "stream", "tokenize", "write" */
     int64_t block, blocks; /* current block and number of blocks; blocks == 0: not by block */
     int64_t done, total;   /* units of work (tokens where `tokens` is true, else bytes) */
     bool tokens;

@@ -150,6 +150,12 @@ eq_status eq_map_open_sealed(eq_map *m, const char *path, eq_err *err) {
     return st;
 }
 
+void eq_map_drop(const eq_map *m, int64_t from, int64_t to) {
+    int64_t page = sysconf(_SC_PAGESIZE);
+    from = from / page * page, to = to / page * page;
+    if (m->map && to > from) madvise((char *)m->map + from, (size_t)(to - from), MADV_DONTNEED);
+}
+
 /* ---- atomic writer --------------------------------------------------------------------------- */
 
 enum { BUFFER = 1 << 20, BEHIND = 1 << 25 };

@@ -20,6 +20,8 @@ void eq_map_close(eq_map *m);
 eq_status eq_map_open_sealed(eq_map *m, const char *path, eq_err *err);
 /* Tells the kernel that the whole file will be read once, in order. */
 void eq_map_sequential(const eq_map *m);
+/* ... and that bytes [from, to) will not be read again: their whole pages leave this process. */
+void eq_map_drop(const eq_map *m, int64_t from, int64_t to);
 /* EQ_EINPUT when the mapped file was written to since it was opened: size and time. */
 eq_status eq_map_unchanged(const eq_map *m, const char *path, eq_err *err);
 /* A mapped file that is cut, or a disk that fails, shows as SIGBUS. What a program's handler may

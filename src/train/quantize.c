@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/observe.h"
 #include "base/par.h"
+#include "data/tokens.h"
 #include "model/checkpoint.h"
 #include "quant/number.h"
 #include "train/block_ap.h"
@@ -45,6 +46,7 @@ static bool needs_tokenizer(const char *path) { return path && !eq_ends_with(pat
 static eq_status load_data(job *j, eq_err *err) {
     const eq_quantize_opts *o = &j->set.o;
     eq_tokenizer *tok = NULL;
+    eq_tokens *last = NULL; /* both phases mostly draw from one file */
     eq_status st = EQ_OK;
     bool ap = runs_block_ap(j);
     if (ap && !o->data)
@@ -59,6 +61,8 @@ static eq_status load_data(job *j, eq_err *err) {
                         .seqlen = o->ap.seqlen,
                         .seqlen_default = j->set.ap_T,
                         .seed = o->seed,
+                        .memory = j->set.memory,
+                        .last = &last,
                         .obs = j->obs};
     if (ap)
         st = eq_windows_calibration(&j->train, &j->val, o->data, o->val_data, o->ap.train_size,
@@ -66,6 +70,7 @@ static eq_status load_data(job *j, eq_err *err) {
     w.seqlen = o->qp.seqlen, w.seqlen_default = j->set.e2e_T;
     if (st == EQ_OK && j->set.e2e)
         st = eq_windows_chunks(&j->e2e, o->qp.data, o->qp.train_size, &w, err);
+    eq_tokens_close(last);
     eq_tokenizer_close(tok);
     return st;
 }
