@@ -54,13 +54,13 @@
     SAME(op, PLAIN, 0, 1, 200, 1, 1, 32, 70) /* across blocks of keys */ \
     SAME(op, LARGE, 0, 1, 37, 2, 1, 64, 0)   /* one-hot softmax */ \
     SAME(op, CONSTANT, 0, 1, 24, 2, 2, 64, 0) \
-    BOTH16(op, PLAIN, 1, 300, 2, 1, 64, 0)   /* several tiles of a GPU's kernels, */ \
+    BOTH16(op, PLAIN, 1, 300, 2, 1, 64, 0) /* several tiles of a GPU's kernels, */ \
     BOTH16(op, PLAIN, 1, 200, 4, 2, 80, 0) \
     BOTH16(op, PLAIN, 2, 140, 2, 1, 96, 0) \
     BOTH16(op, PLAIN, 1, 261, 2, 2, 128, 0) \
     BOTH16(op, PLAIN, 1, 150, 1, 1, 256, 0) \
     BOTH16(op, LARGE, 1, 150, 1, 1, 128, 0) \
-    BOTH16(op, PLAIN, 1, 300, 1, 1, 64, 70)  /* windows that begin within one */ \
+    BOTH16(op, PLAIN, 1, 300, 1, 1, 64, 70) /* windows that begin within one */ \
     BOTH16(op, PLAIN, 1, 170, 1, 1, 80, 129) \
     BOTH16(op, PLAIN, 1, 200, 2, 1, 128, 33) \
     BOTH16(op, PLAIN, 1, 140, 1, 1, 256, 100)
