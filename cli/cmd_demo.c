@@ -245,8 +245,9 @@ static void clean(demo *d) {
 }
 
 static eq_status steps(demo *d, eq_err *err) {
+    const cli_used used[] = {{"--assets", d->args->assets}, {"--out", d->args->out}, {0}};
+    EQ_TRY(cli_observer_open(&d->obs, &d->args->common, used, false, err));
     EQ_TRY(prepare(d, err));
-    EQ_TRY(cli_observer_open(&d->obs, &d->args->common, false, err));
     for (int i = 0; i < ROWS; i++) {
         eq_note(&d->obs.obs, "%s", d->row[i].method);
         EQ_TRY(make(d, i, err));
@@ -259,13 +260,13 @@ static int run(void *arguments) {
     demo d = {.args = arguments};
     eq_err err = {0};
     eq_status st = steps(&d, &err);
-    cli_observer_close(&d.obs, NULL);
+    if (d.obs.common) st = cli_observer_close(&d.obs, st, NULL, &err);
     if (st == EQ_OK && d.args->common.json)
         print_json(&d);
     else if (st == EQ_OK)
         print_rows(&d);
     clean(&d);
-    return cli_finish(&d.args->common, st, &err, false);
+    return cli_finish(&d.args->common, st, &err, NULL, d.obs.begun);
 }
 
 const cli_command cmd_demo = {

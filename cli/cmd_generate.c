@@ -1,6 +1,7 @@
 /* eqat generate: a prompt and what the model says next. */
 #include <stdio.h>
 
+#include "base/json.h"
 #include "common_options.h"
 #include "output.h"
 
@@ -35,8 +36,8 @@ static int run(void *arguments) {
     if (!a->o.prompt) return cli_usage("generate", "no text given: --prompt TEXT");
     if (eq_generate(&a->o, &text, &err)) return cli_fail(&err);
     if (a->common.json)
-        cli_print_json(
-            json_pack("{s:s, s:s, s:s}", "model", a->o.model, "prompt", a->o.prompt, "text", text));
+        cli_print_json(json_pack("{s:o, s:o, s:o}", "model", eq_json_lossy(a->o.model), "prompt",
+                                 eq_json_lossy(a->o.prompt), "text", eq_json_lossy(text)));
     else
         puts(text);
     eq_text_free(text);

@@ -1,6 +1,7 @@
 /* eqat ppl: perplexity by a named protocol (METHOD: WikiText-2, C4, or plain windows). */
 #include <stdio.h>
 
+#include "base/json.h"
 #include "common_options.h"
 #include "observer.h"
 #include "output.h"
@@ -46,7 +47,7 @@ static const opt options[] = {
      .fallback = "as many as hold 8192 tokens", .help = "windows at once"},
     {OPT_FLAG, 0, "as-written", .at = AT(as_written),
      .help = "steps as fp16, as other runtimes read them; else the trained fp32 steps of "
-             "eqat.state where the folder has them"},
+             "eqat.safetensors where the folder has them"},
     {OPT_HEADING, .help = "running"},
     EQ_TALK_ROWS(ppl_args),
     EQ_COMMON_ROWS(ppl_args),
@@ -56,17 +57,25 @@ static const opt options[] = {
 
 static void init(void *args) { eq_ppl_opts_init(&((ppl_args *)args)->o); }
 
+static const char *steps_name(const eq_ppl_result *r) {
+    return !r->bits ? NULL : r->fp32_steps ? "fp32" : "as written";
+}
+
+static json_t *result_json(const ppl_args *a, const eq_ppl_result *r) {
+    return json_pack("{s:o, s:o, s:s, s:s?, s:I, s:I, s:I, s:o, s:o, s:o}", "ppl",
+                     cli_number(r->ppl), "nll", cli_number(r->nll), "protocol",
+                     protocol_names[a->o.protocol], "steps", steps_name(r), "windows",
+                     (json_int_t)r->windows, "seqlen", (json_int_t)r->seqlen, "targets",
+                     (json_int_t)r->targets, "seconds", cli_number(r->seconds), "model",
+                     eq_json_lossy(a->o.model), "data", eq_json_lossy(a->o.data));
+}
+
 static void print(const ppl_args *a, const eq_ppl_result *r) {
     const char *protocol = protocol_names[a->o.protocol];
-    const char *steps = !r->bits ? NULL : r->fp32_steps ? "fp32" : "as written";
+    const char *steps = steps_name(r);
     char time[32];
     if (a->common.json)
-        cli_print_json(json_pack("{s:o, s:o, s:s, s:s?, s:I, s:I, s:I, s:o, s:s, s:s}", "ppl",
-                                 cli_number(r->ppl), "nll", cli_number(r->nll), "protocol",
-                                 protocol, "steps", steps, "windows", (json_int_t)r->windows,
-                                 "seqlen", (json_int_t)r->seqlen, "targets", (json_int_t)r->targets,
-                                 "seconds", cli_number(r->seconds), "model", a->o.model, "data",
-                                 a->o.data));
+        cli_print_json(result_json(a, r));
     else
         printf("ppl %.4f (%lld windows of %lld tokens, protocol %s, %s%s%s)\n", r->ppl,
                (long long)r->windows, (long long)r->seqlen, protocol,
@@ -81,12 +90,12 @@ static int run(void *arguments) {
     cli_observer c;
     if (!a->o.model) return cli_usage("ppl", "no MODEL given");
     if (!a->o.data) return cli_usage("ppl", "no text given: --data, --wikitext2 or --c4 FILE");
-    if (cli_observer_open(&c, &a->common, false, &err)) return cli_fail(&err);
+    const cli_used used[] = {{"MODEL", a->o.model}, {"the text", a->o.data}, {0}};
+    if (cli_observer_open(&c, &a->common, used, false, &err)) return cli_fail(&err);
     eq_status st = eq_ppl(&a->o, &c.obs, &res, &err);
-    cli_observer_close(&c, &err);
-    if (st == EQ_OK) st = err.status;
+    st = cli_observer_close(&c, st, result_json(a, &res), &err);
     if (st == EQ_OK) print(a, &res);
-    return cli_finish(&a->common, st, &err, false);
+    return cli_finish(&a->common, st, &err, NULL, c.begun);
 }
 
 const cli_command cmd_ppl = {

@@ -10,7 +10,8 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_STOPPED = 130 };
 typedef struct {
     bool json, quiet, verbose, help;
     const char *log;
-    int argc; /* the whole command line, to repeat it with --resume */
+    double progress_every; /* seconds */
+    int argc;              /* the whole command line, to repeat it with --resume */
     char **argv;
 } cli_common;
 
@@ -31,7 +32,12 @@ extern const cli_command cmd_quantize, cmd_tune, cmd_ppl, cmd_generate, cmd_insp
 /* "eqat: " and one line to stderr; returns the exit code. */
 int cli_usage(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int cli_fail(const eq_err *err);
-void cli_catch_bus_errors(void); /* once, at the start */
+
+/* The exit code of a job's status: prints the error, or that it was stopped and, where `resume` has
+ * the job's --resume flag (NULL: it knows none), the command that goes on. begun: state may be
+ * saved. */
+int cli_finish(const cli_common *common, eq_status st, const eq_err *err, const bool *resume,
+               bool begun);
 
 /* Bytes and seconds for people: "2.21 GiB", "3 h 12 min". Into a buffer of 32. */
 const char *cli_bytes(char out[32], double bytes);

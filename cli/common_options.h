@@ -14,6 +14,8 @@
 #define EQ_TALK_ROWS(T) \
     {OPT_STR, 0, "log", .arg = "FILE", .at = offsetof(T, common.log), \
      .help = "write the run's events, one JSON object a line"}, \
+    {OPT_NUM, 0, "progress-every", NULL, "SECONDS", offsetof(T, common.progress_every), 1, 86400, \
+     .help = "between two lines of progress where stderr is no terminal"}, \
     {OPT_FLAG, 'q', "quiet", .at = offsetof(T, common.quiet), .help = "no notes, no progress"}, \
     {OPT_FLAG, 'v', "verbose", .at = offsetof(T, common.verbose), .help = "events on stderr too"}
 

@@ -3,17 +3,22 @@
 
 #include <stdio.h>
 
+#include "base/json.h"
+#include "base/mem.h"
 #include "observer.h"
 #include "output.h"
+
+static json_t *result_json(const char *out, const eq_quantize_result *r) {
+    return json_pack("{s:o, s:o, s:I, s:o, s:o, s:o}", "out", eq_json_lossy(out), "bits_per_weight",
+                     cli_number(r->bits_per_weight), "bytes", (json_int_t)r->bytes,
+                     "seconds_block_ap", cli_number(r->seconds_block_ap), "seconds_e2e",
+                     cli_number(r->seconds_e2e), "seconds_write", cli_number(r->seconds_write));
+}
 
 static void print(const cli_common *common, const char *out, const eq_quantize_result *r) {
     char size[32], time[32];
     if (common->json) {
-        cli_print_json(json_pack("{s:s, s:o, s:I, s:o, s:o, s:o}", "out", out, "bits_per_weight",
-                                 cli_number(r->bits_per_weight), "bytes", (json_int_t)r->bytes,
-                                 "seconds_block_ap", cli_number(r->seconds_block_ap), "seconds_e2e",
-                                 cli_number(r->seconds_e2e), "seconds_write",
-                                 cli_number(r->seconds_write)));
+        cli_print_json(result_json(out, r));
         return;
     }
     printf("%s: %.2f bits per weight, %s (", out, r->bits_per_weight,
@@ -24,15 +29,30 @@ static void print(const cli_common *common, const char *out, const eq_quantize_r
     printf("writing %s)\n", cli_seconds(time, r->seconds_write));
 }
 
+static eq_status open_observer(cli_observer *c, const quantize_args *a, char *default_work,
+                               eq_err *err) {
+    const cli_used used[] = {{"MODEL", a->o.model},
+                             {"--data", a->o.data},
+                             {"--val-data", a->o.val_data},
+                             {"--e2e-data", a->o.qp.data},
+                             {"--out", a->o.out},
+                             {"--work-dir", a->o.work_dir ? a->o.work_dir : default_work},
+                             {"--cache-dir", a->o.cache_dir},
+                             {0}};
+    return cli_observer_open(c, &a->common, used, a->o.resume, err);
+}
+
 int cli_job(quantize_args *a, cli_job_fn run) {
     eq_err err = {0};
     eq_quantize_result res = {0};
     cli_observer c;
     if (a->o.dry_run) a->common.log = NULL; /* a dry run writes nothing, no log either */
-    if (cli_observer_open(&c, &a->common, a->o.resume, &err)) return cli_fail(&err);
-    eq_status st = run(&a->o, &c.obs, &res, &err);
-    cli_observer_close(&c, &err);
-    if (st == EQ_OK) st = err.status;
+    char *work = eq_sprintf("%s.work", a->o.out);
+    eq_status st = work ? open_observer(&c, a, work, &err) : eq_nomem(&err, "a path", 256);
+    eq_free(work);
+    if (st != EQ_OK) return cli_fail(&err);
+    st = run(&a->o, &c.obs, &res, &err);
+    st = cli_observer_close(&c, st, result_json(a->o.out, &res), &err);
     if (st == EQ_OK && !a->o.dry_run) print(&a->common, a->o.out, &res);
-    return cli_finish(&a->common, st, &err, true);
+    return cli_finish(&a->common, st, &err, &a->o.resume, c.begun);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "command.h"
+#include "signals.h"
 
 static const cli_command *const commands[] = {
     &cmd_quantize, &cmd_tune, &cmd_ppl,  &cmd_generate,
@@ -83,6 +84,7 @@ static int run(const cli_command *c, int argc, char **argv, bool help) {
     int code;
     cli_common *args = calloc(1, c->args_size);
     if (!args) return fputs("eqat: out of memory\n", stderr), EXIT_FAILED;
+    args->progress_every = 120;
     c->init(args);
     args->argc = argc;
     args->argv = argv;
@@ -115,7 +117,7 @@ static int dispatch(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    cli_catch_bus_errors();
+    cli_hold_streams();
     int code = dispatch(argc, argv);
     /* A full disk behind a redirection must not look like success. */
     if (fflush(stdout) || ferror(stdout)) {

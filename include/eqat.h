@@ -42,18 +42,22 @@ typedef struct {
 /* ---- what a long job says while it runs ------------------------------------------------------ */
 
 typedef struct {
-    const char *phase;     /* "block-ap", "e2e-qp", "ppl", "stream", "tokenize", "write" */
+    const char *phase;     /* "block-ap", "e2e-qp", "ppl", "read", "write" */
+    const char *part;      /* a part of it that is not the training itself: "pass", "validation" */
     int64_t block, blocks; /* current block and number of blocks; blocks == 0: not by block */
     int64_t done, total;   /* units of work (tokens where `tokens` is true, else bytes) */
     bool tokens;
     double loss; /* newest loss, NaN when there is none */
+    double job; /* share of the whole job that is done, 0 to 1, by operation counts; 0: not known */
 } eq_progress;
 
 typedef struct {
     void *ctx;
     void (*progress)(void *ctx, const eq_progress *p); /* often; the observer limits the rate */
     void (*note)(void *ctx, const char *line);         /* a sentence for people, no newline */
-    void (*event)(void *ctx, const char *json);        /* one JSON object for the run's log */
+    void (*event)(void *ctx, const char *json);        /* one JSON object for the run's log; the
+                                                          first, "run", comes when everything that
+                                                          can be refused has been looked at */
     const volatile int *stop; /* becomes non-zero: save, then return EQ_EINTR. May be NULL */
 } eq_observer;
 
@@ -150,7 +154,7 @@ typedef struct {
     int64_t limit;   /* windows at most; 0: all */
     int64_t batch;   /* windows at once */
     bool as_written; /* steps as fp16, as other runtimes read them; else the trained fp32 steps of
-                        eqat.state where the folder has them */
+                        eqat.safetensors where the folder has them */
     eq_compute_opts compute;
 } eq_ppl_opts;
 
@@ -181,6 +185,12 @@ typedef struct {
 void eq_generate_opts_init(eq_generate_opts *o);
 /* *text: prompt and continuation; eq_text_free it. */
 eq_status eq_generate(const eq_generate_opts *o, char **text, eq_err *err);
+
+/* ---- the program and the machine ------------------------------------------------------------- */
+
+/* *json: version, compiler, oneDNN version, instruction set, CPU, cores this process may use,
+ * memory in bytes; eq_text_free it. */
+eq_status eq_about(char **json, eq_err *err);
 
 /* ---- looking at a model, planning a run ------------------------------------------------------ */
 

@@ -5,6 +5,7 @@
 
 #include "base/io.h"
 #include "base/mem.h"
+#include "base/observe.h"
 
 eq_status eq_json_parse(json_t **out, const char *bytes, int64_t n, const char *where,
                         eq_err *err) {
@@ -100,6 +101,38 @@ eq_status eq_json_str(const json_t *o, const char *key, const char *missing, con
     if (v && !json_is_string(v)) return wrong(where, key, "a string", v, err);
     *out = v ? json_string_value(v) : missing;
     return EQ_OK;
+}
+
+/* Bytes of the UTF-8 sequence at s, 0: none. Overlong forms, surrogates and what lies above
+ * U+10FFFF are none. */
+static size_t utf8_length(const unsigned char *s) {
+    size_t n = *s < 0x80 ? 1 : *s < 0xC2 ? 0 : *s < 0xE0 ? 2 : *s < 0xF0 ? 3 : *s < 0xF5 ? 4 : 0;
+    for (size_t i = 1; i < n; i++)
+        if ((s[i] & 0xC0) != 0x80) return 0;
+    if (*s == 0xE0 && s[1] < 0xA0) return 0;
+    if (*s == 0xED && s[1] > 0x9F) return 0;
+    if (*s == 0xF0 && s[1] < 0x90) return 0;
+    if (*s == 0xF4 && s[1] > 0x8F) return 0;
+    return n;
+}
+
+json_t *eq_json_lossy(const char *bytes) {
+    eq_str s = {0};
+    while (*bytes) {
+        size_t n = utf8_length((const unsigned char *)bytes);
+        eq_str_put(&s, n ? bytes : "\xEF\xBF\xBD", n ? (int64_t)n : 3);
+        bytes += n ? n : 1;
+    }
+    json_t *v = s.oom ? NULL : json_stringn(s.n ? s.p : "", (size_t)s.n);
+    eq_str_free(&s);
+    return v;
+}
+
+void eq_json_event(const eq_observer *obs, json_t *o) {
+    char *text = o ? eq_json_text(o, 0) : NULL;
+    if (text) eq_event_text(obs, text);
+    eq_free(text);
+    json_decref(o);
 }
 
 static int put(const char *bytes, size_t n, void *s) {

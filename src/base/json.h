@@ -28,6 +28,13 @@ eq_status eq_json_str(const json_t *o, const char *key, const char *missing, con
 const json_t *eq_json_get(const json_t *o, const char *key);
 const char *eq_json_type(const json_t *v); /* "object", "string", ... */
 
+/* A string value of any bytes: what is not UTF-8 (a path may be) becomes U+FFFD. NULL when memory
+ * is out. */
+json_t *eq_json_lossy(const char *bytes);
+
+/* An event of any size; takes the object over. */
+void eq_json_event(const eq_observer *obs, json_t *o);
+
 /* Compact (indent 0) or indented text; eq_free it; NULL when memory is out. */
 char *eq_json_text(const json_t *v, int indent);
 #endif

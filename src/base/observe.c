@@ -28,6 +28,10 @@ void eq_event(const eq_observer *o, const char *fmt, ...) {
     va_end(ap);
 }
 
+void eq_event_text(const eq_observer *o, const char *json) {
+    if (o && o->event) o->event(o->ctx, json);
+}
+
 void eq_progress_say(const eq_observer *o, const eq_progress *p) {
     if (o && o->progress) o->progress(o->ctx, p);
 }

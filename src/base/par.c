@@ -56,7 +56,7 @@ static void *worker(void *arg) {
     return NULL;
 }
 
-static int cores(void) {
+int eq_par_cores(void) {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set)) return 1;
     int n = CPU_COUNT(&set);
@@ -64,7 +64,7 @@ static int cores(void) {
 }
 
 static void start(void) {
-    if (!pool.want) pool.want = cores();
+    if (!pool.want) pool.want = eq_par_cores();
     omp_set_num_threads(1);
     while (pool.started < pool.want - 1) {
         pool.born[pool.started] = pool.round;
@@ -77,12 +77,12 @@ static void start(void) {
 
 int eq_par_threads(int n) {
     eq_par_shutdown();
-    pool.want = n < 1 ? cores() : n > MAX_THREADS ? MAX_THREADS : n;
+    pool.want = n < 1 ? eq_par_cores() : n > MAX_THREADS ? MAX_THREADS : n;
     return pool.want;
 }
 
 int eq_par_count(void) {
-    if (!pool.want) pool.want = cores();
+    if (!pool.want) pool.want = eq_par_cores();
     return pool.want;
 }
 

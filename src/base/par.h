@@ -10,6 +10,7 @@ typedef void (*eq_par_fn)(void *ctx, int64_t item, int thread);
  * outside eq_par_for. Returns the number in force. */
 int eq_par_threads(int n);
 int eq_par_count(void);
+int eq_par_cores(void); /* that this process may use */
 /* Calls fn(ctx, i, thread) for i in [0, n), thread in [0, eq_par_count()). Blocks until all are
  * done. Not reentrant: inside an item it runs serially on that item's thread. */
 void eq_par_for(int64_t n, eq_par_fn fn, void *ctx);

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "backend/backend.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/observe.h"
 #include "base/par.h"
@@ -28,7 +29,6 @@ static eq_status read_windows(eq_windows *w, const eq_ppl_opts *o, const eq_conf
                          .vocab = c->V,
                          .seqlen = o->seqlen,
                          .seqlen_default = c->T_max < 2048 ? c->T_max : 2048,
-                         .memory = o->compute.memory_limit,
                          .obs = obs};
     eq_status st = eq_windows_eval(w, set[o->protocol], o->data, o->limit, &wo, err);
     eq_tokenizer_close(tok);
@@ -60,7 +60,8 @@ static eq_status measure(eq_lm *lm, const eq_ppl_opts *o, const eq_windows *w,
                          .done = (i + B) * w->T,
                          .total = w->n * w->T,
                          .tokens = true,
-                         .loss = sum / (double)(i + B)};
+                         .loss = sum / (double)(i + B),
+                         .job = (double)(i + B) / (double)w->n};
         eq_progress_say(obs, &p);
     }
     eq_free(one);
@@ -78,6 +79,10 @@ static eq_status run(const eq_ppl_opts *o, const eq_weights *src, eq_backend *be
         eq_note(obs, "windows of %lld tokens are longer than the model's context of %lld",
                 (long long)w->T, (long long)src->cfg.T_max);
     EQ_TRY(eq_lm_open_folder(&lm, be, src, &o->compute, o->as_written, B, w->T, err));
+    eq_json_event(obs, json_pack("{s:s, s:I, s:I, s:i, s:s, s:i}", "event", "run", "windows",
+                                 (json_int_t)w->n, "seqlen", (json_int_t)w->T, "bits",
+                                 src->cfg.bits, "kernels", be->kernels ? be->kernels : be->name,
+                                 "threads", eq_par_count()));
     eq_status st = measure(lm, o, w, obs, &nll, err);
     eq_lm_close(lm);
     EQ_TRY(st);

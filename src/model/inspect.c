@@ -143,7 +143,7 @@ static void add_quantization(json_t *root, const eq_config *c) {
                                   gib(c, bits)));
 }
 
-/* What eqat.state remembers of the run. A recipe that is not JSON is shown as text. */
+/* What eqat.safetensors remembers of the run. A recipe that is not JSON is shown as text. */
 static void add_recipe(json_t *root, const eq_weights *w) {
     const char *recipe = w->state ? eq_st_meta(w->state, "recipe") : NULL;
     const char *version = w->state ? eq_st_meta(w->state, "version") : NULL;
@@ -166,7 +166,7 @@ static eq_status has_tensors(const char *dir, bool *has, eq_err *err) {
 }
 
 static json_t *describe(const char *model, const eq_config *c, const eq_weights *w, bool tensors) {
-    json_t *root = json_pack("{s:s, s:o, s:I, s:I}", "model", model, "architecture",
+    json_t *root = json_pack("{s:o, s:o, s:I, s:I}", "model", eq_json_lossy(model), "architecture",
                              architecture(c), "parameters", (json_int_t)eq_config_params(c),
                              "linear_parameters", (json_int_t)eq_config_linear_params(c));
     if (!root) return NULL;

@@ -2,15 +2,16 @@
  * first step; every finished block is on disk before the next begins. */
 #define _GNU_SOURCE
 #include <limits.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "backend/backend.h"
 #include "base/io.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/observe.h"
 #include "base/par.h"
-#include "data/tokens.h"
 #include "model/checkpoint.h"
 #include "quant/number.h"
 #include "train/block_ap.h"
@@ -46,7 +47,6 @@ static bool needs_tokenizer(const char *path) { return path && !eq_ends_with(pat
 static eq_status load_data(job *j, eq_err *err) {
     const eq_quantize_opts *o = &j->set.o;
     eq_tokenizer *tok = NULL;
-    eq_tokens *last = NULL; /* both phases mostly draw from one file */
     eq_status st = EQ_OK;
     bool ap = runs_block_ap(j);
     if (ap && !o->data)
@@ -61,8 +61,6 @@ static eq_status load_data(job *j, eq_err *err) {
                         .seqlen = o->ap.seqlen,
                         .seqlen_default = j->set.ap_T,
                         .seed = o->seed,
-                        .memory = j->set.memory,
-                        .last = &last,
                         .obs = j->obs};
     if (ap)
         st = eq_windows_calibration(&j->train, &j->val, o->data, o->val_data, o->ap.train_size,
@@ -70,7 +68,6 @@ static eq_status load_data(job *j, eq_err *err) {
     w.seqlen = o->qp.seqlen, w.seqlen_default = j->set.e2e_T;
     if (st == EQ_OK && j->set.e2e)
         st = eq_windows_chunks(&j->e2e, o->qp.data, o->qp.train_size, &w, err);
-    eq_tokens_close(last);
     eq_tokenizer_close(tok);
     return st;
 }
@@ -226,7 +223,7 @@ static eq_status write_out(job *j, eq_err *err) {
 
 static eq_status open_work(job *j, eq_err *err) {
     char model[33];
-    EQ_TRY(eq_weights_read_through(j->src, j->obs, model, err));
+    EQ_TRY(eq_weights_fingerprint(j->src, model, err));
     json_t *run =
         eq_settings_json(&j->set, model, runs_block_ap(j) ? &j->train : NULL,
                          runs_block_ap(j) ? &j->val : NULL, j->set.e2e ? &j->e2e : NULL, j->tune);
@@ -237,7 +234,7 @@ static eq_status open_work(job *j, eq_err *err) {
 
 /* A run killed between the last rename and the removal of its work folder is already done. */
 static bool already_written(const job *j) {
-    char *path = eq_path(j->set.o.out, EQ_STATE_NAME);
+    char *path = eq_path(j->set.o.out, "eqat.safetensors");
     eq_st *st = NULL;
     eq_err ignored = {0};
     bool same = false;
@@ -255,6 +252,7 @@ static eq_status phase(job *j, const char *name, eq_status (*run)(job *, eq_err 
                        eq_err *err) {
     double t = eq_now();
     eq_mem_peak_reset();
+    eq_progress_say(j->obs, &(eq_progress){.phase = name, .loss = NAN});
     j->be->peak = j->be->bytes;
     EQ_TRY(run(j, err));
     *seconds = eq_now() - t;
@@ -269,6 +267,17 @@ static eq_status phases(job *j, eq_err *err) {
     if (runs_block_ap(j)) EQ_TRY(phase(j, "block-ap", block_ap, &j->t_ap, err));
     if (j->set.e2e) EQ_TRY(phase(j, "e2e-qp", e2e, &j->t_e2e, err));
     return phase(j, "write", write_out, &j->t_write, err);
+}
+
+/* The first event: everything has been looked at, work begins. */
+static void say_run(const job *j) {
+    json_t *settings = NULL;
+    eq_err ignored = {0};
+    (void)!eq_json_parse(&settings, j->work.run, (int64_t)strlen(j->work.run), "run", &ignored);
+    eq_json_event(j->obs, json_pack("{s:s, s:b, s:o*, s:s, s:i}", "event", "run", "resumed",
+                                    j->set.o.resume, "settings", settings, "kernels",
+                                    j->be->kernels ? j->be->kernels : j->be->name, "threads",
+                                    eq_par_count()));
 }
 
 static eq_status run(job *j, eq_err *err) {
@@ -289,6 +298,7 @@ static eq_status run(job *j, eq_err *err) {
         eq_note(j->obs, "%s was already complete", o->out);
     else {
         EQ_TRY(eq_output_check(o->out, o->model, err));
+        say_run(j);
         EQ_TRY(phases(j, err));
     }
     return eq_remove_tree(j->work_dir, err);

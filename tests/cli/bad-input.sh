@@ -117,6 +117,6 @@ for blocks in 1 20 400; do
     [ "$before" = "$(listing)" ] || fail "a full disk left something" "$(listing)"
 done
 if [ -w /dev/full ]; then
-    expect 1 "" "eqat: the log could not be written in full" quantize m --data d.npy -o out "${SMALL[@]}" --log /dev/full
+    expect 1 "" "eqat: /dev/full: the log could not be written in full" quantize m --data d.npy -o out "${SMALL[@]}" --log /dev/full
 fi
 finish

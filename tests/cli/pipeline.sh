@@ -58,7 +58,7 @@ for rates in '2 2e-05' '3 1e-05' '4 1e-05'; do
     rm -rf r
     ok quantize m --data d.npy -o r --bits $1 --train-size 4 --val-size 0 --seqlen 32 --epochs 1 --e2e-train-size 4 \
         --e2e-seqlen 32 --e2e-batch-size 1 --log r.log -q
-    has "rates at $1 bits" r.log "\"block_step\",\"block\":0,\"step\":0,.*\"quant_lr\":0\.0001,\"weight_lr\":$2\}" \
+    has "rates at $1 bits" r.log "\"block_step\",\"block\":0,\"step\":0,.*\"quant_lr\":0\.0001,\"weight_lr\":$2," \
         "\"e2e_step\",\"step\":0,.*\"lr\":$2"
 done
 

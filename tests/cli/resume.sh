@@ -26,7 +26,7 @@ passed() { # what, log, N, in files?
     for ((b = 0; b < $3; b++)); do
         again=$(grep "\"pass\",\"block\":$b," "$2")
         if [ -z "$4" ]; then
-            [ "$(grep -c "\"windows\":$windows}" <<<"$again")" = 2 ] || fail "$1: block $b of $3 was not passed" "$again"
+            [ "$(grep -c "\"windows\":$windows," <<<"$again")" = 2 ] || fail "$1: block $b of $3 was not passed" "$again"
         elif [ $b = $(($3 - 1)) ]; then # its own pass may have been cut off
             grep -q '"full"' <<<"$again" && fail "$1: block $b of $3 was passed again" "$again"
         else
@@ -121,7 +121,7 @@ sleep 0.7
 kill -INT $pid
 wait $pid
 rc=$? err=$(tail -n 1 "$TMP/.err")
-want="eqat: stopped; to go on: $EQAT ${long[*]} -o 'it stops' --resume"
+want="eqat: stopped; to go on: $EQAT quantize --resume ${long[*]:1} -o 'it stops'"
 [ $rc = 130 ] && [ "$err" = "$want" ] || fail "Ctrl-C" "exit $rc" "$err" "not: $want"
 cases=$((cases + 1))
 [ -d 'it stops.work' ] && [ ! -e 'it stops' ] || fail "what Ctrl-C leaves" "$(ls)"

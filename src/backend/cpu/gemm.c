@@ -40,7 +40,6 @@ struct eq_gemm {
     dnnl_engine_t engine;
     const eq_kernels *k;
     bool native_bf16;
-    char version[32];
     worker *w[THREADS];
     _Atomic int failed; /* an eq_status, the first one */
     _Atomic int dnnl_failed;
@@ -320,8 +319,6 @@ eq_status eq_gemm_open(eq_gemm **out, eq_cpu_level level, const eq_kernels *k, b
     }
     g->k = k;
     g->native_bf16 = native_bf16 && level >= EQ_CPU_AVX512 && can_bf16(g->engine);
-    const dnnl_version_t *v = dnnl_version();
-    snprintf(g->version, sizeof g->version, "oneDNN %d.%d.%d", v->major, v->minor, v->patch);
     *out = g;
     return EQ_OK;
 }
@@ -342,4 +339,8 @@ void eq_gemm_close(eq_gemm *g) {
 }
 
 bool eq_gemm_native_bf16(const eq_gemm *g) { return g->native_bf16; }
-const char *eq_gemm_version(const eq_gemm *g) { return g->version; }
+const char *eq_gemm_version(char out[32]) {
+    const dnnl_version_t *v = dnnl_version();
+    snprintf(out, 32, "oneDNN %d.%d.%d", v->major, v->minor, v->patch);
+    return out;
+}

@@ -27,5 +27,5 @@ void eq_gemm_run(eq_gemm *g, int thread, const eq_product *p);
 /* The first failure since the last call, then forgotten. */
 eq_status eq_gemm_error(eq_gemm *g, eq_err *err);
 bool eq_gemm_native_bf16(const eq_gemm *g);
-const char *eq_gemm_version(const eq_gemm *g); /* "oneDNN 2.6.3" */
+const char *eq_gemm_version(char out[32]); /* "oneDNN 2.6.3" */
 #endif

@@ -1,0 +1,126 @@
+/* See log.h. */
+#define _GNU_SOURCE
+#include "log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "base/mem.h"
+
+/* ---- what it must not be --------------------------------------------------------------------- */
+
+/* The path without links, also of what is not there yet: that of the nearest folder above it that
+ * is, and the rest. NULL: memory is out. eq_free it. */
+static char *real(const char *path) {
+    char found[PATH_MAX], *head = eq_strdup(path), *out = NULL;
+    if (!head) return NULL;
+    size_t n = strlen(head);
+    while (n > 1 && head[n - 1] == '/') head[--n] = 0;
+    for (size_t whole = n; !out; head[n] = 0) {
+        if (realpath(n ? head : *path == '/' ? "/" : ".", found))
+            out = eq_sprintf("%s%s%.*s", found, n < whole && path[n] != '/' ? "/" : "",
+                             (int)(whole - n), path + n);
+        else if (!n)
+            break;
+        while (!out && n && head[n - 1] != '/') n--;
+        while (!out && n && head[n - 1] == '/') n--;
+    }
+    eq_free(head);
+    return out;
+}
+
+static bool is_or_lies_in(const char *path, const char *folder) {
+    char *p = real(path), *f = real(folder);
+    size_t n = f ? strlen(f) : 0;
+    bool in = p && f && !strncmp(p, f, n) && (p[n] == '/' || !p[n]);
+    eq_free(p), eq_free(f);
+    return in;
+}
+
+/* A file of the folder under another name: a hard link, or a link's target elsewhere. */
+static eq_status is_file_of(const char *path, const char *folder, bool *is, eq_err *err) {
+    eq_names names;
+    *is = false;
+    EQ_TRY(eq_list_dir(folder, &names, err));
+    for (int64_t i = 0; i < names.n && !*is; i++) {
+        char *in = eq_path(folder, names.p[i]);
+        *is = in && eq_same_file(in, path);
+        eq_free(in);
+    }
+    eq_names_free(&names);
+    return EQ_OK;
+}
+
+static eq_status check_use(const char *path, const cli_used *u, eq_err *err) {
+    bool bad = eq_same_file(path, u->path) || is_or_lies_in(path, u->path);
+    if (!bad && eq_exists(path) && eq_is_dir(u->path)) EQ_TRY(is_file_of(path, u->path, &bad, err));
+    if (!bad) return EQ_OK;
+    return eq_fail(err, EQ_EINPUT, "%s: expected a file of its own for the log, found %s (%s)",
+                   path, u->what, u->path);
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static bool regular(int fd) {
+    struct stat st;
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+eq_status cli_log_open(cli_log *l, const char *path, const cli_used *used, bool resume,
+                       eq_err *err) {
+    *l = (cli_log){.path = path, .resume = resume};
+    if (!path) return EQ_OK;
+    for (; used && used->what; used++)
+        if (used->path) EQ_TRY(check_use(path, used, err));
+    int flags = O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY, fd = open(path, flags);
+    if (fd < 0 && errno == ENOENT) {
+        fd = open(path, flags | O_CREAT | O_EXCL, 0666);
+        l->made = fd >= 0;
+    }
+    if (fd < 0) return eq_fail_errno(err, "%s: cannot write the log", path);
+    l->file = fdopen(fd, "a");
+    if (l->file) return EQ_OK;
+    close(fd);
+    if (l->made) unlink(path);
+    return eq_nomem(err, "the log", 4096);
+}
+
+/* A line that a kill cut short is ended, so that the log stays one object a line. */
+static void end_cut_line(cli_log *l) {
+    char last = '\n';
+    int fd = open(l->path, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+    if (fd < 0) return;
+    if (fstat(fd, &st) == 0 && st.st_size > 0) (void)!pread(fd, &last, 1, st.st_size - 1);
+    close(fd);
+    if (last != '\n') fputc('\n', l->file);
+}
+
+void cli_log_line(cli_log *l, const char *line) {
+    if (!l->file) return;
+    if (!l->begun && regular(fileno(l->file))) {
+        if (l->resume)
+            end_cut_line(l);
+        else
+            (void)!ftruncate(fileno(l->file), 0);
+    }
+    l->begun = true;
+    fprintf(l->file, "%s\n", line);
+    fflush(l->file);
+}
+
+eq_status cli_log_close(cli_log *l, eq_err *err) {
+    if (!l->file) return EQ_OK;
+    bool bad = ferror(l->file) != 0;
+    if (fclose(l->file)) bad = true;
+    l->file = NULL;
+    if (l->made && !l->begun) unlink(l->path);
+    if (!bad) return EQ_OK;
+    return eq_fail(err, EQ_EIO, "%s: the log could not be written in full", l->path);
+}
