@@ -117,7 +117,6 @@ static int dispatch(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    cli_catch_bus_errors();
     cli_hold_streams();
     int code = dispatch(argc, argv);
     /* A full disk behind a redirection must not look like success. */

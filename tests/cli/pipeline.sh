@@ -69,6 +69,15 @@ same "--scheme" a b
 ok quantize m --data d.npy -o ap "${SMALL[@]}" --no-e2e
 ok tune ap --data d.npy -o tuned --train-size 32 --seqlen 32 --batch-size 4 --save-every 1 -q
 ok tune ap --data d.npy -o tuned-z --train-size 32 --seqlen 32 --batch-size 4 --train s,z -q
+ok quantize m --data d.npy -o both "${SMALL[@]}"
+cases=$((cases + 1))
+data() { tail -c +$((9 + $(od -An -tu8 -N8 "$1"))) "$1" | md5sum; } # of a safetensors file: all but its header
+for f in both/*; do # the recipe, in the header of the state, says which command it was
+    cmp -s "$f" "tuned/${f#both/}" && continue
+    [[ $f = both/eqat.* ]] && [ "$(data "$f")" = "$(data "tuned/${f#both/}")" ] ||
+        fail "one command is not quantize and tune" "$f"
+done
+[ "$(ls both)" = "$(ls tuned)" ] || fail "one command and two write other files" "$(ls both tuned)"
 ok tune tuned --data d.npy -o again --train-size 32 --seqlen 32 --batch-size 4 -q
 cases=$((cases + 1))
 diff -q ap/model.safetensors tuned/model.safetensors >/dev/null && fail "tune changed nothing"

@@ -1,0 +1,313 @@
+/* Gradients through the whole model and through a whole block against central differences of the
+ * loss, in fp32, for every family. Losses come from the forward pass alone, so what the backward
+ * pass forgets or scales wrongly shows, whichever operation or call it is in.
+ *
+ * Straight-through parts (rounding, clamps of s and z) are differentiated by METHOD's table, on top
+ * of differences of the loss by w_hat. Differences are of fourth order: h^4 is 1e-8, and the loss,
+ * good to some 1e-7, is divided by h. Seen: up to 2e-4 of the gradient's size on the CPU backend,
+ * 6e-5 on the reference, which sums in double. */
+#include <math.h>
+
+#include "base/mem.h"
+#include "base/rng.h"
+#include "model/lm.h"
+#include "tiny_train.h"
+#include "train/rtn.h"
+
+static const char *const families[] = {"llama", "mistral", "qwen2", "qwen3"};
+enum { FAMILIES = 4, D = 64, Q = (1 << TINY_BITS) - 1 };
+static const double h = 1e-2, tolerance = 1e-3;
+
+/* size: of the gradient along directions of this length, in case the slope itself is small. */
+static void same_slope(const char *family, const char *what, int64_t block, const char *of,
+                       double slope, double differences, double size) {
+    if (!(fabs(slope - differences) <= tolerance * size))
+        fail_msg(
+            "%s: block %lld, %s of %s: slope %.6g, differences of the loss say %.6g (size %.6g)",
+            family, (long long)block, what, of, slope, differences, size);
+}
+/* f at -2h, -h, h, 2h */
+static double fourth_order(const double f[4]) {
+    return (8 * (f[2] - f[1]) - (f[3] - f[0])) / (12 * h);
+}
+static double at(int k) { return (k < 2 ? k - 2 : k - 1) * h; }
+
+/* ---- the whole model: steps and zero points ----------------------------------------------------
+ */
+
+static eq_qblock rounded;
+static eq_status source(void *ctx, int64_t i, const eq_qblock **b, eq_err *err) {
+    (void)ctx;
+    *b = &rounded;
+    return eq_rtn_block(tiny.be, tiny.src, i, &rounded, err);
+}
+enum { B = 2 };
+static double loss_of(eq_lm *lm, const eq_windows *w, float scale) {
+    eq_err err = {0};
+    double nll[B];
+    tiny_ok(eq_lm_forward(lm, w->ids, B, TINY_T, &err), &err);
+    tiny_ok(eq_lm_loss(lm, w->ids, B, TINY_T, scale, nll, &err), &err);
+    return (nll[0] + nll[1]) / B;
+}
+static float *host(eq_mut m) {
+    float *p = eq_calloc(m.n, sizeof *p);
+    tiny.be->download(tiny.be, p, EQ_F32, eq_ro(m));
+    return p;
+}
+
+/* Along the gradient's signs, each element in units of `unit` (its size; 1 for zero points). */
+static void one_array(eq_lm *lm, const eq_windows *w, eq_mut all, eq_mut gradients, bool steps,
+                      int64_t block, eq_lin l) {
+    eq_mut p = eq_lm_groups(lm, all, block, l);
+    float *was = host(p), *g = host(eq_lm_groups(lm, gradients, block, l)),
+          *moved = eq_calloc(p.n, sizeof *moved);
+    double f[4], slope = 0;
+    for (int k = 0; k < 4; k++) {
+        for (int64_t i = 0; i < p.n; i++) {
+            double unit = steps ? (double)was[i] : 1;
+            moved[i] = (float)((double)was[i] + at(k) * copysign(unit, (double)g[i]));
+        }
+        tiny.be->upload(tiny.be, p, moved, EQ_F32);
+        f[k] = loss_of(lm, w, 0);
+    }
+    for (int64_t i = 0; i < p.n; i++) slope += fabs((double)g[i]) * (steps ? (double)was[i] : 1);
+    tiny.be->upload(tiny.be, p, was, EQ_F32);
+    assert_true(slope > 1e-4);
+    same_slope(lm->cfg->family, steps ? "steps" : "zero points", block, eq_lin_of(lm->cfg, l).name,
+               slope, fourth_order(f), slope);
+    eq_free(was), eq_free(g), eq_free(moved);
+}
+
+static void whole_model(void **state) {
+    (void)state;
+    for (int k = 0; k < FAMILIES; k++) {
+        eq_err err = {0};
+        tiny_train_open(families[k], "cpu");
+        rounded = tiny_qblock();
+        eq_windows w = tiny_windows(B, 3);
+        eq_lm *lm;
+        eq_lm_opts o = {.B = B,
+                        .T = TINY_T,
+                        .ct = EQ_F32,
+                        .backward = true,
+                        .bits = TINY_BITS,
+                        .group = TINY_GROUP,
+                        .source = source};
+        tiny_ok(eq_lm_open(&lm, tiny.be, tiny.src, &o, &err), &err);
+        int64_t n = lm->q.s.n;
+        eq_mut g[2];
+        for (int i = 0; i < 2; i++) {
+            g[i] = (eq_mut){tiny.be->alloc(tiny.be, 4 * n), n, EQ_F32};
+            EQ_DO(tiny.be, fill, g[i], 0.0f);
+        }
+        loss_of(lm, &w, 1.0f / (B * (TINY_T - 1)));
+        tiny_ok(eq_lm_backward(lm, g[0], g[1], &err), &err);
+        for (int64_t i = 0; i < tiny.src->cfg.L; i++)
+            for (int l = 0; l < EQ_LINS; l++) {
+                one_array(lm, &w, lm->q.s, g[0], true, i, (eq_lin)l);
+                one_array(lm, &w, lm->q.z, g[1], false, i, (eq_lin)l);
+            }
+        for (int i = 0; i < 2; i++) tiny.be->free_(tiny.be, g[i].p);
+        eq_lm_close(lm);
+        eq_qblock_free(&rounded);
+        eq_windows_free(&w);
+        tiny_train_close();
+    }
+}
+
+/* ---- one step of Block-AP: W, s, z and the norms
+ * -------------------------------------------------- */
+
+/* What the step saw and the gradients that it handed to AdamW. */
+static struct {
+    const void *place[3][EQ_LINS]; /* of W, s, z */
+    float *p[3][EQ_LINS], *g[3][EQ_LINS], *norm[EQ_NORM_COUNT], *dnorm[EQ_NORM_COUNT];
+    float *x, *t;
+    int linears, norms;
+    bool over;
+} step;
+
+static bool before(eq_wrap *w, eq_op_id op, const eq_arg *a, int n) {
+    (void)n;
+    if (step.over) return true;
+    if (op == EQ_OP_fq_fwd && step.linears < EQ_LINS) {
+        /* The start clips nothing; with steps of 0.6 of it some weights of every group are clipped.
+         */
+        int l = step.linears++;
+        float *s = tiny_floats(a[3]);
+        for (int64_t i = 0; i < a[3].n; i++) s[i] *= 0.6f;
+        w->in->upload(w->in, (eq_mut){(void *)(uintptr_t)a[3].p, a[3].n, EQ_F32}, s, EQ_F32);
+        eq_free(s);
+        for (int k = 0; k < 3; k++)
+            step.place[k][l] = a[2 + k].p, step.p[k][l] = tiny_floats(a[2 + k]);
+    }
+    if (op == EQ_OP_rmsnorm_fwd && !step.x) step.x = tiny_floats(a[3]);
+    if (op == EQ_OP_mse) step.t = tiny_floats(a[4]);
+    if (op != EQ_OP_adamw) return true;
+    for (int k = 0; k < 3; k++)
+        for (int l = 0; l < EQ_LINS; l++)
+            if (step.place[k][l] == a[1].p) {
+                step.g[k][l] = tiny_floats(a[4]);
+                return true;
+            }
+    step.norm[step.norms] = tiny_floats(a[1]), step.dnorm[step.norms++] = tiny_floats(a[4]);
+    return true;
+}
+static void on_step(const char *kind, const json_t *v) {
+    (void)v;
+    if (!strcmp(kind, "block_step")) step.over = true;
+}
+
+typedef struct {
+    eq_arena a;
+    eq_block_w w;
+    eq_block_acts acts;
+    eq_rope rope;
+    eq_mut x;
+} block;
+static void bind(block *b, const eq_config *c, int64_t windows) {
+    eq_block_w_bind(&b->w, &b->a, c, EQ_F32, NULL, NULL);
+    eq_rope_bind(&b->rope, &b->a, c, TINY_T);
+    b->x = eq_take(&b->a, EQ_F32, windows * TINY_T * D);
+    eq_block_acts_bind(&b->acts, &b->a, c, EQ_F32, windows, TINY_T, false);
+}
+/* Mean squared error of the block's output to the target. */
+static double block_loss(block *b) {
+    eq_block_fwd(tiny.be, &tiny.src->cfg, &b->w, &b->rope, &b->acts, eq_ro(b->x));
+    float *y = host(b->acts.y);
+    double sum = 0;
+    for (int64_t i = 0; i < b->acts.y.n; i++) {
+        double d = (double)y[i] - (double)step.t[i];
+        sum += d * d / (double)b->acts.y.n;
+    }
+    eq_free(y);
+    return sum;
+}
+
+/* w_hat of element i with METHOD's derivatives by w, s and z, rounded values held. */
+typedef struct {
+    double value, by[3];
+} fake;
+static fake fake_quantized(double w, double s, double z) {
+    z = fmin(fmax(rint(z), 0), Q);
+    double r = rint((double)((float)w / (float)s)), t = r + z;
+    if (t < 0) return (fake){-z * s, {0, -z, -s}};
+    if (t > Q) return (fake){(Q - z) * s, {0, Q - z, -s}};
+    return (fake){r * s, {1, r - w / s, 0}};
+}
+/* Linear l with its W (k = 0), s (1) or z (2) moved by `by` along a random direction. */
+static double direction(int k, int l, int64_t i) {
+    return (double)eq_rand_normal((uint64_t)(1 + k * EQ_LINS + l), (uint64_t)i);
+}
+static void put_linear(block *b, int l, int k, double by, int64_t *clipped) {
+    eq_lin_spec spec = eq_lin_of(&tiny.src->cfg, (eq_lin)l);
+    int64_t n = spec.O * spec.I;
+    float *w_hat = eq_calloc(n, sizeof *w_hat);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t g = i / TINY_GROUP;
+        double s = (double)step.p[1][l][g];
+        fake f = fake_quantized((double)step.p[0][l][i], s, (double)step.p[2][l][g]);
+        double unit = k == 2 ? 1 : s;
+        w_hat[i] = (float)(f.value + by * unit * f.by[k] * direction(k, l, k ? g : i));
+        if (clipped) *clipped += f.by[0] == 0;
+    }
+    tiny.be->upload(tiny.be, b->w.w[l], w_hat, EQ_F32);
+    eq_free(w_hat);
+}
+
+static void by_linears(block *b, const char *family) {
+    const char *const names[] = {"W", "s", "z"};
+    for (int l = 0; l < EQ_LINS; l++)
+        for (int k = 0; k < 3; k++) {
+            eq_lin_spec spec = eq_lin_of(&tiny.src->cfg, (eq_lin)l);
+            int64_t n = k ? spec.O * spec.I / TINY_GROUP : spec.O * spec.I;
+            double f[4], slope = 0, size = 0;
+            for (int e = 0; e < 4; e++) put_linear(b, l, k, at(e), NULL), f[e] = block_loss(b);
+            for (int64_t i = 0; i < n; i++) {
+                double unit = k == 2 ? 1 : (double)step.p[1][l][k ? i : i / TINY_GROUP];
+                double one = (double)step.g[k][l][i] * unit * direction(k, l, i);
+                slope += one, size += one * one;
+            }
+            same_slope(family, names[k], 0, spec.name, slope, fourth_order(f), sqrt(size));
+            put_linear(b, l, 0, 0, NULL);
+        }
+}
+static void by_norms(block *b, const char *family) {
+    int seen = 0;
+    for (eq_norm m = 0; m < EQ_NORM_COUNT; m++) {
+        eq_norm_spec spec = eq_norm_of(&tiny.src->cfg, m);
+        if (!spec.exists) continue;
+        float *moved = eq_calloc(spec.n, sizeof *moved);
+        double f[4], slope = 0, size = 0;
+        for (int e = 0; e < 4; e++) {
+            for (int64_t i = 0; i < spec.n; i++)
+                moved[i] = step.norm[seen][i] + (float)(at(e) * direction(3, (int)m, i));
+            tiny.be->upload(tiny.be, b->w.norm[m], moved, EQ_F32);
+            f[e] = block_loss(b);
+        }
+        tiny.be->upload(tiny.be, b->w.norm[m], step.norm[seen], EQ_F32);
+        for (int64_t i = 0; i < spec.n; i++) {
+            double one = (double)step.dnorm[seen][i] * direction(3, (int)m, i);
+            slope += one, size += one * one;
+        }
+        same_slope(family, "norm", 0, spec.name, slope, fourth_order(f), sqrt(size));
+        eq_free(moved);
+        seen++;
+    }
+    assert_int_equal(step.norms, seen);
+}
+
+static void take_step(void) {
+    eq_err err = {0};
+    eq_windows w = tiny_windows(2, 3), none = {.T = TINY_T};
+    eq_block_ap_setup s = tiny_block_ap();
+    eq_qblock out = tiny_qblock();
+    eq_block_ap *job;
+    s.ap.epochs = 1, s.ap.batch_size = 2;
+    tiny_ok(eq_block_ap_open(&job, tiny.be, tiny.src, &s, &w, &none, NULL, &err), &err);
+    memset(&step, 0, sizeof step);
+    /* The pass that makes the targets runs the block on the same inputs. */
+    tiny.wrap->before = before, tiny.on_event = on_step;
+    tiny_ok(eq_block_ap_train(job, 0, &out, &tiny_observer, &err), &err);
+    tiny.wrap->before = NULL, tiny.on_event = NULL;
+    assert_true(step.over);
+    tiny_ok(eq_block_ap_pass(job, 0, &out, NULL, &err), &err); /* the states of its training go */
+    eq_block_ap_close(job);
+    eq_qblock_free(&out);
+    eq_windows_free(&w);
+}
+
+static void whole_block(void **state) {
+    (void)state;
+    for (int f = 0; f < FAMILIES; f++) {
+        eq_err err = {0};
+        tiny_train_open(families[f], "cpu");
+        take_step();
+        block b = {0};
+        bind(&b, &tiny.src->cfg, 2);
+        tiny_ok(eq_arena_alloc(&b.a, tiny.be, "test", &err), &err);
+        bind(&b, &tiny.src->cfg, 2);
+        tiny_ok(eq_rope_fill(&b.rope, tiny.be, &tiny.src->cfg, &err), &err);
+        eq_block_small_upload(&b.w, tiny.be, tiny.src, 0);
+        tiny.be->upload(tiny.be, b.x, step.x, EQ_F32);
+        int64_t clipped = 0;
+        for (int l = 0; l < EQ_LINS; l++) put_linear(&b, l, 0, 0, &clipped);
+        assert_true(clipped > 1000);
+        by_linears(&b, families[f]);
+        by_norms(&b, families[f]);
+        eq_arena_free(&b.a);
+        for (int k = 0; k < 3; k++)
+            for (int l = 0; l < EQ_LINS; l++) eq_free(step.p[k][l]), eq_free(step.g[k][l]);
+        for (int m = 0; m < EQ_NORM_COUNT; m++) eq_free(step.norm[m]), eq_free(step.dnorm[m]);
+        eq_free(step.x), eq_free(step.t);
+        tiny_train_close();
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(whole_model),
+        cmocka_unit_test(whole_block),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

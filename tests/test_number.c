@@ -1,0 +1,95 @@
+/* The number format (METHOD section 1) on values worked out by hand: every backend takes it from
+ * quant/number.h, so comparing backends with each other cannot see a mistake there. */
+#include "quant/number.h"
+
+#include "scratch.h"
+
+static void codes(void **state) {
+    (void)state;
+    /* round(w / s) + z, to nearest, ties to even, before the clamp */
+    static const struct {
+        float w, s, z, t;
+    } rows[] = {
+        {0, 1, 0, 0},
+        {0.5f, 1, 0, 0},
+        {1.5f, 1, 0, 2},
+        {2.5f, 1, 0, 2},
+        {-0.5f, 1, 1, 1},
+        {-1.5f, 1, 1, -1},
+        {-2.5f, 1, 1, -1},
+        {0.75f, 0.5f, 1, 3},
+        {-0.4f, 0.5f, 2, 1},
+        {10, 0.25f, 3, 43},
+        {-9, 2, 3, -1},
+        /* a true division; w * (1 / s) is 2.5000002, 1.4999999 and 1.4999999 */
+        {37.5f, 15, 0, 2},
+        {91.5f, 61, 0, 2},
+        {163.5f, 109, 0, 2},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (eq_code(rows[i].w, rows[i].s, rows[i].z) != rows[i].t)
+            fail_msg("row %d: %g, expected %g", (int)i,
+                     (double)eq_code(rows[i].w, rows[i].s, rows[i].z), (double)rows[i].t);
+    int told = 0; /* by the rows above, a division from a product with the reciprocal */
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        told += rintf(rows[i].w * (1.0f / rows[i].s)) + rows[i].z != rows[i].t;
+    assert_true(told == 3);
+}
+
+static void limits(void **state) {
+    (void)state;
+    assert_true(eq_q_max(2) == 3 && eq_q_max(3) == 7 && eq_q_max(4) == 15 && eq_q_max(8) == 255);
+    /* s in [1e-4, 1e4] */
+    assert_true(eq_s_used(0.25f) == 0.25f && eq_s_used(1e-5f) == 1e-4f && eq_s_used(-1) == 1e-4f);
+    assert_true(eq_s_used(1e5f) == 1e4f);
+    /* z an integer in [0, Q], ties to even */
+    const float z[][3] = {{0.4f, 0, 2}, {0.5f, 0, 2}, {1.5f, 2, 2}, {2.5f, 2, 2},   {-0.6f, 0, 2},
+                          {3.4f, 3, 2}, {7, 3, 2},    {7, 7, 3},    {14.6f, 15, 4}, {20, 15, 4}};
+    for (size_t i = 0; i < sizeof z / sizeof *z; i++)
+        assert_true(eq_z_used(z[i][0], (int)z[i][2]) == z[i][1]);
+}
+
+static void min_max(void **state) {
+    (void)state;
+    static const struct {
+        float lo, hi;
+        int bits;
+        float s, z;
+    } rows[] = {
+        {-1, 2, 2, 1, 1},
+        {-0.75f, 0.75f, 2, 0.5f, 2}, /* 1.5 to even */
+        {-1.25f, 0.25f, 2, 0.5f, 2}, /* 2.5 to even */
+        {-3, 4, 3, 1, 3},
+        {-8, 7, 4, 1, 8},
+        {0.5f, 2, 2, 0.5f, -1},
+        {-2, -0.5f, 2, 0.5f, 4}, /* all of one sign: out of range, kept */
+        {0, 0, 2, 1e-4f, 0},
+        {0.25f, 0.25f, 2, 1e-4f, -2500}, /* constant: finite */
+        {-2, -2, 4, 1e-4f, 1e4f},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        float s, z;
+        eq_minmax_start(rows[i].lo, rows[i].hi, rows[i].bits, &s, &z);
+        if (s != rows[i].s || z != rows[i].z)
+            fail_msg("row %d: step %g, zero %g, expected %g, %g", (int)i, (double)s, (double)z,
+                     (double)rows[i].s, (double)rows[i].z);
+    }
+}
+
+/* Paper, appendix E. */
+static void sizes(void **state) {
+    (void)state;
+    assert_true(eq_bits_per_weight(2, 64) == 2.28125);
+    assert_true(eq_bits_per_weight(3, 128) == 3.1484375);
+    assert_true(eq_bits_per_weight(4, 128) == 4.15625);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(codes),
+        cmocka_unit_test(limits),
+        cmocka_unit_test(min_max),
+        cmocka_unit_test(sizes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
