@@ -91,7 +91,8 @@ static void swiglu_bwd_(call *k, const eq_op_case *c) {
     DO(k, swiglu_bwd, dg, du, dh, g, u);
 }
 
-/* ---- rows: d = {rows, columns} --------------------------------------------------------------- */
+/* ---- rows: d = {rows, columns}; rmsnorm_bwd: {rows, columns, windows} -------------------------
+ */
 
 static void bias_add_(call *k, const eq_op_case *c) {
     eq_view b = in(k, "b", c->in, c->d[1], EQ_FILL_VALUES);
@@ -106,6 +107,7 @@ static void rmsnorm_fwd_(call *k, const eq_op_case *c) {
            rstd = out(k, "rstd", EQ_F32, rows, F);
     DO(k, rmsnorm_fwd, y, rstd, x, w, rows, D, 1e-5f);
 }
+static int64_t windows(int64_t d) { return d ? d : 1; }
 static void rmsnorm_bwd_(call *k, const eq_op_case *c) {
     int64_t rows = c->d[0], D = c->d[1];
     int acc = (c->opt & EQ_OPT_ACC) != 0;
@@ -117,13 +119,13 @@ static void rmsnorm_bwd_(call *k, const eq_op_case *c) {
     eq_mut dx = acc ? inout(k, "dx", EQ_F32, rows * D, EQ_FILL_UNIT, F)
                     : wanted(k, EQ_OPT_NO_FIRST, "dx", c->out, rows * D, tol_of(c->out), 0);
     eq_mut dw = wanted(k, EQ_OPT_NO_SECOND, "dw", EQ_F32, D, F, -1);
-    DO(k, rmsnorm_bwd, dx, dw, dy, x, w, eq_ro(rstd), rows, D, acc);
+    DO(k, rmsnorm_bwd, dx, dw, dy, x, w, eq_ro(rstd), rows, D, rows / windows(c->d[2]), acc);
 }
-/* d = {n, 1: no gradient} */
+/* d = {n, windows} */
 static void mse_(call *k, const eq_op_case *c) {
     eq_view y = in(k, "y", c->in, c->d[0], EQ_FILL_VALUES),
             t = in(k, "t", c->in, c->d[0], EQ_FILL_UNIT);
-    eq_mut loss = out(k, "loss", EQ_F32, 1, F);
+    eq_mut loss = out(k, "loss", EQ_F32, windows(c->d[1]), F);
     eq_mut dy = wanted(k, EQ_OPT_NO_FIRST, "dy", c->out, c->d[0], tol_of(c->out), -1);
     DO(k, mse, loss, dy, y, t);
 }
@@ -165,7 +167,8 @@ static void adamw_(call *k, const eq_op_case *c) {
     DO(k, adamw, p, m, v, g, a);
 }
 
-/* ---- products: d = {M, N, K} ----------------------------------------------------------------- */
+/* ---- products: d = {M, N, K, 0, windows} ------------------------------------------------------
+ */
 
 static eq_mut product_out(call *k, const eq_op_case *c) {
     int64_t n = c->d[0] * c->d[1];
@@ -177,7 +180,8 @@ static eq_mut product_out(call *k, const eq_op_case *c) {
         eq_view a = in(k, "a", c->in, c->d[0] * c->d[2], EQ_FILL_VALUES); \
         eq_view b = in(k, "b", c->in, c->d[1] * c->d[2], EQ_FILL_UNIT); \
         eq_mut y = product_out(k, c); \
-        DO(k, op, y, a, b, c->d[0], c->d[1], c->d[2], (c->opt & EQ_OPT_ACC) != 0); \
+        DO(k, op, y, a, b, c->d[0], c->d[1], c->d[2], c->d[0] / windows(c->d[4]), \
+           (c->opt & EQ_OPT_ACC) != 0); \
     }
 PRODUCT(matmul_nt)
 PRODUCT(matmul_nn)
@@ -188,7 +192,7 @@ static void matmul_tn_(call *k, const eq_op_case *c) {
     eq_view a = in(k, "a", c->in, K ? (K - 1) * lda + M : 0, EQ_FILL_VALUES);
     eq_view b = in(k, "b", c->in, N * K, EQ_FILL_UNIT);
     eq_mut y = product_out(k, c);
-    DO(k, matmul_tn, y, a, b, M, N, K, lda, (c->opt & EQ_OPT_ACC) != 0);
+    DO(k, matmul_tn, y, a, b, M, N, K, K / windows(c->d[4]), lda, (c->opt & EQ_OPT_ACC) != 0);
 }
 
 /* ---- attention: d = {B, T, NH, NKV, HD, window} ---------------------------------------------- */
@@ -329,7 +333,9 @@ void eq_case_label(const eq_op_case *c, char *text, int n) {
                                           " ties", " clipped", " special"};
     int at = snprintf(text, (size_t)n, "%s %s>%s%s", eq_op_names[c->op], eq_dtype_name(c->in),
                       eq_dtype_name(c->out), flavour[c->flavour]);
-    for (int i = 0; i < 6 && at < n && (i == 0 || c->d[i]); i++)
+    int sizes = 6;
+    while (sizes > 1 && !c->d[sizes - 1]) sizes--;
+    for (int i = 0; i < sizes && at < n; i++)
         at += snprintf(text + at, (size_t)(n - at), "%c%lld", i ? 'x' : ' ', (long long)c->d[i]);
     if (at < n && c->opt) snprintf(text + at, (size_t)(n - at), " opt %u", c->opt);
 }

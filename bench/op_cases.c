@@ -15,6 +15,7 @@
     C(op, F32, F32, flavour, opt, __VA_ARGS__) C(op, BF16, BF16, flavour, opt, __VA_ARGS__)
 #define TO_ANY(op, flavour, opt, ...) \
     C(op, F32, F32, flavour, opt, __VA_ARGS__) C(op, F32, BF16, flavour, opt, __VA_ARGS__)
+#define BOTH16(op, flavour, ...) C(op, BF16, BF16, flavour, 0, __VA_ARGS__)
 #define F32(op, flavour, opt, ...) C(op, F32, F32, flavour, opt, __VA_ARGS__)
 
 #define PRODUCT_CASES(op) \
@@ -28,6 +29,13 @@
     C(op, BF16, F32, PLAIN, EQ_OPT_ACC, 300, 16, 31) \
     C(op, BF16, F32, PLAIN, EQ_OPT_ACC, 1, 1, 3) \
     ALL(op, LARGE, 0, 16, 20, 40)
+
+/* several windows of rows, M = windows * T; and of K for matmul_tn */
+#define WINDOW_CASES(op) \
+    ALL(op, PLAIN, 0, 15, 7, 9, 0, 5) \
+    ALL(op, PLAIN, 0, 192, 70, 64, 0, 3) \
+    C(op, F32, F32, PLAIN, EQ_OPT_ACC, 66, 40, 33, 0, 2) \
+    C(op, BF16, F32, PLAIN, EQ_OPT_ACC, 34, 16, 31, 0, 17)
 
 #define ATTENTION_CASES(op) \
     SAME(op, PLAIN, 0, 1, 1, 1, 1, 16, 0)  /* one token */ \
@@ -45,7 +53,17 @@
     SAME(op, PLAIN, 0, 1, 20, 2, 1, 64, 100) /* beyond T, */ \
     SAME(op, PLAIN, 0, 1, 200, 1, 1, 32, 70) /* across blocks of keys */ \
     SAME(op, LARGE, 0, 1, 37, 2, 1, 64, 0)   /* one-hot softmax */ \
-    SAME(op, CONSTANT, 0, 1, 24, 2, 2, 64, 0)
+    SAME(op, CONSTANT, 0, 1, 24, 2, 2, 64, 0) \
+    BOTH16(op, PLAIN, 1, 300, 2, 1, 64, 0) /* several tiles of a GPU's kernels, */ \
+    BOTH16(op, PLAIN, 1, 200, 4, 2, 80, 0) \
+    BOTH16(op, PLAIN, 2, 140, 2, 1, 96, 0) \
+    BOTH16(op, PLAIN, 1, 261, 2, 2, 128, 0) \
+    BOTH16(op, PLAIN, 1, 150, 1, 1, 256, 0) \
+    BOTH16(op, LARGE, 1, 150, 1, 1, 128, 0) \
+    BOTH16(op, PLAIN, 1, 300, 1, 1, 64, 70) /* windows that begin within one */ \
+    BOTH16(op, PLAIN, 1, 170, 1, 1, 80, 129) \
+    BOTH16(op, PLAIN, 1, 200, 2, 1, 128, 33) \
+    BOTH16(op, PLAIN, 1, 140, 1, 1, 256, 100)
 
 /* O, I, G, bits; X(macro-able prefix) */
 /* clang-format off */
@@ -98,8 +116,13 @@ const eq_op_case eq_op_cases[] = {
     BENCH(bias_add, F32, BF16, 0, 2048, 4096)
 
     PRODUCT_CASES(matmul_nt) PRODUCT_CASES(matmul_nn) PRODUCT_CASES(matmul_tn)
+    WINDOW_CASES(matmul_nt) WINDOW_CASES(matmul_nn)
     C(matmul_tn, F32, F32, PLAIN, 0, 33, 70, 129, 5) C(matmul_tn, BF16, F32, PLAIN, 0, 33, 70, 129, 31)
     C(matmul_tn, BF16, F32, PLAIN, ACC, 130, 65, 77, 600) C(matmul_tn, BF16, BF16, PLAIN, 0, 1, 9, 300, 8)
+    C(matmul_tn, F32, F32, PLAIN, 0, 33, 70, 129, 5, 3) C(matmul_tn, BF16, F32, PLAIN, 0, 70, 33, 128, 31, 2)
+    F32(matmul_nt, PLAIN, 0, 1030, 523, 3) F32(matmul_nn, PLAIN, 0, 1030, 523, 3) F32(matmul_nt, PLAIN, 0, 17, 5, 512)
+    F32(matmul_tn, PLAIN, 0, 4101, 3, 512) C(matmul_tn, BF16, F32, PLAIN, ACC, 8200, 2, 5, 3) F32(matmul_tn, PLAIN, 0, 2050, 600, 3)
+    C(matmul_tn, BF16, F32, PLAIN, ACC, 130, 65, 1400, 600, 2) C(matmul_tn, F32, F32, PLAIN, ACC, 17, 9, 85, 0, 17)
     BENCH(matmul_nt, BF16, BF16, 0, 2048, 4096, 4096) BENCH(matmul_nt, BF16, BF16, 0, 2048, 11008, 4096)
     BENCH(matmul_nt, F32, F32, 0, 2048, 4096, 4096)
     BENCH(matmul_nn, BF16, BF16, 0, 2048, 4096, 4096) BENCH(matmul_nn, BF16, BF16, 0, 2048, 4096, 11008)
@@ -114,6 +137,7 @@ const eq_op_case eq_op_cases[] = {
     ALL(rmsnorm_bwd, PLAIN, IN, 300, 16) ALL(rmsnorm_bwd, PLAIN, ACC, 3, 1037)
     ALL(rmsnorm_bwd, PLAIN, NO1, 70, 96) ALL(rmsnorm_bwd, PLAIN, NO2, 70, 96)
     ALL(rmsnorm_bwd, PLAIN, ACC | NO2, 9, 33) ALL(rmsnorm_bwd, LARGE, 0, 4, 96)
+    ALL(rmsnorm_bwd, PLAIN, 0, 300, 33, 3) ALL(rmsnorm_bwd, PLAIN, ACC, 34, 600, 17) ALL(rmsnorm_bwd, PLAIN, NO1, 160, 16, 2)
     ALL(rmsnorm_bwd, TINY, IN, 4, 96) ALL(rmsnorm_bwd, CONSTANT, ACC, 6, 64)
     BENCH(rmsnorm_bwd, F32, F32, ACC, 2048, 4096)
 
@@ -132,6 +156,7 @@ const eq_op_case eq_op_cases[] = {
     BENCH(swiglu_bwd, BF16, BF16, IN, 2048 * 11008)
 
     ALL(mse, PLAIN, 0, 1) ALL(mse, PLAIN, 0, 1003) ALL(mse, PLAIN, NO1, 100003) ALL(mse, LARGE, 0, 77)
+    ALL(mse, PLAIN, 0, 3003, 3) ALL(mse, PLAIN, NO1, 100000, 2)
     BENCH(mse, BF16, F32, 0, 2048 * 4096)
 
     TO_ANY(cross_entropy, PLAIN, 0, 1, 2) TO_ANY(cross_entropy, PLAIN, 0, 7, 1003) TO_ANY(cross_entropy, LARGE, 0, 5, 999)

@@ -47,7 +47,7 @@ static const opt options[] = {
      .fallback = "as many as hold 8192 tokens", .help = "windows at once"},
     {OPT_FLAG, 0, "as-written", .at = AT(as_written),
      .help = "steps as fp16, as other runtimes read them; else the trained fp32 steps of "
-             "eqat.safetensors where the folder has them"},
+             "eqat.state where the folder has them"},
     {OPT_HEADING, .help = "running"},
     EQ_TALK_ROWS(ppl_args),
     EQ_COMMON_ROWS(ppl_args),

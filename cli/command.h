@@ -32,6 +32,7 @@ extern const cli_command cmd_quantize, cmd_tune, cmd_ppl, cmd_generate, cmd_insp
 /* "eqat: " and one line to stderr; returns the exit code. */
 int cli_usage(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int cli_fail(const eq_err *err);
+void cli_catch_bus_errors(void); /* once, at the start */
 
 /* The exit code of a job's status: prints the error, or that it was stopped and, where `resume` has
  * the job's --resume flag (NULL: it knows none), the command that goes on. begun: state may be

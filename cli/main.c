@@ -118,6 +118,7 @@ static int dispatch(int argc, char **argv) {
 
 int main(int argc, char **argv) {
     cli_hold_streams();
+    cli_catch_bus_errors();
     int code = dispatch(argc, argv);
     /* A full disk behind a redirection must not look like success. */
     if (fflush(stdout) || ferror(stdout)) {

@@ -42,7 +42,7 @@ typedef struct {
 /* ---- what a long job says while it runs ------------------------------------------------------ */
 
 typedef struct {
-    const char *phase;     /* "block-ap", "e2e-qp", "ppl", "read", "write" */
+    const char *phase;     /* "block-ap", "e2e-qp", "ppl", "stream", "tokenize", "write" */
     const char *part;      /* a part of it that is not the training itself: "pass", "validation" */
     int64_t block, blocks; /* current block and number of blocks; blocks == 0: not by block */
     int64_t done, total;   /* units of work (tokens where `tokens` is true, else bytes) */
@@ -154,7 +154,7 @@ typedef struct {
     int64_t limit;   /* windows at most; 0: all */
     int64_t batch;   /* windows at once */
     bool as_written; /* steps as fp16, as other runtimes read them; else the trained fp32 steps of
-                        eqat.safetensors where the folder has them */
+                        eqat.state where the folder has them */
     eq_compute_opts compute;
 } eq_ppl_opts;
 

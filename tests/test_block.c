@@ -87,8 +87,9 @@ static void bind(fixture *f) {
     if (f->slot) f->acts.dw = eq_mut_at(f->acts.dw, 0, 3 * f->c.F + 1);
 }
 
-static void check_dw(void *ctx, eq_lin l, int64_t row, int64_t rows, eq_mut dw) {
+static void check_dw(void *ctx, eq_lin l, int64_t row, int64_t rows, int64_t window, eq_mut dw) {
     fixture *f = ctx;
+    assert_int_equal(window, -1);
     eq_lin_spec s = eq_lin_of(&f->c, l);
     assert_int_equal(row, f->rows_seen);
     assert_int_equal(dw.n, rows * s.I);

@@ -1,5 +1,6 @@
 /* Checkpoints: what is written is what the blocks say, read by this program and by a naive GPTQ
  * reader; nothing is left behind when writing fails at any point. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -128,11 +129,14 @@ static void compare_linear(const eq_block_tensors *t, int l, const eq_qlinear *q
         }
 }
 
-static void same_tensor(const eq_tensor *a, const eq_tensor *b) {
-    assert_string_equal(a->name, b->name);
+static void same_bytes(const eq_tensor *a, const eq_tensor *b) {
     assert_int_equal(a->dt, b->dt);
     assert_int_equal(a->bytes, b->bytes);
     assert_memory_equal(a->data, b->data, a->bytes);
+}
+static void same_tensor(const eq_tensor *a, const eq_tensor *b) {
+    assert_string_equal(a->name, b->name);
+    same_bytes(a, b);
 }
 
 static void check_folder(maker *m, const char *out) {
@@ -142,8 +146,9 @@ static void check_folder(maker *m, const char *out) {
     assert_int_equal(w->cfg.bits, m->bits);
     assert_int_equal(w->cfg.G, m->group);
     assert_false(w->cfg.gptq_v1);
-    same_tensor(w->embed, m->base->embed);
-    same_tensor(w->head, m->base->head);
+    same_bytes(w->embed, m->base->embed);
+    same_bytes(w->head, m->base->head);
+    assert_string_equal(w->embed->name, "model.embed_tokens.weight");
     same_tensor(w->norm, m->base->norm);
     assert_int_equal(eq_qblock_alloc(&want, &w->cfg, m->bits, m->group, &err), EQ_OK);
     for (int64_t i = 0; i < w->cfg.L; i++) {
@@ -237,11 +242,10 @@ static void families_heads_and_shards(void **state) {
         check_folder(&f.m, f.out);
         eq_weights *w = open_good(f.out);
         assert_true(rows[r].shard ? eq_st_files(w->st) > 1 : eq_st_files(w->st) == 1);
-        assert_int_equal(eq_st_find(w->st, "lm_head.weight") != NULL,
-                         !rows[r].tied || rows[r].o.only_head || rows[r].o.both);
+        assert_int_equal(eq_st_find(w->st, "lm_head.weight") != NULL, !rows[r].tied);
         eq_weights_close(w);
         char *index = tiny_path(f.out, "model.safetensors.index.json");
-        assert_true(eq_exists(index));
+        assert_int_equal(eq_exists(index), rows[r].shard > 0);
         eq_free(index);
         end(&f);
     }
@@ -297,7 +301,8 @@ static void side_files_and_config(void **state) {
         "README.md"};
     const char *const dropped[] = {
         "pytorch_model.bin",   "pytorch_model.bin.index.json", "x.gguf",
-        "consolidated.00.pth", "quantize_config.json",         "other.safetensors"};
+        "consolidated.00.pth", "quantize_config.json",         "other.safetensors",
+        EQ_SUMS_NAME};
     eq_err err = {0};
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
         tiny_text(f.model, kept[i], "a\n\xff b");
@@ -311,7 +316,7 @@ static void side_files_and_config(void **state) {
     file_has(f.out, "added_tokens.json", "a\n\xff b");
     eq_names n;
     assert_int_equal(eq_list_dir(f.out, &n, &err), EQ_OK);
-    /* kept, the link, config, quantize_config, index, model, state */
+    /* kept, the link, config, quantize_config, model, state, sums */
     assert_int_equal(n.n, sizeof kept / sizeof *kept + 6);
     eq_names_free(&n);
 
@@ -399,60 +404,102 @@ static void threads_do_not_matter(void **state) {
     assert_string_equal(hex[0], hex[1]);
 }
 
-static void wrong_places(void **state) {
+/* An empty folder is taken, a link to one too; a slash at the end and missing parents are fine. */
+static void places(void **state) {
     (void)state;
     fixture f = begin(config("llama", false, 1), &(tiny_opts){0}, 2, 64);
     eq_err err = {0};
-    assert_int_equal(eq_output_check(f.out, f.model, &err), EQ_OK);
-    assert_int_equal(eq_output_check(f.model, f.model, &err), EQ_EINPUT);
-    assert_non_null(strstr(err.msg, "other than the model's"));
-    err = (eq_err){0};
-    tiny_text(f.parent, "x", "");
-    assert_int_equal(eq_output_check(f.parent, f.model, &err), EQ_EINPUT);
-    assert_non_null(strstr(err.msg, "empty folder"));
-    err = (eq_err){0};
-    char *file = tiny_path(f.parent, "x"), *below = tiny_path(f.parent, "x/y");
-    assert_int_equal(eq_output_check(file, f.model, &err), EQ_EINPUT);
-    err = (eq_err){0};
-    assert_int_equal(eq_output_check(below, f.model, &err), EQ_EINPUT);
-    err = (eq_err){0};
-    assert_int_equal(eq_output_check("", f.model, &err), EQ_EINPUT);
-    err = (eq_err){0};
-    assert_int_equal(eq_output_check("/proc/nothing", f.model, &err), EQ_EIO);
-    eq_free(file), eq_free(below);
-    /* an empty folder is taken, a slash at the end and missing parents are fine */
-    err = (eq_err){0};
-    char *deep = tiny_path(f.parent, "a/b/");
-    assert_int_equal(eq_mkdir(deep, &err), EQ_OK);
-    assert_int_equal(write_to(&f.m, deep, 0, NULL, &err), EQ_OK);
-    eq_free(deep);
-    deep = tiny_path(f.parent, "c/d/e");
-    assert_int_equal(write_to(&f.m, deep, 0, NULL, &err), EQ_OK);
-    check_folder(&f.m, deep);
-    eq_free(deep);
+    char *empty = tiny_path(f.parent, "a/empty"), *link = tiny_path(f.parent, "link");
+    assert_int_equal(eq_mkdir(empty, &err), EQ_OK);
+    assert_int_equal(symlink("a/empty", link), 0);
+    const char *const names[] = {"link", "c/d/e", "x//", "y/"};
+    for (int i = 0; i < 4; i++) {
+        char *out = tiny_path(f.parent, names[i]);
+        if (i == 3) assert_int_equal(eq_mkdir(out, &err), EQ_OK);
+        if (write_to(&f.m, out, 0, NULL, &err) != EQ_OK) fail_msg("%s: %s", out, err.msg);
+        check_folder(&f.m, out);
+        eq_free(out);
+    }
+    check_folder(&f.m, empty); /* what the link led to; the link is one still */
+    assert_true(eq_same_file(link, empty));
+    eq_names n;
+    assert_int_equal(eq_list_dir(f.parent, &n, &err), EQ_OK);
+    assert_int_equal(n.n, 5); /* a, link, c, x, y */
+    eq_names_free(&n);
+    eq_free(empty), eq_free(link);
     end(&f);
 }
 
-/* A killed run's temporary folder goes, one of a living process stays. */
-static void stale_folders(void **state) {
+/* The model's file is written to while the checkpoint is being made: none appears. */
+static eq_status touching_source(void *ctx, int64_t i, const eq_qblock **b, eq_err *err) {
+    maker *m = ctx;
+    struct timespec old[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+    char *path = tiny_path(m->base->dir, "model.safetensors");
+    utimensat(AT_FDCWD, path, old, 0);
+    eq_free(path);
+    return source(ctx, i, b, err);
+}
+static void changed_while_writing(void **state) {
+    (void)state;
+    fixture f = begin(config("llama", false, 1), &(tiny_opts){0}, 2, 64);
+    eq_checkpoint c = {
+        .base = f.m.base, .bits = 2, .group = 64, .source = touching_source, .ctx = &f.m};
+    eq_err err = {0};
+    assert_int_equal(eq_checkpoint_write(&c, f.out, NULL, NULL, &err), EQ_EINPUT);
+    assert_non_null(strstr(err.msg, "model.safetensors: "));
+    assert_non_null(strstr(err.msg, "written to"));
+    check_left(f.parent, false);
+    eq_qblock_free(&f.m.b);
+    end(&f);
+}
+
+/* Every file has its sum; one that is changed, cut or gone is named. */
+static void sums(void **state) {
     (void)state;
     fixture f = begin(config("llama", false, 1), &(tiny_opts){0}, 2, 64);
     eq_err err = {0};
-    char *dead = eq_sprintf("%s.tmp-99999999", f.out), *alive = eq_sprintf("%s.tmp-1", f.out);
-    char *mine = eq_sprintf("%s.tmp-%ld", f.out, (long)getpid()),
-         *other = eq_sprintf("%s.tmp-x", f.out);
-    char *const all[] = {dead, alive, mine, other};
-    for (int i = 0; i < 4; i++) {
-        assert_int_equal(eq_mkdir(all[i], &err), EQ_OK);
-        tiny_text(all[i], "model-00001-of-00009.safetensors", "old");
+    int64_t wrote, bytes;
+    tiny_text(f.model, "tokenizer.json", "{}");
+    assert_int_equal(write_to(&f.m, f.out, 30000, &wrote, &err), EQ_OK);
+    if (eq_checkpoint_compare_sums(f.out, &bytes, &err) != EQ_OK) fail_msg("%s", err.msg);
+    assert_true(bytes > wrote); /* headers */
+    eq_names n;
+    assert_int_equal(eq_list_dir(f.out, &n, &err), EQ_OK);
+    assert_true(n.n > 6);
+    for (int64_t i = 0; i < n.n; i++) {
+        if (!strcmp(n.p[i], EQ_SUMS_NAME)) continue;
+        char *path = tiny_path(f.out, n.p[i]), *away = tiny_path(f.parent, "away");
+        assert_int_equal(eq_rename_durable(path, away, &err), EQ_OK);
+        assert_int_equal(eq_checkpoint_compare_sums(f.out, &bytes, &err), EQ_EIO);
+        assert_non_null(strstr(err.msg, n.p[i]));
+        eq_map m;
+        assert_int_equal(eq_map_open(&m, away, NULL), EQ_OK);
+        assert_int_equal(eq_write_file(path, m.data, m.size - 1, NULL), EQ_OK);
+        eq_map_close(&m);
+        err = (eq_err){0};
+        assert_int_equal(eq_checkpoint_compare_sums(f.out, &bytes, &err), EQ_EINPUT);
+        assert_non_null(strstr(err.msg, n.p[i]));
+        err = (eq_err){0};
+        assert_int_equal(eq_rename_durable(away, path, &err), EQ_OK);
+        eq_free(path), eq_free(away);
     }
+    assert_int_equal(eq_checkpoint_compare_sums(f.out, &bytes, &err), EQ_OK);
+    tiny_text(f.out, EQ_SUMS_NAME, "nonsense\n");
+    assert_int_equal(eq_checkpoint_compare_sums(f.out, &bytes, &err), EQ_EINPUT);
+    eq_names_free(&n);
+    end(&f);
+}
+
+/* The state as version 0.1 named it. */
+static void old_name_of_the_state(void **state) {
+    (void)state;
+    fixture f = begin(config("llama", false, 1), &(tiny_opts){0}, 2, 64);
+    eq_err err = {0};
     assert_int_equal(write_to(&f.m, f.out, 0, NULL, &err), EQ_OK);
-    assert_false(eq_exists(dead));
-    assert_true(eq_exists(alive));
-    assert_false(eq_exists(mine));
-    assert_true(eq_exists(other));
+    char *is = tiny_path(f.out, EQ_STATE_NAME), *was = tiny_path(f.out, "eqat.safetensors");
+    assert_int_equal(eq_rename_durable(is, was, &err), EQ_OK);
     check_folder(&f.m, f.out);
-    for (int i = 0; i < 4; i++) eq_free(all[i]);
+    eq_free(is), eq_free(was);
     end(&f);
 }
 
@@ -540,8 +587,10 @@ int main(void) {
         cmocka_unit_test(from_a_quantized_base),
         cmocka_unit_test(inspect_of_a_checkpoint),
         cmocka_unit_test(threads_do_not_matter),
-        cmocka_unit_test(wrong_places),
-        cmocka_unit_test(stale_folders),
+        cmocka_unit_test(places),
+        cmocka_unit_test(changed_while_writing),
+        cmocka_unit_test(sums),
+        cmocka_unit_test(old_name_of_the_state),
         cmocka_unit_test(what_gptq_cannot_hold),
         cmocka_unit_test(disk_full_at_any_write),
         cmocka_unit_test(memory_out_at_any_allocation),

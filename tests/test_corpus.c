@@ -80,28 +80,61 @@ static void read_bad(const char *path, const char *word, const char *word2) {
     assert_int_equal(eq_mem_current(), before);
 }
 
+/* A .txt comes in pieces; they are put together again here. */
+static void check_text(const char *path, const char *want, int64_t n) {
+    eq_corpus *c = open_good(path);
+    eq_str all = {0};
+    assert_true(eq_corpus_is_text(c));
+    int64_t at, size, before = -1;
+    for (const char *text = "";;) {
+        int64_t k;
+        eq_err err = {0};
+        if (eq_corpus_next(c, &text, &k, &err) != EQ_OK) fail_msg("%s", err.msg);
+        if (!text) break;
+        assert_int_equal(eq_corpus_line(c), 1);
+        assert_true(k <= (1 << 18) + 4);
+        eq_str_put(&all, text, k);
+        eq_corpus_place(c, &at, &size);
+        assert_true(at >= before && at <= size);
+        before = at;
+    }
+    assert_int_equal(all.n, n);
+    if (n) assert_memory_equal(all.p, want, (size_t)n);
+    assert_true(next_is(c, NULL, 0, 0)); /* the end stays the end */
+    eq_corpus_place(c, &at, &size);
+    assert_int_equal(at, size);
+    eq_str_free(&all);
+    eq_corpus_close(c);
+}
+
 static void one_text(void **state) {
     (void)state;
     enum { N = 700001 }; /* more than the pieces it is unpacked in */
     char *text = eq_calloc(N, 1);
     for (int i = 0; i < N; i++) text[i] = (char)(i % 97 ? 'a' + i * 7 % 26 : '\n');
+    for (int i = 5; i + 6 < N; i += 1001) memcpy(text + i, "\xe2\x82\xac\xf0\x9f\x98\x80", 7);
+    /* characters that lie across the ends of pieces */
+    memcpy(text + (1 << 18) - 1, "\xf0\x9f\x98\x80", 4);
+    memcpy(text + (1 << 19) - 3, "\xf0\x9f\x98\x80", 4);
     memcpy(text + N - 3, "\xe2\x82\xac", 3);
     for (int p = 0; p < 3; p++)
-        for (int parts = 1; parts <= 3; parts++) {
-            eq_corpus *c = open_good(put_packed("one.txt", p, text, N, parts));
-            assert_true(eq_corpus_is_text(c) && !eq_corpus_can_seek(c));
-            assert_true(next_is(c, text, N, 1));
-            assert_true(next_is(c, NULL, 0, 0));
-            assert_true(next_is(c, NULL, 0, 0)); /* the end stays the end */
-            eq_corpus_close(c);
-        }
+        for (int parts = 1; parts <= 3; parts++)
+            check_text(put_packed("one.txt", p, text, N, parts), text, N);
     eq_free(text);
-    eq_corpus *c = open_good(scratch_text("one.raw", "x\r\n"));
-    assert_true(next_is(c, "x\r\n", 3, 1)); /* nothing is translated */
-    eq_corpus_close(c);
-    c = open_good(scratch_text("empty.txt", ""));
-    assert_true(next_is(c, "", 0, 1)); /* an empty document, for the caller to refuse */
-    eq_corpus_close(c);
+    check_text(scratch_text("empty.txt", ""), "", 0);
+}
+
+/* As Python's text mode reads them, wherever the pieces end. */
+static void line_ends(void **state) {
+    (void)state;
+    check_text(scratch_text("crlf.raw", "\r\na\r\rb\r\n\r\nc\n\rd\r"), "\na\n\nb\n\nc\n\nd\n", 12);
+    enum { N = 1 << 18 };
+    char *text = eq_calloc(2 * N, 1), *want = eq_calloc(2 * N, 1);
+    memset(text, 'x', 2 * N), memset(want, 'x', 2 * N);
+    memcpy(text + N - 1, "\r\n", 2); /* the pair lies in two pieces */
+    want[N - 1] = '\n';
+    check_text(scratch_file("pair.txt", text, 2 * N), want, 2 * N - 1);
+    eq_free(text), eq_free(want);
 }
 
 static void lines(void **state) {
@@ -135,35 +168,20 @@ static void lines(void **state) {
 
 static void what_a_line_may_be(void **state) {
     (void)state;
+    /* a byte order mark, and an integer that needs all of 64 bits, beside the text */
+    eq_corpus *m = open_good(
+        scratch_text("mark.JSONL", "\xef\xbb\xbf{\"text\":\"a\",\"id\":13835058055282163712}\n"));
+    assert_true(next_is(m, "a", 1, 1));
+    eq_corpus_close(m);
+    m = open_good(scratch_text("mark.ndjson", "\xef\xbb\xbf\n{\"text\":\"a\"}"));
+    assert_true(next_is(m, "a", 1, 2));
+    eq_corpus_close(m);
     const char *text =
         "\n  \r\n{\"text\":\"\\u00e9\\ud83d\\ude00\\u0000z\"}\n\n{\"text\":\"\",\"a\":[1,{}]}\n\n";
     eq_corpus *c = open_good(scratch_text("may.json", text));
     assert_true(next_is(c, "\xc3\xa9\xf0\x9f\x98\x80\0z", 8, 3));
     assert_true(next_is(c, "", 0, 5));
     assert_true(next_is(c, NULL, 0, 0));
-    eq_corpus_close(c);
-}
-
-static void going_back(void **state) {
-    (void)state;
-    const char *text = "{\"text\":\"a\"}\n\n{\"text\":\"bb\"}\n{\"text\":\"ccc\"}";
-    eq_corpus *c = open_good(scratch_text("back.jsonl", text));
-    int64_t at[3], line[3];
-    static const char *const want[3] = {"a", "bb", "ccc"};
-    assert_true(eq_corpus_can_seek(c));
-    for (int i = 0; i < 3; i++) {
-        static const int64_t lines_[3] = {1, 3, 4};
-        assert_true(next_is(c, want[i], i + 1, lines_[i]));
-        at[i] = eq_corpus_tell(c), line[i] = eq_corpus_line(c);
-    }
-    for (int k = 0; k < 30; k++) {
-        int i = k * 7 % 3;
-        eq_corpus_seek(c, at[i], line[i]);
-        assert_true(next_is(c, want[i], i + 1, line[i]));
-    }
-    eq_corpus_close(c);
-    c = open_good(put_packed("back.jsonl", 1, text, (int64_t)strlen(text), 1));
-    assert_false(eq_corpus_can_seek(c));
     eq_corpus_close(c);
 }
 
@@ -210,6 +228,15 @@ static void bad_lines(void **state) {
         }
 }
 
+static void arrays_and_windows(void **state) {
+    (void)state;
+    read_bad(scratch_text("array.json", " [\n {\"text\": \"a\"}\n]\n"), "line 1", "a JSON array");
+    /* one frame: no content size, a window of 256 MiB, one raw block */
+    static const char frame[] = "\x28\xb5\x2f\xfd\x00\x90\x09\x00\x00x";
+    read_bad(scratch_file("wide.txt.zst", frame, sizeof frame - 1), "window above 128 MiB",
+             "--long");
+}
+
 static void cut_anywhere(void **state) {
     (void)state;
     char text[900], packed[2048];
@@ -240,7 +267,8 @@ static void names(void **state) {
     for (int i = 0; i < 6; i++) {
         eq_err err = {0};
         assert_int_equal(eq_corpus_open(&c, refused[i], &err), EQ_EINPUT);
-        check_error(&err, EQ_EINPUT, refused[i], ".txt", ".jsonl", ".gz", ".zst", NULL);
+        check_error(&err, EQ_EINPUT, refused[i], ".txt", ".jsonl", ".gz", ".zst", ".npy", NULL);
+        assert_int_equal(strstr(err.msg, "to_json") != NULL, i == 5);
     }
     eq_err err = {0};
     assert_int_equal(eq_corpus_open(&c, scratch_path("absent.txt"), &err), EQ_EIO);
@@ -282,10 +310,15 @@ static void memory_runs_out(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_text),        cmocka_unit_test(lines),
-        cmocka_unit_test(going_back),      cmocka_unit_test(what_a_line_may_be),
-        cmocka_unit_test(not_utf8),        cmocka_unit_test(bad_lines),
-        cmocka_unit_test(names),           cmocka_unit_test(cut_anywhere),
+        cmocka_unit_test(one_text),
+        cmocka_unit_test(line_ends),
+        cmocka_unit_test(lines),
+        cmocka_unit_test(what_a_line_may_be),
+        cmocka_unit_test(not_utf8),
+        cmocka_unit_test(bad_lines),
+        cmocka_unit_test(names),
+        cmocka_unit_test(cut_anywhere),
+        cmocka_unit_test(arrays_and_windows),
         cmocka_unit_test(memory_runs_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

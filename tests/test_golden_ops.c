@@ -100,7 +100,7 @@ static void rmsnorm(void) {
     eq_mut x = up(g, "x"), w = up(g, "w"), dy = up(g, "dy"), rstd = dev(EQ_F32, 5);
     eq_mut y = like(g, "y"), dx = like(g, "dx"), dw = like(g, "dw");
     EQ_DO(be, rmsnorm_fwd, y, rstd, eq_ro(x), eq_ro(w), 5, 24, 1e-5f);
-    EQ_DO(be, rmsnorm_bwd, dx, dw, eq_ro(dy), eq_ro(x), eq_ro(w), eq_ro(rstd), 5, 24, 0);
+    EQ_DO(be, rmsnorm_bwd, dx, dw, eq_ro(dy), eq_ro(x), eq_ro(w), eq_ro(rstd), 5, 24, 5, 0);
     same(y, g, "y", rounding);
     same(dx, g, "dx", rounding);
     same(dw, g, "dw", rounding);

@@ -1,4 +1,6 @@
 /* Files: what is mapped, what a reader sees while a writer works, what a failed write leaves. */
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -207,6 +209,98 @@ static void folders(void **state) {
     eq_free(below_file), eq_free(file), eq_free(other), eq_free(dir);
 }
 
+/* Two writers of one file do not meet: each has a temporary file of its own, the last one wins. */
+static void temporary_names(void **state) {
+    (void)state;
+    char *dir = fresh_dir("t"), *path = eq_path(dir, "f"), *seen[64];
+    eq_writer *w[2];
+    for (int i = 0; i < 64; i++) {
+        seen[i] = eq_temporary(path);
+        assert_int_equal(strlen(seen[i]), strlen(path) + strlen(".tmp-") + EQ_TEMPORARY);
+        for (int k = 0; k < i; k++) assert_string_not_equal(seen[i], seen[k]);
+    }
+    for (int i = 0; i < 64; i++) eq_free(seen[i]);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(eq_writer_open(&w[i], path, NULL), EQ_OK);
+        assert_int_equal(eq_writer_put(w[i], i ? "two" : "one", 3, NULL), EQ_OK);
+    }
+    assert_int_equal(names_in(dir), 2);
+    assert_int_equal(eq_writer_commit(w[1], NULL), EQ_OK);
+    expect_content(path, "two", 3);
+    assert_int_equal(eq_writer_commit(w[0], NULL), EQ_OK);
+    expect_content(path, "one", 3);
+    assert_int_equal(names_in(dir), 1);
+    eq_free(path), eq_free(dir);
+}
+
+/* What is written to under a map is seen, what takes its name is not the mapped file. */
+static void changed_under_a_map(void **state) {
+    (void)state;
+    eq_map m, other;
+    eq_err err = {0};
+    char *path = eq_strdup(scratch_text("c", "abc"));
+    assert_int_equal(eq_map_open(&m, path, &err), EQ_OK);
+    assert_int_equal(eq_map_unchanged(&m, path, &err), EQ_OK);
+    assert_string_equal(eq_map_named(m.data + 2), path);
+    assert_null(eq_map_named(m.data + 3));
+    assert_int_equal(eq_write_file(path, "new", 3, &err), EQ_OK);
+    assert_int_equal(eq_map_unchanged(&m, path, &err), EQ_OK);
+    assert_int_equal(eq_map_open(&other, path, &err), EQ_OK);
+    FILE *f = fopen(path, "r+");
+    assert_non_null(f);
+    fputs("abcd", f), fclose(f);
+    assert_int_equal(eq_map_unchanged(&other, path, &err), EQ_EINPUT);
+    check_error(&err, EQ_EINPUT, path, "written to", "4 bytes, were 3", NULL);
+    const uint8_t *at = m.data;
+    eq_map_close(&m), eq_map_close(&other);
+    assert_null(eq_map_named(at));
+    eq_map_close(&m); /* twice is harmless */
+    struct timespec old[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+    assert_int_equal(eq_map_open(&m, path, NULL), EQ_OK);
+    assert_int_equal(utimensat(AT_FDCWD, path, old, 0), 0);
+    assert_int_equal(eq_map_unchanged(&m, path, NULL), EQ_EINPUT);
+    eq_map_close(&m);
+    /* many maps: those without a name are maps all the same */
+    eq_map *all = eq_calloc(700, sizeof *all);
+    for (int i = 0; i < 700; i++) assert_int_equal(eq_map_open(&all[i], path, NULL), EQ_OK);
+    for (int i = 0; i < 700; i++) eq_map_close(&all[i]);
+    eq_free(all), eq_free(path);
+}
+
+static void where_paths_lead(void **state) {
+    (void)state;
+    char *dir = fresh_dir("p/q"), *link = eq_strdup(scratch_path("link")),
+         *real = eq_real_path(dir);
+    char *nowhere = eq_strdup(scratch_path("nowhere")), *up = eq_path(dir, "../../p//");
+    assert_int_equal(symlink("p/q", link), 0);
+    assert_int_equal(symlink("gone", nowhere), 0);
+    const char *const rest[] = {"", "/", "//", "/new", "/new/er//"};
+    const char *const want[] = {"", "", "", "/new", "/new/er"};
+    for (int i = 0; i < 5; i++) {
+        char *path = eq_sprintf("%s%s", link, rest[i]), *is = eq_real_path(path);
+        char *expected = eq_sprintf("%s%s", real, want[i]);
+        assert_string_equal(is, expected);
+        assert_true(eq_lies_in(path, dir) && eq_lies_in(path, up));
+        assert_false(eq_lies_in(up, path));
+        eq_free(path), eq_free(is), eq_free(expected);
+    }
+    char *neighbour = eq_sprintf("%s2", dir), *root = eq_real_path("/no-such-thing");
+    assert_false(eq_lies_in(neighbour, dir));
+    assert_true(eq_lies_in(dir, "/"));
+    assert_string_equal(root, "/no-such-thing");
+    assert_true(eq_is_dangling(nowhere) && !eq_is_dangling(link) && !eq_is_dangling(dir));
+    assert_true(eq_is_mount_point("/proc") && !eq_is_mount_point(dir));
+    assert_int_equal(eq_dir_takes_entries(dir, "x", NULL), EQ_OK);
+    char *left = eq_path(dir, ".eqat-probe");
+    assert_int_equal(eq_mkdir(left, NULL), EQ_OK);
+    assert_int_equal(eq_dir_takes_entries(dir, "x", NULL), EQ_OK);
+    eq_err err = {0};
+    assert_int_equal(eq_dir_takes_entries("/proc", "x", &err), EQ_EIO);
+    check_error(&err, EQ_EIO, "x: cannot create anything in /proc", NULL);
+    eq_free(dir), eq_free(link), eq_free(real), eq_free(nowhere), eq_free(up);
+    eq_free(neighbour), eq_free(root), eq_free(left);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mapping),
@@ -214,6 +308,9 @@ int main(void) {
         cmocka_unit_test(nothing_half_written),
         cmocka_unit_test(seals),
         cmocka_unit_test(folders),
+        cmocka_unit_test(temporary_names),
+        cmocka_unit_test(changed_under_a_map),
+        cmocka_unit_test(where_paths_lead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

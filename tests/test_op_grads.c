@@ -103,8 +103,8 @@ static void linear_fwd(double *y, double *const x[]) {
         }
 }
 static void linear_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy) {
-    EQ_DO(be, matmul_nn, g[0], eq_ro(dy), eq_ro(x[1]), M, K, N, 0);
-    EQ_DO(be, matmul_tn, g[1], eq_ro(dy), eq_ro(x[0]), N, K, M, N, 0);
+    EQ_DO(be, matmul_nn, g[0], eq_ro(dy), eq_ro(x[1]), M, K, N, M, 0);
+    EQ_DO(be, matmul_tn, g[1], eq_ro(dy), eq_ro(x[0]), N, K, M, M, N, 0);
 }
 
 enum { ROWS = 4, D = 9 };
@@ -120,7 +120,7 @@ static void norm_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy
     eq_mut y = temp(be, ROWS * D), rstd = temp(be, ROWS);
     EQ_DO(be, rmsnorm_fwd, y, rstd, eq_ro(x[0]), eq_ro(x[1]), ROWS, D, 1e-2f);
     EQ_DO(be, rmsnorm_bwd, g[0], g[1], eq_ro(dy), eq_ro(x[0]), eq_ro(x[1]), eq_ro(rstd), ROWS, D,
-          0);
+          ROWS, 0);
 }
 
 enum { SEQS = 2, T = 7, NH = 4, NKV = 2, HD = 6, WINDOW = 4 };

@@ -121,9 +121,9 @@ static void probe(eq_backend *be, eq_op_id op, eq_dtype dt) {
     eq_mut da = dev(be, dt, M * K), db = dev(be, dt, N * K), dy = dev(be, EQ_F32, M * N);
     be->upload(be, da, a, EQ_F32);
     be->upload(be, db, b, EQ_F32);
-    if (op == EQ_OP_matmul_nt) EQ_DO(be, matmul_nt, dy, eq_ro(da), eq_ro(db), M, N, K, 0);
-    if (op == EQ_OP_matmul_nn) EQ_DO(be, matmul_nn, dy, eq_ro(da), eq_ro(db), M, N, K, 0);
-    if (op == EQ_OP_matmul_tn) EQ_DO(be, matmul_tn, dy, eq_ro(da), eq_ro(db), M, N, K, M, 0);
+    if (op == EQ_OP_matmul_nt) EQ_DO(be, matmul_nt, dy, eq_ro(da), eq_ro(db), M, N, K, M, 0);
+    if (op == EQ_OP_matmul_nn) EQ_DO(be, matmul_nn, dy, eq_ro(da), eq_ro(db), M, N, K, M, 0);
+    if (op == EQ_OP_matmul_tn) EQ_DO(be, matmul_tn, dy, eq_ro(da), eq_ro(db), M, N, K, K, M, 0);
     be->download(be, y, EQ_F32, eq_ro(dy));
     double v[N], bv[K] = {0};
     for (int64_t n = 0; n < N; n++) v[n] = eq_rand_u64(3, (uint64_t)n) & 1 ? 1.0 : -1.0;

@@ -29,7 +29,7 @@ typedef struct {
     int64_t at;        /* ... at this 32-bit word (16-bit for scales) ... */
     uint32_t value;    /* ... with these bits */
     const char *leave_out;
-    bool state; /* eqat.safetensors as well */
+    bool state; /* eqat.state as well */
 } folder;
 
 static unsigned code_at(int64_t block, int l, int64_t o, int64_t i, int bits) {
@@ -182,7 +182,7 @@ static char *write_folder(const folder *f) {
     tiny_text(dir, "config.json", text);
     must(eq_config_load(&c, dir, &err), &err);
     write_file(f, &c, dir, "model.safetensors", put_model);
-    if (f->state) write_file(f, &c, dir, "eqat.safetensors", put_state);
+    if (f->state) write_file(f, &c, dir, EQ_STATE_NAME, put_state);
     return dir;
 }
 

@@ -204,7 +204,7 @@ static void fingerprints(void **state) {
             tiny_text(dir, "config.json", text);
         }
         eq_weights *w = open_good(dir);
-        assert_int_equal(eq_weights_fingerprint(w, hex[i], &err), EQ_OK);
+        assert_int_equal(eq_weights_read_through(w, NULL, hex[i], &err), EQ_OK);
         eq_weights_close(w);
         tiny_remove(dir);
     }
@@ -212,6 +212,48 @@ static void fingerprints(void **state) {
     assert_string_equal(hex[0], hex[1]);
     assert_string_not_equal(hex[0], hex[2]);
     assert_string_not_equal(hex[0], hex[3]);
+}
+
+/* Whatever is not finite is named before anything is computed from it. */
+static void read_through_finds_it(void **state) {
+    (void)state;
+    const char *const names[] = {"model.embed_tokens.weight",
+                                 "lm_head.weight",
+                                 "model.norm.weight",
+                                 "model.layers.1.input_layernorm.weight",
+                                 "model.layers.0.self_attn.q_proj.bias",
+                                 "model.layers.1.mlp.down_proj.weight"};
+    for (int i = 0; i < 6; i++) {
+        char *dir = tiny_dir(), hex[33];
+        eq_err err = {0};
+        tiny_write(dir, tiny_config("qwen2", false),
+                   &(tiny_opts){.nan = names[i], .shards = i % 3, .dt = i % 2 ? EQ_BF16 : EQ_F32});
+        eq_weights *w = open_good(dir);
+        assert_int_equal(eq_weights_read_through(w, NULL, hex, &err), EQ_EINPUT);
+        assert_non_null(strstr(err.msg, names[i]));
+        assert_non_null(strstr(err.msg, "expected finite numbers"));
+        eq_weights_close(w);
+        tiny_remove(dir);
+    }
+}
+
+static void keep_progress(void *ctx, const eq_progress *p) { *(eq_progress *)ctx = *p; }
+static void read_through_says_how_far(void **state) {
+    (void)state;
+    volatile int stop = 0;
+    eq_progress last = {0};
+    eq_observer obs = {.ctx = &last, .progress = keep_progress, .stop = &stop};
+    char *dir = tiny_dir(), hex[33];
+    eq_err err = {0};
+    tiny_write(dir, tiny_config("llama", false), &(tiny_opts){.shards = 2});
+    eq_weights *w = open_good(dir);
+    assert_int_equal(eq_weights_read_through(w, &obs, hex, &err), EQ_OK);
+    assert_string_equal(last.phase, "read");
+    assert_true(last.total > 0 && last.done == last.total);
+    stop = 1;
+    assert_int_equal(eq_weights_read_through(w, &obs, hex, &err), EQ_EINTR);
+    eq_weights_close(w);
+    tiny_remove(dir);
 }
 
 static void memory_may_run_out(void **state) {
@@ -225,7 +267,7 @@ static void memory_may_run_out(void **state) {
         char hex[33];
         eq_mem_fail_nth(n);
         eq_status st = eq_weights_open(&w, dir, &err);
-        if (st == EQ_OK) st = eq_weights_fingerprint(w, hex, &err);
+        if (st == EQ_OK) st = eq_weights_read_through(w, NULL, hex, &err);
         eq_mem_fail_nth(0);
         eq_weights_close(w);
         assert_int_equal(eq_mem_current(), before);
@@ -246,6 +288,8 @@ int main(void) {
         cmocka_unit_test(not_a_number),
         cmocka_unit_test(the_first_infinity_is_named),
         cmocka_unit_test(fingerprints),
+        cmocka_unit_test(read_through_finds_it),
+        cmocka_unit_test(read_through_says_how_far),
         cmocka_unit_test(memory_may_run_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

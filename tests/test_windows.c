@@ -7,7 +7,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "data/windows.h"
+#include "data/tokens.h"
 #include "format/npy.h"
 #include "scratch.h"
 
@@ -36,6 +36,7 @@ static eq_window_opts opts(int64_t seqlen) {
 static int make_tokenizer(void **state) {
     (void)state;
     eq_str s = {0};
+    while (notes.n < 1 << 12) eq_str_puts(&notes, "room"); /* no test of memory sees them grow */
     eq_str_puts(
         &s,
         "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\"added_tokens\":[{\"id\":256,"
@@ -127,6 +128,11 @@ static void bad_calibration(const char *path, const char *val, int64_t n_val,
     assert_int_equal(eq_mem_current(), before);
 }
 
+static void check_notes(const char *word, const char *word2) {
+    if (!notes.n || !strstr(notes.p, word) || (word2 && !strstr(notes.p, word2)))
+        fail_msg("wanted \"%s\", \"%s\" in: %.*s", word, word2 ? word2 : "", (int)notes.n, notes.p);
+}
+
 static void documents(void **state) {
     (void)state;
     static const int train[6][2] = {{23, 6}, {51, 42}, {19, 16}, {38, 6}, {38, 1}, {43, 5}};
@@ -138,7 +144,11 @@ static void documents(void **state) {
         calibrate(&a, &b, put_docs(gz ? "d.jsonl.gz" : "d.jsonl", DOCS), NULL, 6, 4, &o);
         check_doc_windows(&a, train, 6);
         check_doc_windows(&b, val, 4);
-        assert_int_equal(notes.n, 0);
+        check_notes(
+            gz ? "d.jsonl.gz: 6 training windows come from 5 of 54 documents; 34 have more than "
+                 "40 tokens"
+               : "d.jsonl: 6 training windows come from 5 of 54 documents",
+            "4 validation windows come from 2 of 6 documents; 3 have");
         if (gz)
             assert_string_equal(a.digest.hex, first.hex);
         else
@@ -277,26 +287,42 @@ static void rows(void **state) {
 
 /* ---- windows in order ------------------------------------------------------------------------ */
 
+/* Python: l = list(range(75)); random.Random(2).shuffle(l) */
+static const int shuffled[75] = {6,  0,  40, 3,  9,  47, 53, 45, 54, 22, 38, 36, 30, 66, 42,
+                                 74, 19, 12, 5,  63, 70, 26, 18, 31, 48, 16, 61, 13, 25, 41,
+                                 56, 37, 57, 62, 44, 60, 8,  69, 49, 43, 52, 14, 15, 73, 35,
+                                 72, 33, 67, 24, 65, 29, 58, 1,  2,  17, 59, 28, 34, 23, 68,
+                                 64, 71, 51, 50, 55, 20, 4,  27, 32, 39, 21, 46, 10, 11, 7};
+
+/* Chunks of all documents in a row, drawn from the whole file. */
 static void chunks(void **state) {
     (void)state;
     eq_windows w;
     eq_err err = {0};
     eq_window_opts o = opts(T);
     const char *path = put_docs("k.jsonl", DOCS);
-    int64_t total = 0;
-    for (int64_t i = 0; i < DOCS; i++) total += doc_bytes(i) + 1;
-    for (int64_t n = 0; n < 200; n += 20) {
+    int32_t *all = eq_calloc(75 * T, sizeof *all);
+    for (int64_t at = 0, i = 0, k = 0; at < 75 * T; at++) { /* 3030 ids, the last 30 dropped */
+        all[at] = doc_id(i, k);
+        if (++k > doc_bytes(i)) i++, k = 0;
+    }
+    for (int64_t n = 0; n < 100; n += 20) {
         notes.n = 0;
         assert_int_equal(eq_windows_chunks(&w, path, n, &o, &err), EQ_OK);
-        assert_int_equal(w.n, n == 0 || n > total / T ? total / T : n);
-        for (int64_t at = 0, i = 0, k = 0; at < w.n * T; at++) {
-            assert_int_equal(w.ids[at], doc_id(i, k));
-            if (++k > doc_bytes(i)) i++, k = 0;
-        }
-        assert_int_equal(notes.n > 0, n > total / T);
+        assert_int_equal(w.n, n == 0 || n > 75 ? 75 : n);
+        for (int64_t i = 0; i < w.n; i++)
+            assert_memory_equal(w.ids + i * T, all + shuffled[i] * T, T * sizeof *all);
+        assert_int_equal(notes.n > 0, n > 75);
         eq_windows_free(&w);
     }
-    assert_non_null(strstr(notes.p, "training windows of the 180 asked for"));
+    assert_non_null(strstr(notes.p, "training windows of the 80 asked for"));
+    eq_free(all);
+    /* ids in one row are cut and shuffled, too: 3000 of them */
+    assert_int_equal(eq_windows_chunks(&w, put_npy("k1.npy", 1, 3010, false), 9, &o, &err), EQ_OK);
+    for (int64_t i = 0; i < 9 * T; i++)
+        assert_int_equal(w.ids[i], (shuffled[i / T] * T + i % T) * 31 % VOCAB);
+    eq_windows_free(&w);
+    /* windows that somebody made stay in their order */
     assert_int_equal(eq_windows_chunks(&w, put_npy("k.npy", 9, 5, true), 4,
                                        &(eq_window_opts){.vocab = 999}, &err),
                      EQ_OK);
@@ -305,6 +331,89 @@ static void chunks(void **state) {
     assert_int_equal(eq_windows_chunks(&w, put_npy("k39.npy", 1, 39, false), 4, &o, &err),
                      EQ_EINPUT);
     check_error(&err, EQ_EINPUT, "k39.npy", "at least 40 tokens", "found 39", NULL);
+}
+
+/* A file that serves two calls is read once. */
+static void one_reading(void **state) {
+    (void)state;
+    eq_windows a, b, c;
+    eq_err err = {0};
+    eq_tokens *last = NULL;
+    eq_window_opts o = opts(T);
+    const char *path = put_docs("once.jsonl", DOCS);
+    assert_int_equal(eq_windows_chunks(&c, path, 9, &o, &err), EQ_OK);
+    char digest[33];
+    memcpy(digest, c.digest.hex, 33);
+    eq_windows_free(&c);
+    o.last = &last;
+    calibrate(&a, &b, path, put_npy("once.npy", 9, T, true), 6, 4, &o);
+    assert_non_null(last);
+    assert_int_equal(remove(path), 0);
+    assert_int_equal(eq_windows_chunks(&c, path, 9, &o, &err), EQ_OK);
+    assert_string_equal(c.digest.hex, digest);
+    eq_windows_free(&a), eq_windows_free(&b), eq_windows_free(&c);
+    assert_int_equal(eq_windows_chunks(&c, scratch_path("once.npy"), 9, &o, &err), EQ_OK);
+    assert_int_equal(c.n, 9); /* another file takes its place */
+    eq_windows_free(&c);
+    eq_tokens_close(last);
+}
+
+/* One long document among a thousand: every window comes from it, and that is said. */
+static void few_documents(void **state) {
+    (void)state;
+    eq_str s = {0};
+    for (int i = 0; i < 1000; i++) {
+        eq_str_puts(&s, "{\"text\":\"short");
+        for (int k = 0; k < 300 && i == 500; k++) eq_str_printf(&s, "%d ", k);
+        eq_str_puts(&s, "\"}\n");
+    }
+    eq_windows a, b;
+    eq_window_opts o = opts(T);
+    calibrate(&a, &b, scratch_file("few.jsonl", s.p, s.n), NULL, 64, 0, &o);
+    check_notes("few.jsonl: 64 training windows come from 1 of 900 documents; 1 have more than 40",
+                "64 training windows of 40 tokens are drawn from 1096 tokens: they overlap");
+    eq_windows_free(&a), eq_windows_free(&b);
+    eq_str_free(&s);
+    calibrate(&a, &b, put_long_text("dense.txt", 1000), NULL, 30, 0, &o);
+    check_notes("dense.txt: 30 training windows of 40 tokens are drawn from 899 tokens", "overlap");
+    eq_windows_free(&a), eq_windows_free(&b);
+    notes.n = 0;
+    calibrate(&a, &b, put_long_text("dense.txt", 1000), NULL, 20, 0, &o);
+    assert_int_equal(notes.n, 0);
+    eq_windows_free(&a), eq_windows_free(&b);
+}
+
+/* The same windows whether ids stay in memory (in 16 bits or in 32) or are made a second time. */
+static void little_memory(void **state) {
+    (void)state;
+    const char *paths[5] = {put_docs("lm.jsonl", DOCS), put_docs("lm.jsonl.gz", DOCS),
+                            put_long_text("lm.txt", 5000), put_docs("lm2.jsonl", DOCS),
+                            put_long_text("lm2.raw", 5000)};
+    for (int f = 0; f < 5; f++) {
+        eq_digest first[2] = {{""}};
+        for (int way = 0; way < 3; way++) {
+            eq_windows a = {0}, b = {0};
+            eq_err err = {0};
+            eq_window_opts o = opts(T);
+            if (way == 1) o.memory = eq_mem_current() + 300000;
+            if (way == 2) o.vocab = 70000;
+            eq_status st = f < 3   ? eq_windows_calibration(&a, &b, paths[f], NULL, 9, 4, &o, &err)
+                           : f < 4 ? eq_windows_chunks(&a, paths[f], 30, &o, &err)
+                                   : eq_windows_eval(&a, EQ_EVAL_WIKITEXT2, paths[f], 0, &o, &err);
+            if (st != EQ_OK) fail_msg("%s", err.msg);
+            if (way == 1) check_notes("do not fit into the memory limit", "a second time");
+            if (way) assert_string_equal(a.digest.hex, first[0].hex);
+            if (way) assert_string_equal(b.digest.hex, first[1].hex);
+            first[0] = a.digest, first[1] = b.digest;
+            eq_windows_free(&a), eq_windows_free(&b);
+        }
+    }
+    eq_window_opts o = opts(T);
+    o.memory = 1000;
+    eq_windows a, b;
+    eq_err err = {0};
+    assert_int_equal(eq_windows_calibration(&a, &b, paths[0], NULL, 9, 4, &o, &err), EQ_ENOMEM);
+    check_error(&err, EQ_ENOMEM, "9 windows of 40 tokens", "limit", NULL);
 }
 
 static void evaluation(void **state) {
@@ -493,6 +602,9 @@ int main(void) {
         cmocka_unit_test(own_validation_file),
         cmocka_unit_test(rows),
         cmocka_unit_test(chunks),
+        cmocka_unit_test(one_reading),
+        cmocka_unit_test(few_documents),
+        cmocka_unit_test(little_memory),
         cmocka_unit_test(evaluation),
         cmocka_unit_test(c4),
         cmocka_unit_test(wikitext),

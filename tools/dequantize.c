@@ -117,7 +117,8 @@ static eq_status write_one(job *j, const char *name, const char *out, eq_err *er
     else if (!strcmp(name, "config.json"))
         st = write_config(from, to, err);
     else if (!eq_is_dir(from) && !eq_ends_with(name, ".safetensors") &&
-             !eq_ends_with(name, ".index.json") && strcmp(name, "quantize_config.json"))
+             !eq_ends_with(name, ".index.json") && strcmp(name, "quantize_config.json") &&
+             strcmp(name, EQ_STATE_NAME) && strcmp(name, EQ_SUMS_NAME))
         st = eq_copy_file(from, to, err);
     eq_free(from), eq_free(to);
     return st;

@@ -8,7 +8,12 @@
  * NKV key/value heads, HD head size, O x I a linear's [out, in], G group size (always > 0 here: a
  * whole row is G == I).  All arrays are dense and row-major. "any" = F32, BF16 (F16 for inputs of
  * cast). Outputs come first. An eq_mut that an operation also reads is marked in/out. Sums are
- * accumulated in fp32 or better, in an order that depends on shapes alone. */
+ * accumulated in fp32 or better, in an order that depends on shapes alone.
+ *
+ * Windows. Rows come as whole windows (B of them, or rows / T), and what belongs to a window has
+ * the same bits whatever other windows the call holds. Where an output is a sum over windows, the
+ * sum of each is completed and rounded to F32, then they are added in rising order, one rounding
+ * each. So a batch gives the same bits however it is cut into calls. */
 #ifndef EQ_BACKEND_H
 #define EQ_BACKEND_H
 #include "base/err.h"
@@ -61,19 +66,20 @@ typedef struct eq_backend eq_backend;
   OP(add,       (eq_backend *be, eq_mut y, eq_view a, eq_view b), (be, y, a, b)) \
   /* y[N, K] += b[K] for every row; y any (in/out), b any */ \
   OP(bias_add,  (eq_backend *be, eq_mut y, eq_view b, int64_t rows, int64_t cols), (be, y, b, rows, cols)) \
-  /* y[M, N] = a[M, K] b[N, K]^T, + y if acc. a and b of one type (F32 or BF16), y F32 or BF16; \
-     acc needs y F32 */ \
-  OP(matmul_nt, (eq_backend *be, eq_mut y, eq_view a, eq_view b, int64_t M, int64_t N, int64_t K, int acc), (be, y, a, b, M, N, K, acc)) \
-  /* y[M, N] = a[M, K] b[K, N], + y if acc */ \
-  OP(matmul_nn, (eq_backend *be, eq_mut y, eq_view a, eq_view b, int64_t M, int64_t N, int64_t K, int acc), (be, y, a, b, M, N, K, acc)) \
-  /* y[M, N] = a[K, M]^T b[K, N], + y if acc; a's rows lie lda >= M elements apart, so that a may be \
-     some columns of a wider matrix */ \
-  OP(matmul_tn, (eq_backend *be, eq_mut y, eq_view a, eq_view b, int64_t M, int64_t N, int64_t K, int64_t lda, int acc), (be, y, a, b, M, N, K, lda, acc)) \
+  /* Products: a and b of one type (F32 or BF16), y F32 or BF16. acc (y F32): y + p, where p is what \
+     the call without acc gives, completed first; one rounding an element. Windows of T rows. \
+     y[M, N] = a[M, K] b[N, K]^T; M is a multiple of T */ \
+  OP(matmul_nt, (eq_backend *be, eq_mut y, eq_view a, eq_view b, int64_t M, int64_t N, int64_t K, int64_t T, int acc), (be, y, a, b, M, N, K, T, acc)) \
+  /* y[M, N] = a[M, K] b[K, N]; M is a multiple of T */ \
+  OP(matmul_nn, (eq_backend *be, eq_mut y, eq_view a, eq_view b, int64_t M, int64_t N, int64_t K, int64_t T, int acc), (be, y, a, b, M, N, K, T, acc)) \
+  /* y[M, N] = a[K, M]^T b[K, N], a sum over windows: K is a multiple of T, more than one needs y F32. \
+     a's rows lie lda >= M elements apart, so that a may be some columns of a wider matrix */ \
+  OP(matmul_tn, (eq_backend *be, eq_mut y, eq_view a, eq_view b, int64_t M, int64_t N, int64_t K, int64_t T, int64_t lda, int acc), (be, y, a, b, M, N, K, T, lda, acc)) \
   /* rstd[r] = 1 / sqrt(mean(x[r]^2) + eps), y = x * rstd * w; w F32, rstd F32 */ \
   OP(rmsnorm_fwd, (eq_backend *be, eq_mut y, eq_mut rstd, eq_view x, eq_view w, int64_t rows, int64_t D, float eps), (be, y, rstd, x, w, rows, D, eps)) \
-  /* dx (F32 or BF16; + dx if acc, then F32), dw F32 [D] (overwritten; n == 0: not wanted); dx n == 0: not wanted. \
-     dx may be dy when not acc */ \
-  OP(rmsnorm_bwd, (eq_backend *be, eq_mut dx, eq_mut dw, eq_view dy, eq_view x, eq_view w, eq_view rstd, int64_t rows, int64_t D, int acc), (be, dx, dw, dy, x, w, rstd, rows, D, acc)) \
+  /* dx (F32 or BF16; + dx if acc, then F32), dw F32 [D] (overwritten, a sum over windows of `per` rows, rows is a \
+     multiple; n == 0: not wanted); dx n == 0: not wanted. dx may be dy when not acc */ \
+  OP(rmsnorm_bwd, (eq_backend *be, eq_mut dx, eq_mut dw, eq_view dy, eq_view x, eq_view w, eq_view rstd, int64_t rows, int64_t D, int64_t per, int acc), (be, dx, dw, dy, x, w, rstd, rows, D, per, acc)) \
   /* in/out x[B*T, NH, HD] any: pairs (i, i + HD/2) turned by the angle whose cos, sin are \
      F32 [T, HD/2]; sign -1 turns back (the backward pass) */ \
   OP(rope,      (eq_backend *be, eq_mut x, eq_view cos, eq_view sin, int64_t B, int64_t T, int64_t NH, int64_t HD, int sign), (be, x, cos, sin, B, T, NH, HD, sign)) \
@@ -85,7 +91,8 @@ typedef struct eq_backend eq_backend;
   OP(swiglu_fwd, (eq_backend *be, eq_mut h, eq_view g, eq_view u), (be, h, g, u)) \
   /* dg = dh * u * silu'(g), du = dh * silu(g); dg may be g, du may be u or dh */ \
   OP(swiglu_bwd, (eq_backend *be, eq_mut dg, eq_mut du, eq_view dh, eq_view g, eq_view u), (be, dg, du, dh, g, u)) \
-  /* loss F32 [1] = mean((y - t)^2); dy (n == 0: not wanted) = 2 (y - t) / n; any types */ \
+  /* loss F32 [B] = mean((y - t)^2) of each of B windows of y.n / B elements; dy (n == 0: not wanted) = 2 (y - t) / y.n; \
+     any types */ \
   OP(mse,       (eq_backend *be, eq_mut loss, eq_mut dy, eq_view y, eq_view t), (be, loss, dy, y, t)) \
   /* loss F32 [rows] = logsumexp(logits[r]) - logits[r, target[r]], 0 where target < 0; \
      dlogits (n == 0: not wanted; F32 or BF16; may be logits) = (softmax - onehot) * scale, 0 where target < 0. \
@@ -103,7 +110,8 @@ typedef struct eq_backend eq_backend;
   OP(fq_pack,   (eq_backend *be, eq_mut q, eq_mut s, eq_mut z, eq_view w, eq_qshape qs), (be, q, s, z, w, qs)) \
   /* equation (2) from packed integers: w_hat = (w_int - z) * s; any type */ \
   OP(dequant,   (eq_backend *be, eq_mut w_hat, eq_view q, eq_view s, eq_view z, eq_qshape qs), (be, w_hat, q, s, z, qs)) \
-  /* ds += sum (w_int - z) * dw_hat, dz += sum -s * dw_hat over each group; n == 0: not wanted */ \
+  /* of one window: ds += sum (w_int - z) * dw_hat, dz += sum -s * dw_hat over each group, completed first as with \
+     windows; n == 0: not wanted */ \
   OP(dequant_bwd, (eq_backend *be, eq_mut ds, eq_mut dz, eq_view dw_hat, eq_view q, eq_view s, eq_view z, eq_qshape qs), (be, ds, dz, dw_hat, q, s, z, qs)) \
   /* in/out p, m, v F32: one AdamW step with gradient g F32 (decoupled decay) */ \
   OP(adamw,     (eq_backend *be, eq_mut p, eq_mut m, eq_mut v, eq_view g, eq_adamw a), (be, p, m, v, g, a)) \

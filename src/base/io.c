@@ -2,47 +2,127 @@
 #define _GNU_SOURCE
 #include "base/io.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/observe.h"
 
-eq_status eq_map_open(eq_map *m, const char *path, eq_err *err) {
-    *m = (eq_map){.data = (const uint8_t *)""};
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return eq_fail_errno(err, "%s: cannot open", path);
+/* ---- mapped files --------------------------------------------------------------------------- */
+
+/* Names of what is mapped, for a handler of SIGBUS: no lock, no allocation on its way. A path too
+ * long keeps its end, a map too many has no name. */
+enum { NAMED = 512 };
+static struct {
+    _Atomic(const char *) base; /* NULL: free */
+    _Atomic int64_t size;
+    char path[240];
+} named[NAMED];
+
+void eq_map_name(const void *base, int64_t size, const char *path) {
+    size_t n = strlen(path), most = sizeof named->path - 1;
+    for (int i = 0; i < NAMED; i++) {
+        const char *none = NULL;
+        if (!atomic_compare_exchange_strong(&named[i].base, &none, base)) continue;
+        snprintf(named[i].path, sizeof named->path, "%s", n > most ? path + (n - most) : path);
+        atomic_store(&named[i].size, size);
+        return;
+    }
+}
+
+void eq_map_forget(const void *base) {
+    for (int i = 0; i < NAMED; i++) {
+        if (atomic_load(&named[i].base) != base) continue;
+        atomic_store(&named[i].size, 0);
+        atomic_store(&named[i].base, NULL);
+        return;
+    }
+}
+
+const char *eq_map_named(const void *at) {
+    for (int i = 0; i < NAMED; i++) {
+        const char *base = atomic_load(&named[i].base);
+        if (base && (const char *)at >= base &&
+            (const char *)at < base + atomic_load(&named[i].size))
+            return named[i].path;
+    }
+    return NULL;
+}
+
+/* What a signal cut off is done again. */
+static int open_again(const char *path, int flags, mode_t mode) {
+    int fd;
+    do fd = open(path, flags | O_CLOEXEC, mode);
+    while (fd < 0 && errno == EINTR);
+    return fd;
+}
+static int fsync_again(int fd) {
+    int r;
+    do r = fsync(fd);
+    while (r && errno == EINTR);
+    return r;
+}
+
+static int64_t changed_at(const struct stat *st) {
+    return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
+}
+
+static eq_status map_fd(eq_map *m, const char *path, eq_err *err) {
     struct stat st;
-    if (fstat(fd, &st)) {
-        close(fd);
-        return eq_fail_errno(err, "%s: cannot stat", path);
-    }
-    if (!S_ISREG(st.st_mode)) {
-        close(fd);
-        return eq_fail(err, EQ_EINPUT, "%s: expected a regular file", path);
-    }
-    if (st.st_size > 0) {
-        void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
-        if (p == MAP_FAILED) {
-            close(fd);
-            return eq_fail_errno(err, "%s: cannot map %lld bytes", path, (long long)st.st_size);
-        }
-        m->map = p, m->data = p, m->size = st.st_size;
-    }
-    close(fd);
+    if (fstat(m->fd, &st)) return eq_fail_errno(err, "%s: cannot stat", path);
+    if (!S_ISREG(st.st_mode)) return eq_fail(err, EQ_EINPUT, "%s: expected a regular file", path);
+    m->changed = changed_at(&st);
+    if (st.st_size == 0) return EQ_OK;
+    void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, m->fd, 0);
+    if (p == MAP_FAILED)
+        return eq_fail_errno(err, "%s: cannot map %lld bytes", path, (long long)st.st_size);
+    m->map = p, m->data = p, m->size = st.st_size;
+    eq_map_name(p, m->size, path);
     return EQ_OK;
 }
 
-/* ---- seals: the last bytes of a file, a checksum of the rest -----------------------------------
- */
+eq_status eq_map_open(eq_map *m, const char *path, eq_err *err) {
+    *m = (eq_map){.data = (const uint8_t *)""};
+    m->fd = open_again(path, O_RDONLY, 0);
+    if (m->fd < 0) return eq_fail_errno(err, "%s: cannot open", path);
+    eq_status st = map_fd(m, path, err);
+    if (st != EQ_OK) eq_map_close(m);
+    return st;
+}
+
+void eq_map_close(eq_map *m) {
+    if (m->map) {
+        eq_map_forget(m->map);
+        munmap(m->map, (size_t)(m->size + m->sealed));
+    }
+    if (m->data && m->fd >= 0) close(m->fd);
+    *m = (eq_map){.fd = -1};
+}
+
+eq_status eq_map_unchanged(const eq_map *m, const char *path, eq_err *err) {
+    struct stat st;
+    if (fstat(m->fd, &st)) return eq_fail_errno(err, "%s: cannot stat", path);
+    if (st.st_size == m->size && changed_at(&st) == m->changed) return EQ_OK;
+    return eq_fail(err, EQ_EINPUT,
+                   "%s: expected the file as it was opened, found that it was written to meanwhile "
+                   "(%lld bytes, were %lld)",
+                   path, (long long)st.st_size, (long long)m->size);
+}
+
+void eq_map_sequential(const eq_map *m) {
+    if (m->map) madvise(m->map, (size_t)m->size, MADV_SEQUENTIAL);
+}
+
+/* ---- seals: the last bytes of a file, a checksum of the rest --------------------------------- */
 
 enum { SUM = 32 };
 static const char seal_mark[] = "eqatseal"; /* 8 bytes, so that what is behind it stays aligned */
@@ -70,13 +150,10 @@ eq_status eq_map_open_sealed(eq_map *m, const char *path, eq_err *err) {
     return st;
 }
 
-void eq_map_close(eq_map *m) {
-    if (m->map) munmap(m->map, (size_t)(m->size + m->sealed));
-    *m = (eq_map){0};
-}
-
-void eq_map_sequential(const eq_map *m) {
-    if (m->map) madvise(m->map, (size_t)m->size, MADV_SEQUENTIAL);
+void eq_map_drop(const eq_map *m, int64_t from, int64_t to) {
+    int64_t page = sysconf(_SC_PAGESIZE);
+    from = from / page * page, to = to / page * page;
+    if (m->map && to > from) madvise((char *)m->map + from, (size_t)(to - from), MADV_DONTNEED);
 }
 
 /* ---- atomic writer --------------------------------------------------------------------------- */
@@ -93,7 +170,7 @@ struct eq_writer {
 static int64_t fail_nth;
 void eq_io_fail_nth(int64_t n) { fail_nth = n; }
 
-static eq_status fsync_folder_of(const char *path, eq_err *err) {
+eq_status eq_sync_parent(const char *path, eq_err *err) {
     char *dir = eq_strdup(path);
     if (!dir) return eq_nomem(err, "a path", (int64_t)strlen(path));
     char *slash = strrchr(dir, '/');
@@ -103,10 +180,11 @@ static eq_status fsync_folder_of(const char *path, eq_err *err) {
         *slash = 0;
     else
         memcpy(dir, ".", 2);
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = open_again(dir, O_RDONLY | O_DIRECTORY, 0);
     eq_status st = EQ_OK;
     /* Some file systems refuse fsync on folders; that is no reason to fail the run. */
-    if (fd < 0 || (fsync(fd) && errno != EINVAL)) st = eq_fail_errno(err, "%s: cannot sync", dir);
+    if (fd < 0 || (fsync_again(fd) && errno != EINVAL))
+        st = eq_fail_errno(err, "%s: cannot sync", dir);
     if (fd >= 0) close(fd);
     eq_free(dir);
     return st;
@@ -118,21 +196,40 @@ static void writer_free(eq_writer *w) {
     eq_free(w->path), eq_free(w->tmp), eq_free(w->buf), eq_free(w);
 }
 
+/* Twice the same name is harmless, it is never opened twice: whoever makes something of this name
+ * asks to be its only maker. Process numbers would do worse: in containers all are 1. */
+char *eq_temporary(const char *path) {
+    static const char digits[] = "0123456789abcdefghijklmnopqrstuvwxyz";
+    uint64_t v;
+    char tail[EQ_TEMPORARY + 1] = {0};
+    if (getrandom(&v, sizeof v, 0) != sizeof v)
+        v = (uint64_t)(uintptr_t)&v ^ (uint64_t)(eq_now() * 1e9);
+    for (int i = 0; i < EQ_TEMPORARY; i++, v /= 36) tail[i] = digits[v % 36];
+    return eq_sprintf("%s.tmp-%s", path, tail);
+}
+
+/* The file at w->tmp, under a new name as long as there is one. */
+static eq_status create(eq_writer *w, eq_err *err) {
+    do {
+        eq_free(w->tmp);
+        if (!(w->tmp = eq_temporary(w->path))) return eq_nomem(err, "a path", 256);
+        w->fd = open_again(w->tmp, O_WRONLY | O_CREAT | O_EXCL, 0666);
+    } while (w->fd < 0 && errno == EEXIST);
+    if (w->fd >= 0) return EQ_OK;
+    eq_fail_errno(err, "%s: cannot create", w->path);
+    return EQ_EIO;
+}
+
 eq_status eq_writer_open(eq_writer **out, const char *path, eq_err *err) {
     *out = NULL;
     eq_writer *w = eq_calloc(1, sizeof *w);
     if (!w) return eq_nomem(err, "a file writer", sizeof *w);
     w->fd = -1;
     w->path = eq_strdup(path);
-    w->tmp = eq_sprintf("%s.tmp-%ld", path, (long)getpid());
     w->buf = eq_calloc(BUFFER, 1);
-    if (!w->path || !w->tmp || !w->buf) {
-        writer_free(w);
-        return eq_nomem(err, "a file writer", BUFFER);
-    }
-    w->fd = open(w->tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (w->fd < 0) {
-        eq_status st = eq_fail_errno(err, "%s: cannot create", path);
+    eq_status st =
+        w->path && w->buf ? create(w, err) : eq_nomem(err, "a file writer", (int64_t)BUFFER);
+    if (st != EQ_OK) {
         writer_free(w);
         return st;
     }
@@ -191,11 +288,11 @@ static eq_status put_seal(eq_writer *w, eq_err *err) {
 eq_status eq_writer_commit(eq_writer *w, eq_err *err) {
     eq_status st = put_seal(w, err);
     if (st == EQ_OK) st = flush(w, err);
-    if (st == EQ_OK && fsync(w->fd)) st = eq_fail_errno(err, "%s: cannot sync", w->path);
+    if (st == EQ_OK && fsync_again(w->fd)) st = eq_fail_errno(err, "%s: cannot sync", w->path);
     if (st == EQ_OK && rename(w->tmp, w->path))
         st = eq_fail_errno(err, "%s: cannot rename into place", w->path);
     if (st == EQ_OK)
-        st = fsync_folder_of(w->path, err);
+        st = eq_sync_parent(w->path, err);
     else
         unlink(w->tmp);
     writer_free(w);
@@ -227,110 +324,7 @@ eq_status eq_copy_file(const char *from, const char *to, eq_err *err) {
     return st;
 }
 
-/* ---- folders --------------------------------------------------------------------------------- */
-
-bool eq_exists(const char *path) {
-    struct stat st;
-    return stat(path, &st) == 0;
-}
-bool eq_is_dir(const char *path) {
-    struct stat st;
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
-bool eq_same_file(const char *a, const char *b) {
-    struct stat s, t;
-    return !stat(a, &s) && !stat(b, &t) && s.st_dev == t.st_dev && s.st_ino == t.st_ino;
-}
-
-eq_status eq_mkdir(const char *path, eq_err *err) {
-    char *p = eq_strdup(path);
-    if (!p) return eq_nomem(err, "a path", (int64_t)strlen(path));
-    eq_status st = EQ_OK;
-    for (char *s = p + 1; st == EQ_OK; s++) {
-        char c = *s;
-        if (c && c != '/') continue;
-        *s = 0;
-        if (mkdir(p, 0777) && !(errno == EEXIST && eq_is_dir(p)))
-            st = eq_fail_errno(err, "%s: cannot create the folder", p);
-        *s = c;
-        if (!c) break;
-    }
-    eq_free(p);
-    return st;
-}
-
-static int by_name(const void *a, const void *b) {
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-eq_status eq_list_dir(const char *path, eq_names *out, eq_err *err) {
-    *out = (eq_names){0};
-    DIR *d = opendir(path);
-    if (!d) return eq_fail_errno(err, "%s: cannot open the folder", path);
-    eq_status st = EQ_OK;
-    for (struct dirent *e; st == EQ_OK && (e = readdir(d));) {
-        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
-        char **p = eq_realloc(out->p, out->n + 1, sizeof *p);
-        if (p) out->p = p;
-        if (!p || !(p[out->n] = eq_strdup(e->d_name)))
-            st = eq_nomem(err, "a folder listing", 256);
-        else
-            out->n++;
-    }
-    closedir(d);
-    if (st != EQ_OK) {
-        eq_names_free(out);
-        return st;
-    }
-    if (out->n) qsort(out->p, (size_t)out->n, sizeof *out->p, by_name);
-    return EQ_OK;
-}
-
-void eq_names_free(eq_names *n) {
-    for (int64_t i = 0; i < n->n; i++) eq_free(n->p[i]);
-    eq_free(n->p);
-    *n = (eq_names){0};
-}
-
-eq_status eq_dir_is_empty(const char *path, bool *empty, eq_err *err) {
-    *empty = true;
-    if (!eq_exists(path)) return EQ_OK;
-    if (!eq_is_dir(path))
-        return eq_fail(err, EQ_EINPUT, "%s: expected a folder, found a file", path);
-    eq_names n;
-    EQ_TRY(eq_list_dir(path, &n, err));
-    *empty = n.n == 0;
-    eq_names_free(&n);
-    return EQ_OK;
-}
-
-eq_status eq_remove_tree(const char *path, eq_err *err) {
-    struct stat sb;
-    if (lstat(path, &sb))
-        return errno == ENOENT ? EQ_OK : eq_fail_errno(err, "%s: cannot stat", path);
-    if (!S_ISDIR(sb.st_mode))
-        return unlink(path) ? eq_fail_errno(err, "%s: cannot remove", path) : EQ_OK;
-    eq_names n;
-    EQ_TRY(eq_list_dir(path, &n, err));
-    eq_status st = EQ_OK;
-    for (int64_t i = 0; i < n.n && st == EQ_OK; i++) {
-        char *p = eq_path(path, n.p[i]);
-        st = p ? eq_remove_tree(p, err) : eq_nomem(err, "a path", 256);
-        eq_free(p);
-    }
-    eq_names_free(&n);
-    if (st == EQ_OK && rmdir(path)) st = eq_fail_errno(err, "%s: cannot remove", path);
-    return st;
-}
-
-eq_status eq_rename_durable(const char *from, const char *to, eq_err *err) {
-    if (rename(from, to)) return eq_fail_errno(err, "%s: cannot rename to %s", from, to);
-    return fsync_folder_of(to, err);
-}
-
-char *eq_path(const char *dir, const char *name) {
-    return eq_sprintf("%s%s%s", dir, eq_ends_with(dir, "/") ? "" : "/", name);
-}
+/* ---- the machine -------------------------------------------------------------------------- */
 
 int64_t eq_disk_free(const char *path) {
     struct statvfs v;

@@ -10,6 +10,8 @@ typedef struct {
     int64_t size;
     int64_t sealed; /* bytes behind them: the seal */
     void *map;
+    int fd;
+    int64_t changed; /* when it was written to last, ns */
 } eq_map;
 
 eq_status eq_map_open(eq_map *m, const char *path, eq_err *err);
@@ -18,9 +20,24 @@ void eq_map_close(eq_map *m);
 eq_status eq_map_open_sealed(eq_map *m, const char *path, eq_err *err);
 /* Tells the kernel that the whole file will be read once, in order. */
 void eq_map_sequential(const eq_map *m);
+/* ... and that bytes [from, to) will not be read again: their whole pages leave this process. */
+void eq_map_drop(const eq_map *m, int64_t from, int64_t to);
+/* EQ_EINPUT when the mapped file was written to since it was opened: size and time. */
+eq_status eq_map_unchanged(const eq_map *m, const char *path, eq_err *err);
+/* A mapped file that is cut, or a disk that fails, shows as SIGBUS. What a program's handler may
+ * ask: the path of the file that is mapped at this address, NULL: none. Safe in a handler. */
+const char *eq_map_named(const void *at);
+/* The same for maps made elsewhere. */
+void eq_map_name(const void *base, int64_t size, const char *path);
+void eq_map_forget(const void *base);
 
-/* Writes PATH.tmp-PID; commit = fsync, rename to PATH, fsync of the folder. Nothing is ever written
- * to PATH itself, so a mapped old version stays whole. */
+/* "PATH.tmp-" and EQ_TEMPORARY random letters and digits (eq_free it); NULL: memory is out. Make it
+ * with O_EXCL or mkdir, and ask for another when it is there. */
+enum { EQ_TEMPORARY = 8 };
+char *eq_temporary(const char *path);
+
+/* Writes eq_temporary(PATH); commit = fsync, rename to PATH, fsync of the folder. Nothing is ever
+ * written to PATH itself, so a mapped old version stays whole. */
 typedef struct eq_writer eq_writer;
 eq_status eq_writer_open(eq_writer **w, const char *path, eq_err *err);
 eq_status eq_writer_put(eq_writer *w, const void *bytes, int64_t n, eq_err *err);
@@ -42,7 +59,16 @@ eq_status eq_mkdir(const char *path, eq_err *err); /* parents too; existing is f
 eq_status eq_dir_is_empty(const char *path, bool *empty, eq_err *err); /* absent counts as empty */
 eq_status eq_remove_tree(const char *path, eq_err *err);
 eq_status eq_rename_durable(const char *from, const char *to,
-                            eq_err *err); /* rename + fsync folder */
+                            eq_err *err);                /* rename + fsync folder */
+eq_status eq_sync_parent(const char *path, eq_err *err); /* fsync of the folder it lies in */
+/* Without links, "..", and slashes at the end, also of what is not there yet (eq_free it). NULL:
+ * memory is out. */
+char *eq_real_path(const char *path);
+bool eq_lies_in(const char *path, const char *folder); /* or is it; both may be absent */
+bool eq_is_mount_point(const char *path);
+bool eq_is_dangling(const char *path); /* a link to nowhere */
+/* Asks by doing: root is told that it may write where it cannot. `what` begins the message. */
+eq_status eq_dir_takes_entries(const char *dir, const char *what, eq_err *err);
 /* Names in a folder (not "." and ".."), sorted bytewise. eq_names_free when done. */
 typedef struct {
     char **p;

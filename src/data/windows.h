@@ -17,7 +17,12 @@ typedef struct {
     int64_t seqlen; /* tokens a window; 2-D .npy: its columns, must be 0 or equal */
     int64_t seqlen_default; /* used where seqlen == 0 and the file does not decide */
     uint64_t seed;
-    const eq_observer *obs; /* notes ("found 812 windows of the 4096 asked for"), progress */
+    int64_t memory;          /* bytes that tokens and windows may use; 0: no limit */
+    struct eq_tokens **last; /* NULL, or where the file read last stays open (data/tokens.h), so
+                                that one that serves twice is tokenized once; begins as NULL */
+    const eq_observer *obs;  /* notes ("found 812 windows of the 4096 asked for", from how many
+                                documents they come, whether they overlap), progress "tokenize" in
+                                bytes of the file */
 } eq_window_opts;
 
 /* Block-AP windows (METHOD section 4). Training windows come from the first nine tenths of `path`
@@ -29,13 +34,14 @@ eq_status eq_windows_calibration(eq_windows *train, eq_windows *val, const char 
                                  const char *val_path, int64_t n_train, int64_t n_val,
                                  const eq_window_opts *o, eq_err *err);
 /* E2E-QP: all documents (each with its BOS) concatenated, cut into T-token chunks, the tail
- * dropped; the first n, or all for n == 0. 2-D .npy: the first n rows. */
+ * dropped, the chunks of the whole file shuffled as random.Random(seed).shuffle does; the first n
+ * of them, or all for n == 0. 2-D .npy: the first n rows in their order, never shuffled. */
 eq_status eq_windows_chunks(eq_windows *w, const char *path, int64_t n, const eq_window_opts *o,
                             eq_err *err);
-/* Perplexity: WINDOWS as eq_windows_chunks. WikiText-2: `path` is the raw test split (.raw/.txt as
- * distributed: each line a row, joined by "\n\n") or already joined text; see METHOD section 5. C4:
- * 256 windows of random documents, random.seed(0). Rows of a 2-D .npy are the windows under every
- * name. limit: the first windows, 0: all. */
+/* Perplexity: WINDOWS as eq_windows_chunks, in order. WikiText-2: `path` is the raw test split
+ * (.raw/.txt as distributed: each line a row, joined by "\n\n") or already joined text; see METHOD
+ * section 5. C4: 256 windows of random documents, random.seed(0). Rows of a 2-D .npy are the
+ * windows under every name. limit: the first windows, 0: all. */
 typedef enum { EQ_EVAL_WINDOWS, EQ_EVAL_WIKITEXT2, EQ_EVAL_C4 } eq_eval_set;
 eq_status eq_windows_eval(eq_windows *w, eq_eval_set set, const char *path, int64_t limit,
                           const eq_window_opts *o, eq_err *err);

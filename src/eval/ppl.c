@@ -29,6 +29,7 @@ static eq_status read_windows(eq_windows *w, const eq_ppl_opts *o, const eq_conf
                          .vocab = c->V,
                          .seqlen = o->seqlen,
                          .seqlen_default = c->T_max < 2048 ? c->T_max : 2048,
+                         .memory = o->compute.memory_limit,
                          .obs = obs};
     eq_status st = eq_windows_eval(w, set[o->protocol], o->data, o->limit, &wo, err);
     eq_tokenizer_close(tok);

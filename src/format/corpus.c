@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 #include <string.h>
+#include <strings.h>
 #include <utf8proc.h>
 
 #include "base/json.h"
@@ -14,13 +15,15 @@
 struct eq_corpus {
     char *path;
     eq_inflate *in;
-    bool is_text, ended;
+    bool is_text, was_cr;
     const char *piece; /* what the stream gave and nobody has taken yet */
     int64_t left;
-    int64_t taken;    /* bytes of the stream before `piece` */
-    eq_str buf;       /* the text, or a line that spans pieces */
-    json_t *object;   /* owns the newest document of a .jsonl */
-    int64_t line, at; /* of the newest document: number from 1, first byte */
+    int64_t taken; /* bytes of the stream before `piece` */
+    eq_str buf;    /* a piece of text, or a line that spans pieces */
+    char tail[4];  /* .txt: a character whose end lies in the next piece */
+    int tail_n;
+    json_t *object; /* owns the newest document of a .jsonl */
+    int64_t line;   /* of the newest document, from 1 */
 };
 
 /* "x.jsonl" of "x.jsonl.gz": does the name end so, compression aside? */
@@ -29,7 +32,8 @@ static bool is_kind(const char *path, const char *kind) {
     const char *const packed[] = {"", ".gz", ".zst"};
     for (int i = 0; i < 3; i++) {
         strcpy(with, kind);
-        if (eq_ends_with(path, strcat(with, packed[i]))) return true;
+        size_t n = strlen(path), m = strlen(strcat(with, packed[i]));
+        if (n >= m && !strcasecmp(path + n - m, with)) return true;
     }
     return false;
 }
@@ -37,12 +41,16 @@ static bool is_kind(const char *path, const char *kind) {
 eq_status eq_corpus_open(eq_corpus **out, const char *path, eq_err *err) {
     *out = NULL;
     bool is_text = is_kind(path, ".txt") || is_kind(path, ".raw");
-    if (!is_text && !is_kind(path, ".jsonl") && !is_kind(path, ".json"))
-        return eq_fail(
-            err, EQ_EINPUT,
-            "%s: expected a name ending in .txt, .raw, .jsonl or .json (one object a line), "
-            "each also with .gz or .zst behind it",
-            path);
+    bool is_lines = is_kind(path, ".jsonl") || is_kind(path, ".ndjson") || is_kind(path, ".json");
+    if (!is_text && !is_lines)
+        return eq_fail(err, EQ_EINPUT,
+                       "%s: expected a name ending in .txt, .raw, .jsonl, .ndjson or .json (one "
+                       "object a line), each also with .gz or .zst behind it, or in .npy (token "
+                       "ids)%s",
+                       path,
+                       is_kind(path, ".parquet") ? "; pandas makes a .jsonl of a .parquet: "
+                                                   "to_json(orient=\"records\", lines=True)"
+                                                 : "");
     eq_corpus *c = eq_calloc(1, sizeof *c);
     if (!c) return eq_nomem(err, path, sizeof *c);
     c->is_text = is_text;
@@ -95,24 +103,48 @@ static int64_t utf8_valid_to(const char *p, int64_t n) {
     return n;
 }
 
-static eq_status next_text(eq_corpus *c, const char **text, int64_t *n, eq_err *err) {
-    if (c->ended) return EQ_OK;
-    c->ended = true, c->line = 1;
-    EQ_TRY(fill(c, err));
-    const char *p = c->piece;
-    int64_t len = c->left;
-    if (!eq_inflate_is_plain(c->in)) {
-        while (c->left) {
-            EQ_TRY(keep(c, c->left, err));
-            EQ_TRY(fill(c, err));
-        }
-        p = c->buf.n ? c->buf.p : "", len = c->buf.n;
+/* \r\n and \r become \n, as reading in text mode makes them; a pair may lie in two pieces. */
+static void unix_lines(eq_corpus *c) {
+    int64_t to = 0;
+    if (!c->was_cr && !memchr(c->buf.p, '\r', (size_t)c->buf.n)) return;
+    for (int64_t i = 0; i < c->buf.n; i++) {
+        char b = c->buf.p[i];
+        if (!(b == '\n' && c->was_cr)) c->buf.p[to++] = b == '\r' ? '\n' : b;
+        c->was_cr = b == '\r';
     }
-    int64_t good = utf8_valid_to(p, len);
-    if (good < len)
+    c->buf.n = to;
+}
+
+/* Can these bytes, which are no character, become one when more come? */
+static bool is_begun(const char *p, int64_t n) {
+    uint8_t lead = (uint8_t)p[0];
+    int64_t need = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
+    if (lead < 0xc2 || lead > 0xf4 || n >= need) return n == 0;
+    for (int64_t i = 1; i < n; i++)
+        if (((uint8_t)p[i] & 0xc0) != 0x80) return false;
+    return true;
+}
+
+/* The next piece in whole characters; what is cut at its end waits in `tail`. */
+static eq_status next_text(eq_corpus *c, const char **text, int64_t *n, eq_err *err) {
+    c->line = 1;
+    EQ_TRY(fill(c, err));
+    if (!c->left && !c->tail_n) return EQ_OK;
+    int64_t begin = c->taken - c->tail_n, len = c->left;
+    c->buf.n = 0;
+    eq_str_put(&c->buf, c->tail, c->tail_n);
+    eq_str_put(&c->buf, c->piece, len);
+    if (c->buf.oom) return eq_nomem(err, c->path, c->buf.n + len);
+    take(c, len);
+    int64_t good = utf8_valid_to(c->buf.p, c->buf.n), rest = c->buf.n - good;
+    bool cut = len > 0 && rest < 4 && is_begun(c->buf.p + good, rest);
+    if (rest && !cut)
         return eq_fail(err, EQ_EINPUT, "%s: byte %lld: expected UTF-8, found 0x%02x", c->path,
-                       (long long)good, (unsigned char)p[good]);
-    *text = p, *n = len;
+                       (long long)(begin + good), (unsigned char)c->buf.p[good]);
+    memcpy(c->tail, c->buf.p + good, (size_t)rest);
+    c->tail_n = (int)rest, c->buf.n = good;
+    unix_lines(c);
+    *text = c->buf.p, *n = c->buf.n;
     return EQ_OK;
 }
 
@@ -123,7 +155,7 @@ static eq_status next_line(eq_corpus *c, const char **line, int64_t *n, eq_err *
     c->buf.n = 0;
     EQ_TRY(fill(c, err));
     if (!c->left) return EQ_OK;
-    c->line++, c->at = c->taken;
+    c->line++;
     for (;;) {
         const char *end = memchr(c->piece, '\n', (size_t)c->left);
         int64_t k = end ? end - c->piece : c->left;
@@ -143,16 +175,29 @@ static eq_status next_line(eq_corpus *c, const char **line, int64_t *n, eq_err *
     return EQ_OK;
 }
 
-static bool is_blank(const char *p, int64_t n) {
-    for (int64_t i = 0; i < n; i++)
-        if (p[i] != ' ' && p[i] != '\t' && p[i] != '\r') return false;
-    return true;
+/* Editors on Windows put one in front of a file; JSON may not begin with it. */
+static void skip_byte_order_mark(const eq_corpus *c, const char **line, int64_t *n) {
+    if (c->line == 1 && *n >= 3 && !memcmp(*line, "\xef\xbb\xbf", 3)) *line += 3, *n -= 3;
+}
+
+/* Its first character that is no space, -1: there is none. */
+static int first_char(const char *p, int64_t n) {
+    while (n > 0 && (*p == ' ' || *p == '\t' || *p == '\r')) p++, n--;
+    return n > 0 ? (unsigned char)*p : -1;
 }
 
 static eq_status read_object(eq_corpus *c, const char *line, int64_t n, eq_err *err) {
     json_error_t e;
     json_decref(c->object);
     c->object = json_loadb(line, (size_t)n, JSON_ALLOW_NUL, &e);
+    /* integers of any size may stand beside the text */
+    if (!c->object && json_error_code(&e) == json_error_numeric_overflow)
+        c->object = json_loadb(line, (size_t)n, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &e);
+    if (first_char(line, n) == '[' && c->line == 1)
+        return eq_fail(err, EQ_EINPUT,
+                       "%s: line 1: expected one JSON object a line, found a JSON array (jq -c "
+                       "'.[]' makes lines of it)",
+                       c->path);
     if (!c->object)
         return eq_fail(err, EQ_EINPUT, "%s: line %lld: not JSON: byte %d: %s", c->path,
                        (long long)c->line, e.position, e.text);
@@ -174,7 +219,8 @@ eq_status eq_corpus_next(eq_corpus *c, const char **text, int64_t *n, eq_err *er
     do {
         EQ_TRY(next_line(c, &line, &len, err));
         if (!line) return EQ_OK;
-    } while (is_blank(line, len));
+        skip_byte_order_mark(c, &line, &len);
+    } while (first_char(line, len) < 0);
     EQ_TRY(read_object(c, line, len, err));
     const json_t *v = json_object_get(c->object, "text");
     *text = json_string_value(v), *n = (int64_t)json_string_length(v);
@@ -184,10 +230,6 @@ eq_status eq_corpus_next(eq_corpus *c, const char **text, int64_t *n, eq_err *er
 bool eq_corpus_is_text(const eq_corpus *c) { return c->is_text; }
 int64_t eq_corpus_line(const eq_corpus *c) { return c->line; }
 
-bool eq_corpus_can_seek(const eq_corpus *c) { return !c->is_text && eq_inflate_is_plain(c->in); }
-int64_t eq_corpus_tell(const eq_corpus *c) { return c->at; }
-
-void eq_corpus_seek(eq_corpus *c, int64_t at, int64_t line) {
-    eq_inflate_seek(c->in, at);
-    c->left = 0, c->taken = at, c->line = line - 1;
+void eq_corpus_place(const eq_corpus *c, int64_t *at, int64_t *size) {
+    eq_inflate_place(c->in, at, size);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <zlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include "base/io.h"
 #include "base/mem.h"
@@ -16,9 +17,9 @@ enum { PIECE = 1 << 18 };
 struct eq_inflate {
     char *path;
     eq_map map;
-    int64_t at;  /* next byte of the file */
-    bool inside; /* within a member or frame */
-    char *out;   /* [PIECE], compressed files only */
+    int64_t at, forgotten; /* next byte of the file; its pages before this one were given back */
+    bool inside;           /* within a member or frame */
+    char *out;             /* [PIECE], compressed files only */
     z_stream gz;
     bool is_gz;
     ZSTD_DStream *zst;
@@ -99,16 +100,23 @@ static eq_status step_zst(eq_inflate *s, int64_t *n, eq_err *err) {
     size_t r = ZSTD_decompressStream(s->zst, &out, &in);
     bool moved = (int64_t)in.pos > s->at || out.pos;
     s->at = (int64_t)in.pos, *n = (int64_t)out.pos, s->inside = r != 0;
+    if (ZSTD_isError(r) && ZSTD_getErrorCode(r) == ZSTD_error_frameParameter_windowTooLarge)
+        return eq_fail(err, EQ_EINPUT,
+                       "%s: byte %lld: a zstd frame with a window above 128 MiB, which is the "
+                       "limit; unpack it (zstd -d --long=31) or pack it again without --long",
+                       s->path, (long long)s->at);
     if (ZSTD_isError(r)) return damaged(s, ZSTD_getErrorName(r), err);
     if (!moved) return damaged(s, "the file is cut", err);
     return EQ_OK;
 }
 
 eq_status eq_inflate_next(eq_inflate *s, const char **bytes, int64_t *n, eq_err *err) {
-    if (eq_inflate_is_plain(s)) {
+    eq_map_drop(&s->map, s->forgotten, s->at);
+    s->forgotten = s->at;
+    if (!s->out) { /* a plain file */
         *bytes = (const char *)s->map.data + s->at;
-        *n = s->map.size - s->at;
-        s->at = s->map.size;
+        *n = s->map.size - s->at < PIECE ? s->map.size - s->at : PIECE;
+        s->at += *n;
         return EQ_OK;
     }
     *bytes = s->out;
@@ -118,8 +126,9 @@ eq_status eq_inflate_next(eq_inflate *s, const char **bytes, int64_t *n, eq_err 
     return EQ_OK;
 }
 
-void eq_inflate_seek(eq_inflate *s, int64_t at) { s->at = at; }
-bool eq_inflate_is_plain(const eq_inflate *s) { return !s->out; }
+void eq_inflate_place(const eq_inflate *s, int64_t *at, int64_t *size) {
+    *at = s->at, *size = s->map.size;
+}
 
 void eq_inflate_close(eq_inflate *s) {
     if (!s) return;

@@ -457,3 +457,9 @@ void eq_st_file(const eq_st *st, int64_t i, const char **path, const uint8_t **d
                 int64_t *size) {
     *path = st->shards[i].path, *data = st->shards[i].map.data, *size = st->shards[i].map.size;
 }
+
+eq_status eq_st_unchanged(const eq_st *st, eq_err *err) {
+    for (int64_t i = 0; i < st->n_shards; i++)
+        EQ_TRY(eq_map_unchanged(&st->shards[i].map, st->shards[i].path, err));
+    return EQ_OK;
+}

@@ -31,6 +31,8 @@ const eq_tensor *eq_st_find(const eq_st *st, const char *name); /* NULL: absent 
 eq_status eq_st_put_prefix(eq_st *st, const char *prefix, const char *but, eq_err *err);
 /* The value of a key of __metadata__ (of the first file), NULL: absent. */
 const char *eq_st_meta(const eq_st *st, const char *key);
+/* EQ_EINPUT when a file was written to since it was opened (base/io.h). */
+eq_status eq_st_unchanged(const eq_st *st, eq_err *err);
 /* Content fingerprint input: the mapped files in order. */
 int64_t eq_st_files(const eq_st *st);
 void eq_st_file(const eq_st *st, int64_t i, const char **path, const uint8_t **data, int64_t *size);

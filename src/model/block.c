@@ -116,33 +116,67 @@ static eq_view weight(const eq_block_w *w, eq_lin l) {
 }
 
 /* y = x W^T + b, or y += x W^T + b (y then F32) */
-static void linear(eq_backend *be, const eq_config *c, const eq_block_w *w, eq_lin l, eq_mut y,
-                   eq_mut x, int64_t N, int acc) {
+static void linear(eq_backend *be, const eq_config *c, const eq_block_w *w, eq_lin l,
+                   const eq_block_acts *a, eq_mut y, eq_mut x, int acc) {
     eq_lin_spec s = eq_lin_of(c, l);
-    EQ_DO(be, matmul_nt, y, eq_ro(x), weight(w, l), N, s.O, s.I, acc);
+    int64_t N = a->B * a->T;
+    EQ_DO(be, matmul_nt, y, eq_ro(x), weight(w, l), N, s.O, s.I, a->T, acc);
     if (w->bias[l].n) EQ_DO(be, bias_add, y, eq_ro(w->bias[l]), N, s.O);
 }
 
 /* dx = dy W, or dx += dy W */
-static void linear_dx(eq_backend *be, const eq_config *c, const eq_block_w *w, eq_lin l, eq_mut dx,
-                      eq_mut dy, int64_t N, int acc) {
+static void linear_dx(eq_backend *be, const eq_config *c, const eq_block_w *w, eq_lin l,
+                      const eq_block_acts *a, eq_mut dx, eq_mut dy, int acc) {
     eq_lin_spec s = eq_lin_of(c, l);
-    EQ_DO(be, matmul_nn, dx, eq_ro(dy), weight(w, l), N, s.I, s.O, acc);
+    EQ_DO(be, matmul_nn, dx, eq_ro(dy), weight(w, l), a->B * a->T, s.I, s.O, a->T, acc);
 }
 
-/* dW = dy^T x, handed to the sink some rows at a time. After linear_dx of the same linear: the sink
- * may change what its weights are made from. */
+/* Rows [row, row + rows) of dW = dy^T x of n windows from b on; acc: added to what is there. */
+static void dw_part(eq_backend *be, const eq_block_acts *a, eq_lin_spec s, eq_mut dw, eq_mut dy,
+                    eq_mut x, int64_t row, int64_t rows, int64_t b, int64_t n, int acc) {
+    int64_t N = n * a->T, from = b * a->T;
+    eq_view columns = eq_view_at(eq_ro(dy), from * s.O + row, (N - 1) * s.O + rows);
+    eq_view in = eq_view_at(eq_ro(x), from * s.I, N * s.I);
+    EQ_DO(be, matmul_tn, dw, columns, in, rows, s.I, N, a->T, s.O, acc);
+}
+
+/* dW, handed to the sink some rows at a time. After linear_dx of the same linear: the sink may
+ * change what its weights are made from. */
 static void linear_dw(eq_backend *be, const eq_config *c, eq_lin l, eq_block_acts *a, eq_mut dy,
-                      eq_mut x, int64_t N, const eq_block_grads *g) {
+                      eq_mut x, const eq_block_grads *g) {
     if (!g->sink) return;
     eq_lin_spec s = eq_lin_of(c, l);
-    int64_t step = dw_rows(s, a->dw.n);
+    int64_t step = dw_rows(s, a->dw.n), chain = g->windows ? 1 : eq_chain_windows(a->B);
     for (int64_t row = 0, rows; row < s.O; row += rows) {
         rows = s.O - row < step ? s.O - row : step;
         eq_mut dw = eq_mut_at(a->dw, 0, rows * s.I);
-        eq_view columns = eq_view_at(eq_ro(dy), row, (N - 1) * s.O + rows);
-        EQ_DO(be, matmul_tn, dw, columns, eq_ro(x), rows, s.I, N, s.O, 0);
-        g->sink(g->ctx, l, row, rows, dw);
+        for (int64_t b = 0; b < a->B; b += chain) {
+            int64_t n = a->B - b < chain ? a->B - b : chain;
+            dw_part(be, a, s, dw, dy, x, row, rows, b, n, b && !g->windows);
+            if (g->windows) g->sink(g->ctx, l, row, rows, b, dw);
+        }
+        if (!g->windows) g->sink(g->ctx, l, row, rows, -1, dw);
+    }
+}
+
+/* ---- one norm's way back --------------------------------------------------------------------- */
+
+static eq_mut mut_part(eq_mut m, int64_t from, int64_t n) {
+    return m.n ? eq_mut_at(m, from, n) : m;
+}
+
+/* dx (n == 0: not wanted; + dx if acc) and dw (n == 0: not wanted), the sum over the windows, of
+ * a norm over D with `heads` rows a token. */
+static void norm_bwd(eq_backend *be, const eq_block_acts *a, eq_mut dx, eq_mut dw, eq_view dy,
+                     eq_view x, eq_view w, eq_view rstd, int64_t heads, int64_t D, int acc) {
+    int64_t per = a->T * heads, chain = eq_chain_windows(a->B);
+    for (int64_t b = 0; b < a->B; b += chain) {
+        int64_t n = a->B - b < chain ? a->B - b : chain, from = b * per, rows = n * per;
+        eq_mut sum = b && dw.n ? eq_mut_at(a->dnorm_part, 0, D) : dw;
+        EQ_DO(be, rmsnorm_bwd, mut_part(dx, from * D, rows * D), sum,
+              eq_view_at(dy, from * D, rows * D), eq_view_at(x, from * D, rows * D), w,
+              eq_view_at(rstd, from, rows), rows, D, per, acc);
+        if (b && dw.n) EQ_DO(be, add, dw, eq_ro(dw), eq_ro(sum));
     }
 }
 
@@ -171,9 +205,9 @@ static void attention_fwd(eq_backend *be, const eq_config *c, const eq_block_w *
     int64_t N = a->B * a->T;
     float eps = (float)c->eps;
     EQ_DO(be, rmsnorm_fwd, a->h1, a->rstd1, x, eq_ro(w->norm[EQ_NORM_IN]), N, c->D, eps);
-    linear(be, c, w, EQ_LIN_Q, c->qk_norm ? a->q_raw : a->q, a->h1, N, 0);
-    linear(be, c, w, EQ_LIN_K, c->qk_norm ? a->k_raw : a->k, a->h1, N, 0);
-    linear(be, c, w, EQ_LIN_V, a->v, a->h1, N, 0);
+    linear(be, c, w, EQ_LIN_Q, a, c->qk_norm ? a->q_raw : a->q, a->h1, 0);
+    linear(be, c, w, EQ_LIN_K, a, c->qk_norm ? a->k_raw : a->k, a->h1, 0);
+    linear(be, c, w, EQ_LIN_V, a, a->v, a->h1, 0);
     if (c->qk_norm) {
         EQ_DO(be, rmsnorm_fwd, a->q, a->rstd_q, eq_ro(a->q_raw), eq_ro(w->norm[EQ_NORM_QH]),
               N * c->NH, c->HD, eps);
@@ -183,37 +217,36 @@ static void attention_fwd(eq_backend *be, const eq_config *c, const eq_block_w *
     turn(be, c, rope, a, a->q, a->k, 1);
     EQ_DO(be, attn_fwd, a->att, a->lse, eq_ro(a->q), eq_ro(a->k), eq_ro(a->v), attn_shape(c, a));
     EQ_DO(be, cast, a->x1, x);
-    linear(be, c, w, EQ_LIN_O, a->x1, a->att, N, 1);
+    linear(be, c, w, EQ_LIN_O, a, a->x1, a->att, 1);
 }
 
 static void attention_bwd(eq_backend *be, const eq_config *c, const eq_block_w *w,
                           const eq_rope *rope, eq_block_acts *a, eq_view x, eq_mut dy,
                           const eq_block_grads *g) {
-    int64_t N = a->B * a->T;
     eq_mut dh = a->y;
     EQ_DO(be, cast, a->dyc, eq_ro(dy));
-    linear_dx(be, c, w, EQ_LIN_O, a->datt, a->dyc, N, 0);
-    linear_dw(be, c, EQ_LIN_O, a, a->dyc, a->att, N, g);
+    linear_dx(be, c, w, EQ_LIN_O, a, a->datt, a->dyc, 0);
+    linear_dw(be, c, EQ_LIN_O, a, a->dyc, a->att, g);
     EQ_DO(be, attn_bwd, a->dq, a->dk, a->dv, eq_ro(a->datt), eq_ro(a->q), eq_ro(a->k), eq_ro(a->v),
           eq_ro(a->att), eq_ro(a->lse), attn_shape(c, a));
     turn(be, c, rope, a, a->dq, a->dk, -1);
     if (c->qk_norm) {
         eq_mut none = EQ_NONE_MUT;
-        EQ_DO(be, rmsnorm_bwd, a->dq, g->norms ? a->dnorm_qh : none, eq_ro(a->dq), eq_ro(a->q_raw),
-              eq_ro(w->norm[EQ_NORM_QH]), eq_ro(a->rstd_q), N * c->NH, c->HD, 0);
-        EQ_DO(be, rmsnorm_bwd, a->dk, g->norms ? a->dnorm_kh : none, eq_ro(a->dk), eq_ro(a->k_raw),
-              eq_ro(w->norm[EQ_NORM_KH]), eq_ro(a->rstd_k), N * c->NKV, c->HD, 0);
+        norm_bwd(be, a, a->dq, g->norms ? a->dnorm_qh : none, eq_ro(a->dq), eq_ro(a->q_raw),
+                 eq_ro(w->norm[EQ_NORM_QH]), eq_ro(a->rstd_q), c->NH, c->HD, 0);
+        norm_bwd(be, a, a->dk, g->norms ? a->dnorm_kh : none, eq_ro(a->dk), eq_ro(a->k_raw),
+                 eq_ro(w->norm[EQ_NORM_KH]), eq_ro(a->rstd_k), c->NKV, c->HD, 0);
     }
     if (g->norms || g->dx) {
-        linear_dx(be, c, w, EQ_LIN_Q, dh, a->dq, N, 0);
-        linear_dx(be, c, w, EQ_LIN_K, dh, a->dk, N, 1);
-        linear_dx(be, c, w, EQ_LIN_V, dh, a->dv, N, 1);
-        EQ_DO(be, rmsnorm_bwd, g->dx ? dy : EQ_NONE_MUT, g->norms ? a->dnorm_in : EQ_NONE_MUT,
-              eq_ro(dh), x, eq_ro(w->norm[EQ_NORM_IN]), eq_ro(a->rstd1), N, c->D, 1);
+        linear_dx(be, c, w, EQ_LIN_Q, a, dh, a->dq, 0);
+        linear_dx(be, c, w, EQ_LIN_K, a, dh, a->dk, 1);
+        linear_dx(be, c, w, EQ_LIN_V, a, dh, a->dv, 1);
+        norm_bwd(be, a, g->dx ? dy : EQ_NONE_MUT, g->norms ? a->dnorm_in : EQ_NONE_MUT, eq_ro(dh),
+                 x, eq_ro(w->norm[EQ_NORM_IN]), eq_ro(a->rstd1), 1, c->D, 1);
     }
-    linear_dw(be, c, EQ_LIN_Q, a, a->dq, a->h1, N, g);
-    linear_dw(be, c, EQ_LIN_K, a, a->dk, a->h1, N, g);
-    linear_dw(be, c, EQ_LIN_V, a, a->dv, a->h1, N, g);
+    linear_dw(be, c, EQ_LIN_Q, a, a->dq, a->h1, g);
+    linear_dw(be, c, EQ_LIN_K, a, a->dk, a->h1, g);
+    linear_dw(be, c, EQ_LIN_V, a, a->dv, a->h1, g);
 }
 
 /* ---- feed-forward half ----------------------------------------------------------------------- */
@@ -222,28 +255,27 @@ static void mlp_fwd(eq_backend *be, const eq_config *c, const eq_block_w *w, eq_
     int64_t N = a->B * a->T;
     EQ_DO(be, rmsnorm_fwd, a->h2, a->rstd2, eq_ro(a->x1), eq_ro(w->norm[EQ_NORM_POST]), N, c->D,
           (float)c->eps);
-    linear(be, c, w, EQ_LIN_GATE, a->g, a->h2, N, 0);
-    linear(be, c, w, EQ_LIN_UP, a->u, a->h2, N, 0);
+    linear(be, c, w, EQ_LIN_GATE, a, a->g, a->h2, 0);
+    linear(be, c, w, EQ_LIN_UP, a, a->u, a->h2, 0);
     EQ_DO(be, swiglu_fwd, a->a, eq_ro(a->g), eq_ro(a->u));
     EQ_DO(be, cast, a->y, eq_ro(a->x1));
-    linear(be, c, w, EQ_LIN_DOWN, a->y, a->a, N, 1);
+    linear(be, c, w, EQ_LIN_DOWN, a, a->y, a->a, 1);
 }
 
 /* dy is the gradient of y and becomes that of x1 */
 static void mlp_bwd(eq_backend *be, const eq_config *c, const eq_block_w *w, eq_block_acts *a,
                     eq_mut dy, const eq_block_grads *g) {
-    int64_t N = a->B * a->T;
     eq_mut dh = a->y;
     EQ_DO(be, cast, a->dyc, eq_ro(dy));
-    linear_dx(be, c, w, EQ_LIN_DOWN, a->da, a->dyc, N, 0);
-    linear_dw(be, c, EQ_LIN_DOWN, a, a->dyc, a->a, N, g);
+    linear_dx(be, c, w, EQ_LIN_DOWN, a, a->da, a->dyc, 0);
+    linear_dw(be, c, EQ_LIN_DOWN, a, a->dyc, a->a, g);
     EQ_DO(be, swiglu_bwd, a->g, a->u, eq_ro(a->da), eq_ro(a->g), eq_ro(a->u));
-    linear_dx(be, c, w, EQ_LIN_GATE, dh, a->g, N, 0);
-    linear_dx(be, c, w, EQ_LIN_UP, dh, a->u, N, 1);
-    linear_dw(be, c, EQ_LIN_GATE, a, a->g, a->h2, N, g);
-    linear_dw(be, c, EQ_LIN_UP, a, a->u, a->h2, N, g);
-    EQ_DO(be, rmsnorm_bwd, dy, g->norms ? a->dnorm_post : EQ_NONE_MUT, eq_ro(dh), eq_ro(a->x1),
-          eq_ro(w->norm[EQ_NORM_POST]), eq_ro(a->rstd2), N, c->D, 1);
+    linear_dx(be, c, w, EQ_LIN_GATE, a, dh, a->g, 0);
+    linear_dx(be, c, w, EQ_LIN_UP, a, dh, a->u, 1);
+    linear_dw(be, c, EQ_LIN_GATE, a, a->g, a->h2, g);
+    linear_dw(be, c, EQ_LIN_UP, a, a->u, a->h2, g);
+    norm_bwd(be, a, dy, g->norms ? a->dnorm_post : EQ_NONE_MUT, eq_ro(dh), eq_ro(a->x1),
+             eq_ro(w->norm[EQ_NORM_POST]), eq_ro(a->rstd2), 1, c->D, 1);
 }
 
 void eq_block_fwd(eq_backend *be, const eq_config *c, const eq_block_w *w, const eq_rope *rope,

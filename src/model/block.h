@@ -9,6 +9,7 @@
 #define EQ_MODEL_BLOCK_H
 #include "backend/backend.h"
 #include "model/weights.h"
+#include "model/window_sum.h"
 
 typedef struct {
     eq_mut w[EQ_LINS];          /* ct [O, I]; with `make` all in the same place */
@@ -50,6 +51,7 @@ typedef struct {
     X(dk, CT, N * c->NKV * c->HD, ATT_BWD) \
     X(dv, CT, N * c->NKV * c->HD, ATT_BWD) \
     X(dw, F32, eq_block_dw_elements(c), BWD) /* some rows of one linear's weight gradient */ \
+    X(dnorm_part, F32, eq_chain_windows(B) < B ? (c->D > c->HD ? c->D : c->HD) : 0, BWD) \
     X(dnorm_in, F32, c->D, BWD) \
     X(dnorm_post, F32, c->D, BWD) \
     X(dnorm_qh, F32, c->qk_norm ? c->HD : 0, BWD) \
@@ -91,14 +93,18 @@ void eq_block_fwd(eq_backend *be, const eq_config *c, const eq_block_w *w, const
 
 /* Called with the gradient F32 [rows, I] of linear l's weights from row `row` on, for all its rows
  * in rising order; valid until it returns, it may overwrite dw. What `make` writes for l may change
- * from here on, that for the linears still to come (and weights that are all there) may not. */
-typedef void (*eq_dw_sink)(void *ctx, eq_lin l, int64_t row, int64_t rows, eq_mut dw);
+ * from here on, that for the linears still to come (and weights that are all there) may not.
+ * The gradient is the sum over all windows (window_sum.h; window is then -1), or that of one: then
+ * each run of rows comes once for every window, in rising order. */
+typedef void (*eq_dw_sink)(void *ctx, eq_lin l, int64_t row, int64_t rows, int64_t window,
+                           eq_mut dw);
 
 typedef struct {
     eq_dw_sink sink;
     void *ctx;
-    bool norms; /* leave the norms' gradients in acts->dnorm_* */
-    bool dx;    /* the gradient of x is wanted */
+    bool windows; /* each window's gradient by itself */
+    bool norms;   /* leave the norms' gradients in acts->dnorm_* */
+    bool dx;      /* the gradient of x is wanted */
 } eq_block_grads;
 
 /* dy: F32 [N, D], the gradient of acts->y; when g->dx is set it becomes the gradient of x, else it

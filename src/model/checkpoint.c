@@ -2,11 +2,7 @@
  * folder appears whole, after everything in it was read back and compared, or not at all. */
 #include "model/checkpoint.h"
 
-#include <errno.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -15,99 +11,6 @@
 
 eq_status eq_checkpoint_check(const eq_config *c, int bits, int64_t group, eq_err *err) {
     return eq_qblock_check(c, bits, group, err);
-}
-
-/* ---- where it goes --------------------------------------------------------------------------- */
-
-/* Without slashes at the end; NULL when memory is out. */
-static char *trimmed(const char *path) {
-    char *p = eq_strdup(path);
-    for (size_t n = p ? strlen(p) : 0; n > 1 && p[n - 1] == '/'; n--) p[n - 1] = 0;
-    return p;
-}
-
-/* Cuts the last part off a path that is not empty, in place: "a/b" -> "a", "a" -> ".", "/a" ->
- * "/". */
-static void to_parent(char *p) {
-    char *slash = strrchr(p, '/');
-    if (!slash)
-        memcpy(p, ".", 2);
-    else
-        slash[slash == p] = 0;
-}
-
-/* Asks by doing: root is told that it may write where it cannot. */
-static eq_status probe(const char *parent, const char *out, eq_err *err) {
-    char *p = eq_sprintf("%s/.eqat-probe-%ld", parent, (long)getpid());
-    if (!p) return eq_nomem(err, "a path", 256);
-    eq_status st = EQ_OK;
-    if (mkdir(p, 0777))
-        st = eq_fail_errno(err, "%s: cannot create anything in %s", out, parent);
-    else
-        rmdir(p);
-    eq_free(p);
-    return st;
-}
-
-/* The nearest folder above that exists must take new entries. */
-static eq_status check_parent(const char *out, eq_err *err) {
-    char *p = trimmed(out);
-    if (!p) return eq_nomem(err, "a path", (int64_t)strlen(out));
-    do to_parent(p);
-    while (!eq_exists(p) && strcmp(p, ".") && strcmp(p, "/"));
-    eq_status st = eq_is_dir(p) ? probe(p, out, err)
-                                : eq_fail(err, EQ_EINPUT, "%s: expected a folder, found a file", p);
-    eq_free(p);
-    return st;
-}
-
-eq_status eq_output_check(const char *out, const char *model, eq_err *err) {
-    bool empty;
-    if (!*out) return eq_fail(err, EQ_EINPUT, "expected an output folder, found an empty name");
-    if (eq_same_file(out, model))
-        return eq_fail(err, EQ_EINPUT, "%s: expected an output folder other than the model's", out);
-    EQ_TRY(eq_dir_is_empty(out, &empty, err));
-    if (!empty)
-        return eq_fail(err, EQ_EINPUT, "%s: expected an absent or empty folder, found files in it",
-                       out);
-    return check_parent(out, err);
-}
-
-/* Whether the process that made a temporary folder OUT.tmp-PID is gone. */
-static bool is_stale(const char *name, const char *head) {
-    char *end;
-    if (!eq_starts_with(name, head)) return false;
-    long pid = strtol(name + strlen(head), &end, 10);
-    return !*end && pid > 0 && kill((pid_t)pid, 0) && errno == ESRCH;
-}
-
-static eq_status remove_stale_in(const char *parent, const char *head, eq_err *err) {
-    eq_names names;
-    EQ_TRY(eq_list_dir(parent, &names, err));
-    eq_status st = EQ_OK;
-    for (int64_t i = 0; i < names.n && st == EQ_OK; i++) {
-        if (!is_stale(names.p[i], head)) continue;
-        char *path = eq_path(parent, names.p[i]);
-        st = path ? eq_remove_tree(path, err) : eq_nomem(err, "a path", 256);
-        eq_free(path);
-    }
-    eq_names_free(&names);
-    return st;
-}
-
-/* What runs that were killed while writing to OUT have left beside it. */
-static eq_status remove_stale(const char *out, eq_err *err) {
-    char *parent = eq_strdup(out), *head = eq_sprintf("%s.tmp-", out);
-    eq_status st = EQ_OK;
-    if (!parent || !head) {
-        st = eq_nomem(err, "a path", 256);
-    } else {
-        const char *slash = strrchr(head, '/');
-        to_parent(parent);
-        if (eq_exists(parent)) st = remove_stale_in(parent, slash ? slash + 1 : head, err);
-    }
-    eq_free(parent), eq_free(head);
-    return st;
 }
 
 /* ---- reading back ---------------------------------------------------------------------------- */
@@ -163,20 +66,21 @@ static eq_status fill(const eq_checkpoint *c, const char *dir, const eq_observer
     eq_status st = eq_checkpoint_side_files(c, dir, err);
     if (st == EQ_OK) st = eq_checkpoint_tensors(c, dir, obs, sums, bytes, err);
     if (st == EQ_OK) st = verify(c, dir, sums, err);
+    if (st == EQ_OK) st = eq_checkpoint_put_sums(dir, err);
     eq_free(sums);
     return st;
 }
 
-static eq_status write_at(const eq_checkpoint *c, const char *out, const char *tmp,
+static eq_status write_at(const eq_checkpoint *c, const char *path, const char *tmp,
                           const eq_observer *obs, int64_t *bytes, eq_err *err) {
     eq_err ignored = {0};
-    eq_status st = eq_remove_tree(tmp, err); /* of a killed run that had this process number */
-    if (st == EQ_OK) st = eq_mkdir(tmp, err);
-    if (st == EQ_OK) st = fill(c, tmp, obs, bytes, err);
+    eq_status st = fill(c, tmp, obs, bytes, err);
+    /* what the model's files said while they were read is what they said all along */
+    if (st == EQ_OK) st = eq_weights_unchanged(c->base, err);
     if (st == EQ_OK) {
-        st = eq_rename_durable(tmp, out, err);
+        st = eq_rename_durable(tmp, path, err);
         /* renamed, but perhaps not on disk: the caller is told that there is no output */
-        if (st != EQ_OK && !eq_exists(tmp)) eq_remove_tree(out, &ignored);
+        if (st != EQ_OK && !eq_exists(tmp)) eq_remove_tree(path, &ignored);
     }
     if (st != EQ_OK) eq_remove_tree(tmp, &ignored);
     return st;
@@ -187,15 +91,12 @@ eq_status eq_checkpoint_write(const eq_checkpoint *c, const char *out, const eq_
     int64_t written = 0;
     EQ_TRY(eq_checkpoint_check(&c->base->cfg, c->bits, c->group, err));
     EQ_TRY(eq_output_check(out, c->base->dir, err));
-    char *path = trimmed(out), *tmp = NULL;
-    if (path) tmp = eq_sprintf("%s.tmp-%ld", path, (long)getpid());
-    eq_status st = EQ_OK;
-    if (tmp) {
-        st = remove_stale(path, err);
-        if (st == EQ_OK) st = write_at(c, path, tmp, obs, &written, err);
-    } else {
-        st = eq_nomem(err, "a path", (int64_t)strlen(out));
-    }
+    char *path = eq_output_path(out), *tmp = NULL;
+    int lock = -1;
+    eq_status st = path ? eq_output_temporary(path, &tmp, &lock, err)
+                        : eq_nomem(err, "a path", (int64_t)strlen(out));
+    if (st == EQ_OK) st = write_at(c, path, tmp, obs, &written, err);
+    if (lock >= 0) close(lock);
     eq_free(path), eq_free(tmp);
     if (st == EQ_OK && bytes) *bytes = written;
     return st;

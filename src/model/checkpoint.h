@@ -1,6 +1,6 @@
-/* Writing the project's checkpoint: a Hugging Face folder with GPTQ v2 tensors, plus
- * eqat.safetensors with fp32 steps and real zero points. Everything lands in a temporary folder
- * beside the target, is read back and compared, then renamed. */
+/* Writing the project's checkpoint: a Hugging Face folder with GPTQ v2 tensors, plus EQ_STATE_NAME
+ * with fp32 steps and real zero points and EQ_SUMS_NAME with a sum of every file. Everything lands
+ * in a temporary folder beside the target, is read back and compared, then renamed. */
 #ifndef EQ_MODEL_CHECKPOINT_H
 #define EQ_MODEL_CHECKPOINT_H
 #include "model/qblock.h"
@@ -24,6 +24,22 @@ eq_status eq_checkpoint_write(const eq_checkpoint *c, const char *out, const eq_
                               int64_t *bytes, eq_err *err);
 /* Names the first linear that GPTQ cannot hold at these bits; call before training. */
 eq_status eq_checkpoint_check(const eq_config *c, int bits, int64_t group, eq_err *err);
-/* out is absent or an empty folder, its parent is writable, and it is not `model`. */
+/* What must be copied beside the tensors can be read; a link to nowhere is left out, with a note.
+ */
+eq_status eq_checkpoint_check_side_files(const char *model, const eq_observer *obs, eq_err *err);
+
+/* Lines of "XXH3-128 in hex, two spaces, name", as xxh128sum -c reads them. */
+#define EQ_SUMS_NAME "eqat.sums"
+/* Every file of a written folder is there as it was written, or the first that is not is named.
+ * *bytes: of the model's tensor files. */
+eq_status eq_checkpoint_compare_sums(const char *dir, int64_t *bytes, eq_err *err);
+
+/* out is an absent or empty folder that a rename can replace, its parent is writable, and it is not
+ * `model`. Changes nothing. */
 eq_status eq_output_check(const char *out, const char *model, eq_err *err);
+/* The nearest folder above that exists must take new entries; `what` begins the message. */
+eq_status eq_output_check_parent(const char *path, const char *what, eq_err *err);
+/* The name that the finished folder gets: links followed, no slash at the end (eq_free it). */
+char *eq_output_path(const char *out);
+char *eq_output_beside(const char *out, const char *tail); /* "out/" -> "outTAIL"; eq_free it */
 #endif

@@ -9,10 +9,17 @@
  * folder byte for byte. */
 eq_status eq_checkpoint_side_files(const eq_checkpoint *c, const char *dir, eq_err *err);
 
-/* model*.safetensors, the index, eqat.safetensors. sums [L]: what the blocks were made of, see
- * eq_checkpoint_sum. *bytes: of the model's tensor files. */
+/* model*.safetensors, the index of several, EQ_STATE_NAME. sums [L]: what the blocks were made of,
+ * see eq_checkpoint_sum. *bytes: of the model's tensor files. */
 eq_status eq_checkpoint_tensors(const eq_checkpoint *c, const char *dir, const eq_observer *obs,
                                 eq_digest *sums, int64_t *bytes, eq_err *err);
+
+/* EQ_SUMS_NAME, of all files in dir. */
+eq_status eq_checkpoint_put_sums(const char *dir, eq_err *err);
+
+/* Makes a locked folder beside `path`, and removes those that killed runs left there. *tmp: eq_free
+ * it; *lock: close it after the rename, -1 where folders cannot be locked. */
+eq_status eq_output_temporary(const char *path, char **tmp, int *lock, eq_err *err);
 
 /* Integers, steps, zero points and norms of a block. */
 eq_status eq_checkpoint_sum(const eq_qblock *b, const eq_config *c, eq_digest *sum, eq_err *err);

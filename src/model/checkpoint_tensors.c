@@ -22,7 +22,7 @@ static const char *const part_names[] = {
 typedef struct {
     entry_kind kind;
     const eq_tensor *base; /* COPY: the bytes; NORM: the name */
-    char made[64];         /* the name of a tensor that base does not have */
+    char made[64];         /* a name that base does not have; "": base's */
     int64_t block;
     int at; /* linear or norm */
     eq_dtype dt;
@@ -53,7 +53,7 @@ typedef struct {
     bool wrong_guess; /* a norm differs from the base's and its flag says it does not */
 } writer;
 
-static const char *name_of(const entry *e) { return e->base ? e->base->name : e->made; }
+static const char *name_of(const entry *e) { return *e->made ? e->made : e->base->name; }
 
 /* ---- the list -------------------------------------------------------------------------------- */
 
@@ -106,14 +106,23 @@ static eq_status add_norm(writer *w, int64_t i, int k, eq_err *err) {
     return add(w, e, err);
 }
 
-/* In front of the blocks whatever base has outside of them, under the names it has there. */
+/* A tied matrix is written once, under the name that readers of tied models ask for. */
+static eq_status add_outside(writer *w, const eq_tensor *t, eq_err *err) {
+    static const char embed[] = "model.embed_tokens.weight", head[] = "lm_head.weight";
+    if (w->cfg->tied && t != w->c->base->embed && !strcmp(t->name, head)) return EQ_OK;
+    EQ_TRY(add_copy(w, t, -1, err));
+    if (w->cfg->tied && t == w->c->base->embed) memcpy(w->e[w->n - 1].made, embed, sizeof embed);
+    return EQ_OK;
+}
+
+/* In front of the blocks whatever base has outside of them. */
 static eq_status make_list(writer *w, eq_err *err) {
     const eq_st *st = w->c->base->st;
     w->n = 0, w->bytes = 0;
     for (int64_t i = 0; i < eq_st_count(st); i++) {
         const eq_tensor *t = eq_st_at(st, i);
         if (eq_starts_with(t->name, "model.layers.") || eq_ends_with(t->name, "inv_freq")) continue;
-        EQ_TRY(add_copy(w, t, -1, err));
+        EQ_TRY(add_outside(w, t, err));
     }
     for (int64_t i = 0; i < w->cfg->L; i++) {
         for (int l = 0; l < EQ_LINS; l++) EQ_TRY(add_linear(w, i, l, err));
@@ -280,9 +289,8 @@ static eq_status write_file(writer *w, int file, const entry *e, int64_t n, eq_e
     return st;
 }
 
-/* The index is written for a single file too: servers that would load every *.safetensors of a
- * folder go by it, and so leave eqat.safetensors alone. */
 static eq_status write_index(const writer *w, eq_err *err) {
+    if (w->files == 1) return EQ_OK;
     json_t *map = json_object();
     for (int64_t i = 0; i < w->n; i++) {
         char name[64];
@@ -314,7 +322,7 @@ static eq_status declare_state(writer *w, eq_err *err) {
 }
 
 static eq_status begin_state(writer *w, eq_err *err) {
-    char *path = eq_path(w->dir, "eqat.safetensors");
+    char *path = eq_path(w->dir, EQ_STATE_NAME);
     if (!path) return eq_nomem(err, "a path", 256);
     eq_status st = eq_stw_new(&w->state, path, err);
     eq_free(path);

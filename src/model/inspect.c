@@ -143,7 +143,7 @@ static void add_quantization(json_t *root, const eq_config *c) {
                                   gib(c, bits)));
 }
 
-/* What eqat.safetensors remembers of the run. A recipe that is not JSON is shown as text. */
+/* What eqat.state remembers of the run. A recipe that is not JSON is shown as text. */
 static void add_recipe(json_t *root, const eq_weights *w) {
     const char *recipe = w->state ? eq_st_meta(w->state, "recipe") : NULL;
     const char *version = w->state ? eq_st_meta(w->state, "version") : NULL;

@@ -30,10 +30,12 @@ static void quant_layout(eq_lm_quant *q, const eq_config *c, int bits, int64_t g
     }
 }
 
-static int64_t logit_rows(const eq_config *c, int64_t N) {
+/* Rows of logits at once: some windows, or a part of one. */
+static int64_t logit_rows(const eq_config *c, int64_t B, int64_t T) {
     int64_t rows = LOGITS_BYTES / (4 * c->V) / 16 * 16;
     if (rows < 16) rows = 16;
-    return rows < N ? rows : N;
+    if (rows < T) return rows;
+    return rows / T < B ? rows / T * T : B * T;
 }
 
 static void bind_model(eq_lm *lm, eq_arena *a) {
@@ -56,7 +58,7 @@ static void bind_step(eq_lm *lm, eq_arena *a, int64_t B, int64_t T) {
     const eq_lm_opts *o = &lm->opts;
     int64_t N = B * T;
     a->used = 0;
-    lm->chunk = logit_rows(c, N);
+    lm->chunk = logit_rows(c, B, T);
     for (int64_t i = 0; i <= c->L; i++)
         lm->x[i] = o->backward || i < 2 ? eq_take(a, lm->st, N * c->D) : lm->x[i % 2];
     lm->hn = eq_take(a, o->ct, N * c->D);
@@ -254,21 +256,33 @@ static void next_tokens(int32_t *targets, const int32_t *ids, int64_t B, int64_t
 }
 
 /* Rows [r, r + n) through the head: losses, and the gradient of the normed rows added to lm->dy. */
-static void head_chunk(eq_lm *lm, int64_t r, int64_t n, float scale) {
+static void head_chunk(eq_lm *lm, int64_t r, int64_t n, int64_t T, float scale) {
     eq_backend *be = lm->be;
     int64_t D = lm->cfg->D, V = lm->cfg->V;
+    if (T > n) T = n;
     eq_view hn = eq_ro(eq_mut_at(lm->hn, r * D, n * D));
     eq_mut logits = eq_mut_at(lm->logits, 0, n * V);
     eq_mut dlogits = scale > 0 ? eq_mut_at(lm->dlogits, 0, n * V) : EQ_NONE_MUT;
-    EQ_DO(be, matmul_nt, logits, hn, eq_ro(lm->head), n, V, D, 0);
+    EQ_DO(be, matmul_nt, logits, hn, eq_ro(lm->head), n, V, D, T, 0);
     EQ_DO(be, cross_entropy, eq_mut_at(lm->losses, r, n), dlogits, eq_ro(logits),
           eq_ro(eq_mut_at(lm->targets, r, n)), n, V, scale);
     if (scale <= 0) return;
     eq_mut dhn = eq_mut_at(lm->dhn, 0, n * D);
-    EQ_DO(be, matmul_nn, dhn, eq_ro(dlogits), eq_ro(lm->head), n, D, V, 0);
+    EQ_DO(be, matmul_nn, dhn, eq_ro(dlogits), eq_ro(lm->head), n, D, V, T, 0);
     EQ_DO(be, rmsnorm_bwd, eq_mut_at(lm->dy, r * D, n * D), EQ_NONE_MUT, eq_ro(dhn),
           eq_ro(eq_mut_at(lm->x[lm->cfg->L], r * D, n * D)), eq_ro(lm->norm),
-          eq_ro(eq_mut_at(lm->rstd, r, n)), n, D, 0);
+          eq_ro(eq_mut_at(lm->rstd, r, n)), n, D, n, 0);
+}
+
+/* All windows through the head. A chunk never holds the end of one window and the beginning of the
+ * next, so that a window's rows always meet in the same products. */
+static void head(eq_lm *lm, int64_t B, int64_t T, float scale) {
+    int64_t span = lm->chunk < T ? T : B * T;
+    for (int64_t from = 0; from < B * T; from += span)
+        for (int64_t r = 0, n; r < span; r += n) {
+            n = span - r < lm->chunk ? span - r : lm->chunk;
+            head_chunk(lm, from + r, n, T, scale);
+        }
 }
 
 static void final_norm(eq_lm *lm, int64_t N) {
@@ -285,8 +299,7 @@ eq_status eq_lm_loss(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, float 
     next_tokens((int32_t *)host, ids, B, T);
     be->upload(be, lm->targets, host, EQ_I32);
     final_norm(lm, N);
-    for (int64_t r = 0; r < N; r += lm->chunk)
-        head_chunk(lm, r, N - r < lm->chunk ? N - r : lm->chunk, scale);
+    head(lm, B, T, scale);
     be->download(be, host, EQ_F32, eq_ro(lm->losses));
     eq_status st = be->sync(be, err);
     for (int64_t b = 0; b < B; b++) {
@@ -300,7 +313,7 @@ eq_status eq_lm_loss(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, float 
 
 typedef struct {
     eq_lm *lm;
-    eq_mut ds, dz;
+    const eq_lm_grads *g;
 } grads_job;
 /* What belongs to some rows of linear l of the current block. */
 static eq_mut groups_of_rows(const eq_lm *lm, eq_mut all, eq_lin l, int64_t row, int64_t rows) {
@@ -308,30 +321,44 @@ static eq_mut groups_of_rows(const eq_lm *lm, eq_mut all, eq_lin l, int64_t row,
     eq_mut m = eq_lm_groups(lm, all, lm->block, l);
     return m.n ? eq_mut_at(m, row * (q.I / q.G), rows * (q.I / q.G)) : m;
 }
-static void to_steps(void *ctx, eq_lin l, int64_t row, int64_t rows, eq_mut dw) {
+/* A part that is complete goes to the total. */
+static void end_part(eq_backend *be, eq_mut total, eq_mut part) {
+    if (!total.n) return;
+    EQ_DO(be, add, total, eq_ro(total), eq_ro(part));
+    EQ_DO(be, fill, part, 0.0f);
+}
+static void to_steps(void *ctx, eq_lin l, int64_t row, int64_t rows, int64_t window, eq_mut dw) {
     const grads_job *j = ctx;
+    const eq_lm_grads *g = j->g;
     eq_lm *lm = j->lm;
     eq_qshape q = eq_lm_qshape(lm, l);
     int64_t row_words = eq_pack_words(q.I, q.bits);
+    bool parts = eq_chain_windows(g->batch) < g->batch;
+    eq_mut ds = groups_of_rows(lm, g->ds, l, row, rows),
+           dz = groups_of_rows(lm, g->dz, l, row, rows);
+    eq_mut part_ds = parts && ds.n ? groups_of_rows(lm, g->part_ds, l, row, rows) : ds;
+    eq_mut part_dz = parts && dz.n ? groups_of_rows(lm, g->part_dz, l, row, rows) : dz;
     q.O = rows;
-    EQ_DO(lm->be, dequant_bwd, groups_of_rows(lm, j->ds, l, row, rows),
-          groups_of_rows(lm, j->dz, l, row, rows), eq_ro(dw),
+    EQ_DO(lm->be, dequant_bwd, part_ds, part_dz, eq_ro(dw),
           eq_ro(eq_mut_at(words(lm, lm->block, l), row * row_words, rows * row_words)),
           eq_ro(groups_of_rows(lm, lm->q.s, l, row, rows)),
           eq_ro(groups_of_rows(lm, lm->q.z, l, row, rows)), q);
+    if (parts && eq_chain_ends(g->done + window, g->batch))
+        end_part(lm->be, ds, part_ds), end_part(lm->be, dz, part_dz);
 }
 
-eq_status eq_lm_backward(eq_lm *lm, eq_mut ds, eq_mut dz, eq_err *err) {
+eq_status eq_lm_backward(eq_lm *lm, eq_lm_grads *g, eq_err *err) {
     eq_backend *be = lm->be;
-    grads_job job = {.lm = lm, .ds = ds, .dz = dz};
+    grads_job job = {.lm = lm, .g = g};
     for (int64_t i = lm->cfg->L - 1; i >= 0; i--) {
         EQ_TRY(enter_block(lm, i, err));
         /* The last block's activations are still those of the forward pass. */
         if (i < lm->cfg->L - 1)
             eq_block_fwd(be, lm->cfg, &lm->w, &lm->rope, &lm->acts, eq_ro(lm->x[i]));
-        eq_block_grads g = {.sink = to_steps, .ctx = &job, .dx = i > 0};
-        eq_block_bwd(be, lm->cfg, &lm->w, &lm->rope, &lm->acts, eq_ro(lm->x[i]), lm->dy, &g);
+        eq_block_grads to = {.sink = to_steps, .ctx = &job, .windows = true, .dx = i > 0};
+        eq_block_bwd(be, lm->cfg, &lm->w, &lm->rope, &lm->acts, eq_ro(lm->x[i]), lm->dy, &to);
     }
+    g->done += lm->acts.B;
     return be->sync(be, err);
 }
 
@@ -340,7 +367,7 @@ eq_status eq_lm_last_logits(eq_lm *lm, int64_t T, float *logits, eq_err *err) {
     int64_t D = lm->cfg->D, V = lm->cfg->V;
     final_norm(lm, T);
     EQ_DO(be, matmul_nt, eq_mut_at(lm->logits, 0, V), eq_ro(eq_mut_at(lm->hn, (T - 1) * D, D)),
-          eq_ro(lm->head), 1, V, D, 0);
+          eq_ro(lm->head), 1, V, D, 1, 0);
     be->download(be, logits, EQ_F32, eq_ro(eq_mut_at(lm->logits, 0, V)));
     return be->sync(be, err);
 }

@@ -68,9 +68,17 @@ eq_status eq_lm_forward(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, eq_
  * With backward room and scale > 0: leaves the gradient of scale * sum(losses) in lm->dy. */
 eq_status eq_lm_loss(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, float scale, double *nll,
                      eq_err *err);
-/* After eq_lm_loss with a scale: the backward pass. ds, dz: F32 [L, groups], accumulated into;
- * n == 0: not wanted. */
-eq_status eq_lm_backward(eq_lm *lm, eq_mut ds, eq_mut dz, eq_err *err);
+/* Gradients of a batch under way, F32 [L, groups] each, n == 0: not wanted. They begin at zero;
+ * when all windows have gone through, in order, the totals are their sums as window_sum.h says. */
+typedef struct {
+    eq_mut ds, dz;           /* the totals */
+    eq_mut part_ds, part_dz; /* the part under way; needed when eq_chain_windows(batch) < batch */
+    int64_t batch, done;     /* windows of the batch, and of those the ones that went through */
+} eq_lm_grads;
+
+/* After eq_lm_loss with a scale: the backward pass of the same windows, which are the next ones of
+ * the batch. g->done is moved on. */
+eq_status eq_lm_backward(eq_lm *lm, eq_lm_grads *g, eq_err *err);
 /* Logits of the last position of the first window, F32 [V] to the host. */
 eq_status eq_lm_last_logits(eq_lm *lm, int64_t T, float *logits, eq_err *err);
 

@@ -4,7 +4,7 @@
 #include "model/lm.h"
 
 /* Forward passes over windows of up to B x T tokens. as_written: with the fp16 steps that other
- * runtimes read, else with the trained fp32 steps where eqat.safetensors has them. What does not
+ * runtimes read, else with the trained fp32 steps where eqat.state has them. What does not
  * fit into compute->memory_limit is refused before anything is computed. */
 eq_status eq_lm_open_folder(eq_lm **lm, eq_backend *be, const eq_weights *src,
                             const eq_compute_opts *compute, bool as_written, int64_t B, int64_t T,

@@ -27,7 +27,7 @@ void eq_qblock_free(eq_qblock *b);
 int64_t eq_qblock_bytes(const eq_config *c, int bits, int64_t group); /* host memory of one */
 
 /* Read and load fill a block that is allocated, or allocate one that is all zero ({0}).
- * From a quantized model folder: fp32 s and z of eqat.safetensors where present, else scales and
+ * From a quantized model folder: fp32 s and z of eqat.state where present, else scales and
  * qzeros. Checks z <= Q, g_idx == i / G, finite s, and that the state rounds to what is written. */
 eq_status eq_qblock_read(eq_qblock *b, const eq_weights *w, int64_t block, eq_err *err);
 

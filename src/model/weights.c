@@ -3,15 +3,12 @@
  * few are both errors, and nothing is looked up twice. */
 #include "model/weights.h"
 
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "base/hash.h"
 #include "base/io.h"
 #include "base/mem.h"
-#include "base/par.h"
 
 eq_lin_spec eq_lin_of(const eq_config *c, eq_lin l) {
     switch (l) {
@@ -43,7 +40,7 @@ eq_norm_spec eq_norm_of(const eq_config *c, eq_norm n) {
 static const struct part {
     const char *name;
     size_t at;
-    bool state; /* lies in eqat.safetensors */
+    bool state; /* lies in EQ_STATE_NAME */
 } parts[] = {
     {"weight", offsetof(eq_block_tensors, weight), false},
     {"qweight", offsetof(eq_block_tensors, qweight), false},
@@ -252,7 +249,11 @@ static eq_status check_ends(eq_weights *w, eq_err *err) {
 /* ---- opening --------------------------------------------------------------------------------- */
 
 static eq_status open_state(eq_weights *w, eq_err *err) {
-    char *path = eq_path(w->dir, "eqat.safetensors");
+    char *path = eq_path(w->dir, EQ_STATE_NAME);
+    if (path && !eq_exists(path)) { /* up to version 0.1 */
+        eq_free(path);
+        path = eq_path(w->dir, "eqat.safetensors");
+    }
     if (!path) return eq_nomem(err, "a path", (int64_t)strlen(w->dir));
     eq_status st = EQ_OK;
     if (eq_exists(path)) {
@@ -272,7 +273,21 @@ static bool has_prefix(const eq_st *st, const char *prefix) {
     return false;
 }
 
+/* config.json as it is now: what is written at the end, and what the fingerprint is of. */
+static eq_status keep_config(eq_weights *w, eq_err *err) {
+    char *path = eq_path(w->dir, "config.json");
+    if (!path) return eq_nomem(err, "a path", (int64_t)strlen(w->dir));
+    eq_map m = {0};
+    eq_status st = eq_map_open(&m, path, err);
+    if (st == EQ_OK) eq_str_put(&w->config, m.data, m.size);
+    if (w->config.oom) st = eq_nomem(err, path, m.size);
+    eq_map_close(&m);
+    eq_free(path);
+    return st;
+}
+
 static eq_status fill(eq_weights *w, eq_err *err) {
+    EQ_TRY(keep_config(w, err));
     w->blocks = eq_calloc(w->cfg.L, sizeof *w->blocks);
     if (!w->blocks)
         return eq_nomem(err, "the table of tensors", w->cfg.L * (int64_t)sizeof *w->blocks);
@@ -305,101 +320,6 @@ eq_status eq_weights_open(eq_weights **out, const char *dir, eq_err *err) {
 void eq_weights_close(eq_weights *w) {
     if (!w) return;
     eq_st_close(w->st), eq_st_close(w->state);
+    eq_str_free(&w->config);
     eq_free(w->blocks), eq_free(w->dir), eq_free(w);
-}
-
-/* ---- content --------------------------------------------------------------------------------- */
-
-enum { PIECE = 1 << 16 }; /* elements an item looks at */
-typedef struct {
-    const eq_tensor *t;
-    _Atomic int64_t first; /* smallest index found so far */
-} finite_job;
-
-/* The bits that are all set in NaN and infinity and in nothing else. */
-static uint64_t exponent_bits(eq_dtype t) {
-    switch (t) {
-    case EQ_F32:
-        return 0x7f800000u;
-    case EQ_BF16:
-        return 0x7f80u;
-    case EQ_F16:
-        return 0x7c00u;
-    default:
-        return 0x7ff0000000000000u;
-    }
-}
-
-static bool bad_at(const eq_tensor *t, int64_t i) {
-    uint64_t m = exponent_bits(t->dt), v;
-    if (eq_dtype_size(t->dt) == 2)
-        v = ((const uint16_t *)t->data)[i];
-    else if (eq_dtype_size(t->dt) == 4)
-        v = ((const uint32_t *)t->data)[i];
-    else
-        v = ((const uint64_t *)t->data)[i];
-    return (v & m) == m;
-}
-
-/* Two plain loops that vectorise say whether a piece is worth a second look. */
-static void finite_piece(void *ctx, int64_t item, int thread) {
-    finite_job *j = ctx;
-    int64_t from = item * PIECE, to = from + PIECE < j->t->n ? from + PIECE : j->t->n;
-    uint32_t m = (uint32_t)exponent_bits(j->t->dt);
-    unsigned any = 0;
-    (void)thread;
-    if (j->t->dt == EQ_F32)
-        for (int64_t i = from; i < to; i++) any |= (((const uint32_t *)j->t->data)[i] & m) == m;
-    else if (j->t->dt == EQ_BF16 || j->t->dt == EQ_F16)
-        for (int64_t i = from; i < to; i++) any |= (((const uint16_t *)j->t->data)[i] & m) == m;
-    else
-        any = 1;
-    if (!any) return;
-    while (from < to && !bad_at(j->t, from)) from++;
-    if (from == to) return;
-    int64_t old = atomic_load(&j->first);
-    while (from < old && !atomic_compare_exchange_weak(&j->first, &old, from)) {
-    }
-}
-
-eq_status eq_tensor_check_finite(const eq_tensor *t, eq_err *err) {
-    finite_job j = {t, INT64_MAX};
-    eq_par_for((t->n + PIECE - 1) / PIECE, finite_piece, &j);
-    int64_t i = atomic_load(&j.first);
-    if (i == INT64_MAX) return EQ_OK;
-    return eq_fail(err, EQ_EINPUT,
-                   "%s: tensor %s: expected finite numbers, found %g at element %lld", t->file,
-                   t->name, (double)eq_load(t->data, t->dt, i), (long long)i);
-}
-
-static void hash_files(eq_hash *h, const eq_st *st) {
-    for (int64_t i = 0; i < eq_st_files(st); i++) {
-        const char *path;
-        const uint8_t *data;
-        int64_t size;
-        eq_st_file(st, i, &path, &data, &size);
-        eq_hash_put(h, &size, sizeof size);
-        eq_hash_put(h, data, size);
-    }
-}
-
-eq_status eq_weights_fingerprint(const eq_weights *w, char hex[33], eq_err *err) {
-    char *path = eq_path(w->dir, "config.json");
-    if (!path) return eq_nomem(err, "a path", (int64_t)strlen(w->dir));
-    eq_map m;
-    eq_status st = eq_map_open(&m, path, err);
-    eq_free(path);
-    if (st != EQ_OK) return st;
-    eq_hash *h = eq_hash_new();
-    if (!h) {
-        eq_map_close(&m);
-        return eq_nomem(err, "a hash", 1024);
-    }
-    eq_hash_put(h, &m.size, sizeof m.size);
-    eq_hash_put(h, m.data, m.size);
-    eq_map_close(&m);
-    hash_files(h, w->st);
-    if (w->state) hash_files(h, w->state);
-    memcpy(hex, eq_hash_end(h).hex, 33);
-    return EQ_OK;
 }

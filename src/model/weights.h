@@ -1,6 +1,7 @@
 /* THE name table, and a model folder opened, checked and mapped. */
 #ifndef EQ_MODEL_WEIGHTS_H
 #define EQ_MODEL_WEIGHTS_H
+#include "base/str.h"
 #include "format/safetensors.h"
 #include "model/config.h"
 
@@ -52,17 +53,21 @@ static inline int64_t eq_group(int64_t g, int64_t I) { return g < 0 ? I : g; }
 typedef struct {
     const eq_tensor *weight[EQ_LINS]; /* full precision [O, I]; NULL when quantized */
     const eq_tensor *qweight[EQ_LINS], *qzeros[EQ_LINS], *scales[EQ_LINS], *g_idx[EQ_LINS];
-    const eq_tensor *state_s[EQ_LINS],
-        *state_z[EQ_LINS];                /* eqat.safetensors: F32 [O, I/G] or NULL */
-    const eq_tensor *bias[EQ_LINS];       /* NULL: none */
-    const eq_tensor *norm[EQ_NORM_COUNT]; /* NULL: none */
+    const eq_tensor *state_s[EQ_LINS], *state_z[EQ_LINS]; /* EQ_STATE_NAME: F32 [O, I/G] or NULL */
+    const eq_tensor *bias[EQ_LINS];                       /* NULL: none */
+    const eq_tensor *norm[EQ_NORM_COUNT];                 /* NULL: none */
 } eq_block_tensors;
+
+/* What training needs to go on from a quantized folder: fp32 steps and real zero points. A
+ * safetensors file, but not by its name: some loaders take every *.safetensors of a folder. */
+#define EQ_STATE_NAME "eqat.state"
 
 typedef struct {
     char *dir;
     eq_config cfg;
+    eq_str config;                        /* config.json as it was read */
     eq_st *st;                            /* the model's tensors */
-    eq_st *state;                         /* eqat.safetensors beside them, or NULL */
+    eq_st *state;                         /* EQ_STATE_NAME beside them, or NULL */
     eq_block_tensors *blocks;             /* [L] */
     const eq_tensor *embed, *head, *norm; /* [V, D], [V, D] (the same tensor when tied), [D] */
 } eq_weights;
@@ -73,6 +78,11 @@ eq_status eq_weights_open(eq_weights **w, const char *dir, eq_err *err);
 void eq_weights_close(eq_weights *w);
 /* EQ_EINPUT naming the tensor and the first index that is NaN or infinite. Threaded. */
 eq_status eq_tensor_check_finite(const eq_tensor *t, eq_err *err);
-/* Over config.json and all tensor files, byte for byte, as hex. */
-eq_status eq_weights_fingerprint(const eq_weights *w, char hex[33], eq_err *err);
+/* Reads all tensor files once: hex is their fingerprint and that of config.json, byte for byte;
+ * EQ_EINPUT names the first tensor with a number that is NaN or infinite, EQ_EINTR: the observer
+ * asked to stop. Threaded, with progress. */
+eq_status eq_weights_read_through(const eq_weights *w, const eq_observer *obs, char hex[33],
+                                  eq_err *err);
+/* EQ_EINPUT names the first tensor file that was written to since it was opened. */
+eq_status eq_weights_unchanged(const eq_weights *w, eq_err *err);
 #endif

@@ -73,9 +73,15 @@ const char *eq_added_form(const eq_added *a, int32_t id, int64_t *n) {
     return t ? t->form : NULL;
 }
 
+/* As the peer has it: is what the decoder gets the text of a special token? A special token that
+ * the normalizer changes is none by then. */
 bool eq_added_special(const eq_added *a, int32_t id) {
     const token *t = by_id(a, id);
-    return t && t->special;
+    if (!t || !t->special) return false;
+    token key = {.text = (char *)(uintptr_t)t->form, .n = t->form_n};
+    const token *k = &key,
+                **same = bsearch(&k, a->by_text, (size_t)a->n, sizeof *a->by_text, text_order);
+    return same && (*same)->special;
 }
 
 int64_t eq_added_end(const eq_added *a) { return a->end; }
@@ -143,7 +149,7 @@ static eq_status add_pattern(matcher *m, token *t, const eq_normalizer *z, const
     eq_status st = EQ_OK;
     pattern *p = m->p + m->n;
     w.text = t->text, w.n = t->n;
-    if (t->normalized) st = eq_normalize(z, &w, t->text, t->n, true, err);
+    if (t->normalized) st = eq_normalize(z, &w, t->text, t->n, true, false, err);
     if (st == EQ_OK && w.n == 0)
         st = eq_fail(err, EQ_EINPUT,
                      "%s: added token \"%.80s\": nothing is left of it when normalized", where,
@@ -230,14 +236,17 @@ static int64_t bound(const pattern *p, int64_t lo, int64_t hi, int64_t d, int c)
     return lo;
 }
 
-static const pattern *longest_at(const matcher *m, const char *s, int64_t n) {
+/* *open: with more text it could be a longer one. */
+static const pattern *longest_at(const matcher *m, const char *s, int64_t n, bool *open) {
     const pattern *best = NULL;
     int64_t lo = 0, hi = m->n;
+    *open = false;
     for (int64_t d = 0; lo < hi; d++) {
         if (m->p[lo].n == d) {
             best = m->p + lo;
             while (lo < hi && m->p[lo].n == d) lo++;
         }
+        *open = d == n && lo < hi;
         if (d == n || lo == hi) break;
         int c = (uint8_t)s[d];
         lo = bound(m->p, lo, hi, d, c);
@@ -281,29 +290,45 @@ static int64_t skip_space(const char *s, int64_t at, int64_t n) {
     return at;
 }
 
-eq_status eq_added_split(const eq_added *a, bool normalized, const char *text, int64_t n,
-                         eq_part_fn fn, void *ctx, eq_err *err) {
+bool eq_added_local(const eq_added *a) {
+    for (int64_t i = 0; i < a->n; i++)
+        if (a->tokens[i].lstrip || a->tokens[i].single_word) return false;
+    return true;
+}
+
+eq_status eq_added_split(const eq_added *a, bool normalized, const char *text, int64_t n, bool more,
+                         int64_t *used, eq_part_fn fn, void *ctx, eq_err *err) {
     const matcher *m = normalized ? &a->normalized : &a->raw;
-    int64_t done = 0;
+    int64_t done = 0, end = n, part;
     for (int64_t at = 0; at < n && m->n;) {
-        const pattern *p = m->first[(uint8_t)text[at]] ? longest_at(m, text + at, n - at) : NULL;
-        if (!p) {
+        bool open = false;
+        const pattern *p =
+            m->first[(uint8_t)text[at]] ? longest_at(m, text + at, n - at, &open) : NULL;
+        if (!p && !(open && more)) {
             at++;
             continue;
         }
-        int64_t start = at, stop = at + p->n;
+        int64_t start = at, stop = p ? at + p->n : at;
         at = stop;
-        const token *t = p->token;
-        if (t->single_word && (word_before(text, start) || word_after(text, stop, n))) continue;
-        if (t->lstrip) {
+        const token *t = p ? p->token : NULL;
+        if (t && t->single_word && (word_before(text, start) || word_after(text, stop, n)))
+            continue;
+        if (t && t->lstrip) {
             int64_t left = skip_space_back(text, start);
             start = left > done ? left : done;
         }
-        if (t->rstrip) stop = skip_space(text, stop, n);
-        if (done < start) EQ_TRY(fn(ctx, -1, text + done, start - done, err));
-        EQ_TRY(fn(ctx, t->id, text + start, stop - start, err));
+        if (t && t->rstrip) stop = skip_space(text, stop, n);
+        if (more && (open || (t && t->rstrip && stop == n))) { /* what comes next decides */
+            end = start;
+            break;
+        }
+        if (done < start) EQ_TRY(fn(ctx, -1, text + done, start - done, false, &part, err));
+        EQ_TRY(fn(ctx, t->id, text + start, stop - start, false, &part, err));
         /* The search goes on behind the match itself, as the peer's does, not behind the space. */
         done = stop;
     }
-    return done < n ? fn(ctx, -1, text + done, n - done, err) : EQ_OK;
+    part = 0;
+    if (done < end) EQ_TRY(fn(ctx, -1, text + done, end - done, more, &part, err));
+    *used = more ? done + part : n;
+    return EQ_OK;
 }

@@ -155,6 +155,20 @@ static eq_status piece(const eq_bpe *b, eq_bpe_work *w, const char *word, int64_
     return append(out, w->symbols.p, w->symbols.n, err);
 }
 
+bool eq_bpe_local(const eq_bpe *b) { return !b->ignore_merges; }
+
+int64_t eq_bpe_cut(const eq_bpe *b, const char *word, int64_t n) {
+    int32_t next = -1;
+    for (int64_t i = n; i > 0;) {
+        uint32_t cp;
+        int64_t len, at = b->bytes ? i - 1 : eq_utf8_back(word, i);
+        int32_t id = symbol_at(b, word + at, &cp, &len);
+        if (next >= 0 && id >= 0 && !eq_pair_get(&b->joints, id, next)) return i;
+        next = id, i = at;
+    }
+    return 0;
+}
+
 eq_status eq_bpe_word(const eq_bpe *b, eq_bpe_work *w, const char *word, int64_t n, eq_ids *out,
                       eq_err *err) {
     /* With ignore_merges a piece is looked up as a word, so a word must stay whole. */

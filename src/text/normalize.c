@@ -176,10 +176,13 @@ static void lowercase(eq_normal *w, eq_str *out) {
     if (w->head) w->head = first_len(out->p, out->n);
 }
 
-static eq_status run(const step *s, eq_normal *w, eq_str *out, eq_err *err) {
+static eq_status run(const step *s, eq_normal *w, eq_str *out, bool goes_on, eq_err *err) {
     switch (s->kind) {
     case PREPEND:
-        prepend(s, w, out);
+        if (goes_on)
+            eq_str_put(out, w->text, w->n);
+        else
+            prepend(s, w, out);
         break;
     case REPLACE:
         EQ_TRY(replace(s, w, out, err));
@@ -198,14 +201,40 @@ static eq_status run(const step *s, eq_normal *w, eq_str *out, eq_err *err) {
     return out->oom ? eq_nomem(err, "text", w->n) : EQ_OK;
 }
 
+bool eq_normalizer_empty(const eq_normalizer *z) { return z->n == 0; }
+
+bool eq_normalizer_local(const eq_normalizer *z) {
+    for (int64_t i = 0; i < z->n; i++)
+        if (z->steps[i].kind == STRIP ||
+            (z->steps[i].kind == REPLACE && !eq_pattern_byte(z->steps[i].pattern)))
+            return false;
+    return true;
+}
+
+/* Composition joins a character with those before it, but never an ASCII letter or digit, as long
+ * as no earlier step makes something else of it. */
+int64_t eq_normalizer_cut(const eq_normalizer *z, const char *s, int64_t n) {
+    bool forms = false;
+    for (int64_t i = 0; i < z->n; i++) forms |= z->steps[i].kind == FORM;
+    if (!forms) return n;
+    while (n > 0) {
+        char c = s[--n];
+        bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+        for (int64_t i = 0; i < z->n && plain; i++)
+            plain = z->steps[i].kind != REPLACE || eq_pattern_byte(z->steps[i].pattern) != c;
+        if (plain) return n;
+    }
+    return 0;
+}
+
 eq_status eq_normalize(const eq_normalizer *z, eq_normal *w, const char *s, int64_t n, bool first,
-                       eq_err *err) {
+                       bool goes_on, eq_err *err) {
     w->text = s, w->n = n;
     w->head = first ? first_len(s, n) : 0;
     for (int64_t i = 0; i < z->n && w->n > 0; i++) {
         eq_str *out = w->text == w->a.p ? &w->b : &w->a;
         out->n = 0;
-        EQ_TRY(run(z->steps + i, w, out, err));
+        EQ_TRY(run(z->steps + i, w, out, goes_on, err));
         w->text = out->p, w->n = out->n;
     }
     return EQ_OK;

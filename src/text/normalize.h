@@ -20,8 +20,13 @@ typedef struct {
     int64_t n, head;
 } eq_normal;
 
-/* s: valid UTF-8; first: it begins where the whole input begins. */
+/* s: valid UTF-8; first: it begins where the whole input begins; goes_on: it continues a text whose
+ * beginning went through before. */
 eq_status eq_normalize(const eq_normalizer *z, eq_normal *w, const char *s, int64_t n, bool first,
-                       eq_err *err);
+                       bool goes_on, eq_err *err);
+bool eq_normalizer_empty(const eq_normalizer *z);
+/* Can a text be normalized in parts? And up to where, where more follows: at most n. */
+bool eq_normalizer_local(const eq_normalizer *z);
+int64_t eq_normalizer_cut(const eq_normalizer *z, const char *s, int64_t n);
 void eq_normal_free(eq_normal *w);
 #endif

@@ -53,7 +53,7 @@ static eq_status compile(eq_pattern *p, const eq_str *re, const char *regex, con
         return eq_fail(err, EQ_EINPUT, "%s: regex \"%.200s\": %s", where, regex, msg);
     }
     /* Only speed hangs on the just-in-time compiler: without it the interpreter matches. */
-    pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE);
+    pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE | PCRE2_JIT_PARTIAL_HARD);
     pcre2_set_match_limit(p->limits, MATCH_LIMIT);
     return EQ_OK;
 }
@@ -111,6 +111,16 @@ void eq_pattern_free(eq_pattern *p) {
     eq_free(p);
 }
 
+char eq_pattern_byte(const eq_pattern *p) {
+    return p->literal && p->literal_n == 1 && p->literal[0] > 0 ? p->literal[0] : 0;
+}
+
+bool eq_pattern_local(const eq_pattern *p) {
+    uint32_t behind = 0;
+    return p->literal ||
+           (!pcre2_pattern_info(p->code, PCRE2_INFO_MAXLOOKBEHIND, &behind) && !behind);
+}
+
 /* The text itself, or a copy with stand-ins where it has characters younger than PCRE2's data. */
 static eq_status cast_shadow(eq_scan *s, eq_err *err) {
     bool copied = false;
@@ -138,7 +148,7 @@ eq_status eq_scan_start(eq_scan *s, const eq_pattern *p, const char *text, int64
         s->match = NULL;
         s->p = p;
     }
-    s->text = text, s->n = n, s->at = 0, s->last_end = -1;
+    s->text = text, s->n = n, s->at = 0, s->last_end = -1, s->more = false;
     if (!p->code) return EQ_OK;
     if (!s->match) {
         pcre2_general_context *g = pcre2_general_context_create(pcre_alloc, pcre_free, NULL);
@@ -162,14 +172,15 @@ static bool find_literal(const eq_scan *s, int64_t *start, int64_t *end) {
 }
 
 static eq_status find_regex(eq_scan *s, bool *found, int64_t *start, int64_t *end, eq_err *err) {
-    uint32_t opt = PCRE2_NO_UTF_CHECK;
+    /* hard: whatever looks beyond the end is a partial match, be it in a lookahead */
+    uint32_t opt = PCRE2_NO_UTF_CHECK | (s->more ? PCRE2_PARTIAL_HARD : 0);
     int rc = pcre2_match(s->p->code, (PCRE2_SPTR)s->text, (size_t)s->n, (size_t)s->at, opt,
                          s->match, s->p->limits);
     if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
         rc = pcre2_match(s->p->code, (PCRE2_SPTR)s->text, (size_t)s->n, (size_t)s->at,
                          opt | PCRE2_NO_JIT, s->match, s->p->limits);
     *found = rc >= 0;
-    if (rc == PCRE2_ERROR_NOMATCH) return EQ_OK;
+    if (rc == PCRE2_ERROR_NOMATCH || rc == PCRE2_ERROR_PARTIAL) return EQ_OK;
     if (rc == PCRE2_ERROR_NOMEMORY) return eq_nomem(err, "regex matching", s->n);
     if (rc < 0) {
         char msg[160];

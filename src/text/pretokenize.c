@@ -227,3 +227,66 @@ eq_status eq_pretokenize(const eq_pretokenizer *p, eq_pretok_work *w, const char
     w->fn = fn, w->ctx = ctx;
     return n > 0 ? run(&s, err) : EQ_OK;
 }
+
+/* ---- a text in parts ------------------------------------------------------------------------- */
+
+/* A step whose parts depend on nothing but the text between their ends. */
+static bool is_free(eq_split how) { return how == EQ_SPLIT_ISOLATED || how == EQ_SPLIT_REMOVED; }
+
+bool eq_pretokenizer_empty(const eq_pretokenizer *p) { return p->n == 0; }
+
+/* Single characters are cut out first if at all; then a pattern decides, and what is behind it sees
+ * whole parts. A beginning of the text is no special place for any step. */
+bool eq_pretokenizer_local(const eq_pretokenizer *p) {
+    int64_t k = 0;
+    while (k < p->n && p->steps[k].kind == EQ_PRE_CHARS && is_free(p->steps[k].split)) k++;
+    if (k == p->n) return p->n == 0;
+    if (p->steps[k].kind != EQ_PRE_SPLIT || !is_free(p->steps[k].split) ||
+        !eq_pattern_local(p->steps[k].pattern))
+        return false;
+    for (; k < p->n; k++)
+        if (p->steps[k].kind == EQ_PRE_METASPACE) return false;
+    return true;
+}
+
+/* Emits what is certain of the span, whose end is not the text's; *done: its length. */
+static eq_status run_open(const span *s, int64_t *done, eq_err *err) {
+    const eq_pre_step *step = s->p->steps + s->k;
+    splitter c = {.s = s, .how = step->split, .invert = step->invert};
+    *done = 0;
+    if (step->kind == EQ_PRE_CHARS) {
+        uint32_t cp;
+        for (int64_t i = 0, len; i < s->n; i += len) {
+            len = eq_utf8_get(s->text + i, &cp);
+            if (!step->in_set(cp)) continue;
+            if (i > *done) EQ_TRY(part(&c, *done, i, false, err));
+            EQ_TRY(part(&c, i, i + len, true, err));
+            *done = i + len;
+        }
+        span rest = {s->p, s->w, s->k + 1, s->text + *done, s->n - *done, 0};
+        int64_t more = 0;
+        if (rest.n > 0) EQ_TRY(run_open(&rest, &more, err));
+        *done += more;
+        return EQ_OK;
+    }
+    eq_scan *scan = &s->w->step[s->k].scan;
+    int64_t start, end;
+    bool found;
+    EQ_TRY(eq_scan_start(scan, step->pattern, s->text, s->n, err));
+    scan->more = true;
+    for (;;) {
+        EQ_TRY(eq_scan_next(scan, &found, &start, &end, err));
+        if (!found) return EQ_OK;
+        if (start > *done) EQ_TRY(part(&c, *done, start, false, err));
+        EQ_TRY(part(&c, start, end, true, err));
+        *done = end;
+    }
+}
+
+eq_status eq_pretokenize_more(const eq_pretokenizer *p, eq_pretok_work *w, const char *text,
+                              int64_t n, int64_t *used, eq_word_fn fn, void *ctx, eq_err *err) {
+    span s = {p, w, 0, text, n, 0};
+    w->fn = fn, w->ctx = ctx;
+    *used = 0;
+    return n > 0 ? run_open(&s, used, err) : EQ_OK;
+}

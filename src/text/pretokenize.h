@@ -25,4 +25,10 @@ void eq_pretok_work_free(eq_pretok_work *w);
 /* head: how many bytes of the text come from the first character of the whole input. */
 eq_status eq_pretokenize(const eq_pretokenizer *p, eq_pretok_work *w, const char *text, int64_t n,
                          int64_t head, eq_word_fn fn, void *ctx, eq_err *err);
+/* Can a text come in parts? Then eq_pretokenize_more gives the words of its beginning that nothing
+ * behind these n bytes can change, *used bytes of it; what is left begins the next part. */
+bool eq_pretokenizer_local(const eq_pretokenizer *p);
+bool eq_pretokenizer_empty(const eq_pretokenizer *p); /* the whole text is one word */
+eq_status eq_pretokenize_more(const eq_pretokenizer *p, eq_pretok_work *w, const char *text,
+                              int64_t n, int64_t *used, eq_word_fn fn, void *ctx, eq_err *err);
 #endif

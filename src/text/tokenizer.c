@@ -1,7 +1,6 @@
-/* From a file to a tokenizer, from text to ids and back. The order is the peer's: added tokens that
- * are not normalized, normalizer, added tokens that are, pre-tokenizer, model, template.
- * A folder without tokenizer.json but with vocab.json and merges.txt is GPT-2's form.
- * Invariant: an open tokenizer never changes; every call has buffers of its own. */
+/* From a file to a tokenizer, and from ids to text. A folder without tokenizer.json but with
+ * vocab.json and merges.txt is GPT-2's form. Invariant: an open tokenizer never changes; every call
+ * has buffers of its own. */
 #include "text/tokenizer.h"
 
 #include <string.h>
@@ -9,25 +8,10 @@
 #include "base/io.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "text/added.h"
-#include "text/bpe.h"
-#include "text/decode.h"
-#include "text/ids.h"
-#include "text/pretokenize.h"
 #include "text/spec.h"
-#include "text/template.h"
+#include "text/tokenizer_parts.h"
 #include "text/tokenizer_text.h"
 #include "text/utf8.h"
-
-struct eq_tokenizer {
-    char *path; /* for messages */
-    eq_normalizer *normalizer;
-    eq_pretokenizer *pretokenizer;
-    eq_bpe *model;
-    eq_added *added;
-    eq_template template;
-    eq_decoder *decoder;
-};
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
@@ -165,76 +149,6 @@ void eq_tokenizer_close(eq_tokenizer *t) {
 void eq_ids_free(eq_ids *ids) {
     eq_free(ids->p);
     *ids = (eq_ids){0};
-}
-
-/* ---- encoding -------------------------------------------------------------------------------- */
-
-typedef struct {
-    const eq_tokenizer *t;
-    eq_ids *out;
-    const char *text;
-    int64_t head;
-    eq_normal normal;
-    eq_pretok_work *pre;
-    eq_bpe_work *bpe;
-} encoder;
-
-static eq_status word(void *ctx, const char *s, int64_t n, eq_err *err) {
-    encoder *e = ctx;
-    return eq_bpe_word(e->t->model, e->bpe, s, n, e->out, err);
-}
-
-static eq_status normalized_part(void *ctx, int32_t id, const char *s, int64_t n, eq_err *err) {
-    encoder *e = ctx;
-    if (id >= 0) return eq_ids_put(e->out, id, err);
-    int64_t at = s - e->normal.text, head = e->normal.head > at ? e->normal.head - at : 0;
-    return eq_pretokenize(e->t->pretokenizer, e->pre, s, n, head, word, e, err);
-}
-
-static eq_status raw_part(void *ctx, int32_t id, const char *s, int64_t n, eq_err *err) {
-    encoder *e = ctx;
-    if (id >= 0) return eq_ids_put(e->out, id, err);
-    EQ_TRY(eq_normalize(e->t->normalizer, &e->normal, s, n, s == e->text, err));
-    return eq_added_split(e->t->added, true, e->normal.text, e->normal.n, normalized_part, e, err);
-}
-
-static eq_status encode_valid(const eq_tokenizer *t, eq_ids *out, const char *text, int64_t n,
-                              eq_err *err) {
-    encoder e = {.t = t, .out = out, .text = text};
-    eq_status st = EQ_OK;
-    e.pre = eq_pretok_work_new(t->pretokenizer);
-    e.bpe = eq_bpe_work_new(n);
-    if (!e.pre || !e.bpe)
-        st = eq_nomem(err, "encoding", n);
-    else
-        st = eq_added_split(t->added, false, text, n, raw_part, &e, err);
-    eq_pretok_work_free(e.pre);
-    eq_bpe_work_free(e.bpe);
-    eq_normal_free(&e.normal);
-    return st;
-}
-
-static eq_status put_all(eq_ids *out, const eq_ids *more, eq_err *err) {
-    for (int64_t i = 0; i < more->n; i++) EQ_TRY(eq_ids_put(out, more->p[i], err));
-    return EQ_OK;
-}
-
-eq_status eq_encode(const eq_tokenizer *t, eq_ids *out, const char *text, int64_t n, bool special,
-                    eq_err *err) {
-    int64_t was = out->n;
-    eq_str repaired = {0};
-    eq_status st = special ? put_all(out, &t->template.before, err) : EQ_OK;
-    if (st == EQ_OK && n > 0 && eq_utf8_valid(text, n) != n) {
-        eq_utf8_repair(&repaired, text, n);
-        if (repaired.oom) st = eq_nomem(err, "text", n);
-        text = repaired.p, n = repaired.n;
-    }
-    if (st == EQ_OK && n > 0) st = encode_valid(t, out, text, n, err);
-    if (st == EQ_OK && special) st = put_all(out, &t->template.after, err);
-    eq_str_free(&repaired);
-    if (st == EQ_OK) return EQ_OK;
-    out->n = was;
-    return st == EQ_EINPUT ? eq_fail_at(err, "%s", t->path) : st;
 }
 
 /* ---- decoding -------------------------------------------------------------------------------- */

@@ -22,6 +22,15 @@ void eq_ids_free(eq_ids *ids);
  * bytes.decode("utf-8", "replace") does. Thread-safe on one tokenizer (no state is kept). */
 eq_status eq_encode(const eq_tokenizer *t, eq_ids *out, const char *text, int64_t n, bool special,
                     eq_err *err);
+/* The same, with specials, of a text that comes in parts of whole characters: *out gets the ids as
+ * soon as nothing that follows can change them. `last`: the text ends with this part. */
+typedef struct eq_encoder eq_encoder;
+eq_encoder *eq_encoder_new(const eq_tokenizer *t); /* NULL: memory is out */
+eq_status eq_encoder_put(eq_encoder *e, eq_ids *out, const char *text, int64_t n, bool last,
+                         eq_err *err);
+/* Ids come before the end; else the whole text waits for it in memory. */
+bool eq_encoder_local(const eq_encoder *e);
+void eq_encoder_free(eq_encoder *e); /* NULL allowed */
 /* Text of ids (eq_free it), special tokens left out when skip_special. NULL: memory is out. */
 char *eq_decode(const eq_tokenizer *t, const int32_t *ids, int64_t n, bool skip_special);
 int32_t eq_token_id(const eq_tokenizer *t, const char *content); /* -1: absent */

@@ -17,7 +17,7 @@ static void bind_model(eq_block_ap *j, eq_arena *a) {
     eq_block_w_bind(&j->w, a, j->cfg, j->ct, eq_student_make, &j->student);
     j->room = eq_student_room(&j->student, &j->w, j->ct);
     eq_rope_bind(&j->rope, a, j->cfg, j->T);
-    j->loss = eq_take(a, EQ_F32, 1);
+    j->loss = eq_take(a, EQ_F32, j->setup.ap.batch_size);
     j->power = eq_take(a, EQ_F64, 1);
 }
 static void bind_step(eq_block_ap *j, eq_arena *a, int64_t B) {
@@ -103,6 +103,8 @@ int64_t eq_block_ap_behind(const eq_block_ap *j) {
 
 static eq_status open_in(eq_block_ap *j, const eq_windows *train, const eq_windows *val,
                          const eq_observer *obs, eq_err *err) {
+    j->losses = eq_calloc(j->setup.ap.batch_size, sizeof *j->losses);
+    if (!j->losses) return eq_nomem(err, "losses", 8 * j->setup.ap.batch_size);
     bind_model(j, &j->model);
     EQ_TRY(eq_arena_alloc(&j->model, j->be, "the block's training state", err));
     bind_model(j, &j->model);
@@ -141,6 +143,7 @@ void eq_block_ap_close(eq_block_ap *j) {
     if (!j) return;
     eq_stream_close(&j->fp), eq_stream_close(&j->q);
     eq_arena_free(&j->step), eq_arena_free(&j->model);
+    eq_free(j->losses);
     eq_free(j);
 }
 

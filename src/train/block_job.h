@@ -20,6 +20,7 @@ struct eq_block_ap {
     eq_rope rope;
     eq_block_acts acts;
     eq_mut x, target, dy, loss, power; /* power: F64 [1], sum of squares of a batch's targets */
+    double *losses;                    /* of the batch's windows */
     eq_stream fp, q;                   /* train windows, then validation windows */
 };
 

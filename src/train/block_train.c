@@ -124,24 +124,22 @@ static eq_status resume(run *r, eq_err *err) {
 
 /* ---- one batch ------------------------------------------------------------------------------- */
 
-/* Loss of windows [i, i + B) of the quantized stream against the targets, its gradient in j->dy;
- * *power: sum of squares of the targets. */
-static eq_status loss_of(eq_block_ap *j, int64_t i, int64_t B, bool grad, double *loss,
-                         double *power, eq_err *err) {
+/* Losses of windows [i, i + B) of the quantized stream against the targets into j->losses, the
+ * gradient of their mean in j->dy; *power: sum of squares of the targets. */
+static eq_status losses_of(eq_block_ap *j, int64_t i, int64_t B, bool grad, double *power,
+                           eq_err *err) {
     eq_backend *be = j->be;
-    float v;
+    eq_mut loss = eq_mut_at(j->loss, 0, B);
     *power = 0;
     eq_student_show_norms(&j->student, &j->w);
     eq_block_job_forward(j, &j->w, eq_stream_at(&j->q, i), B);
     be->upload(be, j->target, eq_stream_at(&j->fp, i), j->fp.dt);
     be->upload(be, j->power, power, EQ_F64);
     EQ_DO(be, sumsq, j->power, eq_ro(j->target));
-    EQ_DO(be, mse, j->loss, grad ? j->dy : EQ_NONE_MUT, eq_ro(j->acts.y), eq_ro(j->target));
-    be->download(be, &v, EQ_F32, eq_ro(j->loss));
+    EQ_DO(be, mse, loss, grad ? j->dy : EQ_NONE_MUT, eq_ro(j->acts.y), eq_ro(j->target));
+    be->download(be, j->losses, EQ_F64, eq_ro(loss));
     be->download(be, power, EQ_F64, eq_ro(j->power));
-    EQ_TRY(be->sync(be, err));
-    *loss = v;
-    return EQ_OK;
+    return be->sync(be, err);
 }
 
 /* The loss as a share of the mean square of its targets, so that blocks compare. */
@@ -173,7 +171,8 @@ static eq_status train_batch(run *r, eq_err *err) {
     double q = at->scale * eq_lr_cosine(o->quant_lr, o->min_lr_factor, at->step, r->steps);
     double w = at->scale * eq_lr_cosine(o->weight_lr, o->min_lr_factor, at->step, r->steps);
     double loss, power;
-    EQ_TRY(loss_of(j, at->window, B, true, &loss, &power, err));
+    EQ_TRY(losses_of(j, at->window, B, true, &power, err));
+    loss = eq_window_sum(j->losses, B) / (double)B;
     r->broken = !isfinite(loss);
     if (r->broken) return EQ_OK;
     EQ_TRY(update(r, q, w, err));
@@ -193,9 +192,9 @@ static eq_status validate_batch(run *r, eq_err *err) {
     eq_block_ap *j = r->j;
     int64_t from, n = eq_block_job_val(j, &from), i = r->at.window - j->n_train;
     int64_t B = eq_block_job_batch(j, i, n);
-    double loss, power;
-    EQ_TRY(loss_of(j, from + i, B, false, &loss, &power, err));
-    r->at.val += loss * (double)B;
+    double power;
+    EQ_TRY(losses_of(j, from + i, B, false, &power, err));
+    for (int64_t b = 0; b < B; b++) r->at.val += j->losses[b];
     r->at.val_power += power;
     r->at.window += B;
     return EQ_OK;

@@ -20,6 +20,7 @@ enum { MAX_ROLLBACKS = 5, MICRO_TOKENS = 4096 };
 typedef struct {
     const char *name;
     eq_mut p, m, v, g; /* F32 over all groups of the model; m.n == 0: not trained */
+    eq_mut part;       /* of g, where a batch is added up in parts */
 } trained;
 
 struct eq_e2e {
@@ -47,11 +48,14 @@ static eq_lm_opts lm_opts(const eq_e2e_setup *s, int64_t T) {
 
 static void bind(eq_e2e *j, eq_arena *a, int64_t groups) {
     const unsigned bit[2] = {EQ_TRAIN_S, EQ_TRAIN_Z};
+    int64_t batch = j->setup.qp.batch_size;
+    bool parts = eq_chain_windows(batch) < batch;
     for (int k = 0; k < 2; k++) {
         int64_t n = j->setup.qp.train & bit[k] ? groups : 0;
         j->par[k].m = eq_take(a, EQ_F32, n);
         j->par[k].v = eq_take(a, EQ_F32, n);
         j->par[k].g = eq_take(a, EQ_F32, n);
+        j->par[k].part = eq_take(a, EQ_F32, parts ? n : 0);
     }
     j->total = eq_take(a, EQ_F64, 1);
 }
@@ -202,25 +206,32 @@ void eq_e2e_close(eq_e2e *j) {
 
 /* ---- steps ----------------------------------------------------------------------------------- */
 
-/* Gradients of windows [from, from + n) and their mean loss. */
+/* Gradients of windows [from, from + n) and their mean loss; nll: room for the loss of each. */
+static eq_status sum_gradients(eq_e2e *j, const eq_windows *w, int64_t from, int64_t n, double *nll,
+                               eq_err *err) {
+    const trained *s = &j->par[0], *z = &j->par[1];
+    float scale = (float)(1.0 / ((double)n * (double)(w->T - 1)));
+    eq_lm_grads g = {.ds = s->g, .dz = z->g, .part_ds = s->part, .part_dz = z->part, .batch = n};
+    const eq_mut zero[] = {g.ds, g.dz, g.part_ds, g.part_dz};
+    for (int k = 0; k < 4; k++)
+        if (zero[k].n) EQ_DO(j->be, fill, zero[k], 0.0f);
+    while (g.done < n) {
+        int64_t left = n - g.done,
+                B = left < j->setup.qp.micro_batch ? left : j->setup.qp.micro_batch;
+        const int32_t *ids = w->ids + (from + g.done) * w->T;
+        EQ_TRY(eq_lm_forward(j->lm, ids, B, w->T, err));
+        EQ_TRY(eq_lm_loss(j->lm, ids, B, w->T, scale, nll + g.done, err));
+        EQ_TRY(eq_lm_backward(j->lm, &g, err));
+    }
+    return EQ_OK;
+}
+
 static eq_status gradients(eq_e2e *j, const eq_windows *w, int64_t from, int64_t n, double *loss,
                            eq_err *err) {
-    int64_t micro = j->setup.qp.micro_batch;
-    float scale = (float)(1.0 / ((double)n * (double)(w->T - 1)));
-    double *nll = eq_calloc(micro, sizeof *nll);
-    if (!nll) return eq_nomem(err, "losses", micro * 8);
-    eq_status st = EQ_OK;
-    *loss = 0;
-    for (int k = 0; k < 2; k++)
-        if (j->par[k].g.n) EQ_DO(j->be, fill, j->par[k].g, 0.0f);
-    for (int64_t i = 0; i < n && st == EQ_OK; i += micro) {
-        int64_t B = n - i < micro ? n - i : micro;
-        const int32_t *ids = w->ids + (from + i) * w->T;
-        st = eq_lm_forward(j->lm, ids, B, w->T, err);
-        if (st == EQ_OK) st = eq_lm_loss(j->lm, ids, B, w->T, scale, nll, err);
-        if (st == EQ_OK) st = eq_lm_backward(j->lm, j->par[0].g, j->par[1].g, err);
-        for (int64_t b = 0; b < B; b++) *loss += nll[b] / (double)n;
-    }
+    double *nll = eq_calloc(n, sizeof *nll);
+    if (!nll) return eq_nomem(err, "losses", n * 8);
+    eq_status st = sum_gradients(j, w, from, n, nll, err);
+    *loss = eq_window_sum(nll, n) / (double)n;
     eq_free(nll);
     return st;
 }

@@ -41,7 +41,7 @@ static eq_status product_rate(plan *p, eq_err *err) {
     if (st == EQ_OK) EQ_DO(be, fill, x, 0.5f), EQ_DO(be, fill, w, 0.25f);
     for (int k = 0; k < 3 && st == EQ_OK; k++) {
         double t = eq_now();
-        EQ_DO(be, matmul_nt, y, eq_ro(x), eq_ro(w), M, N, K, 0);
+        EQ_DO(be, matmul_nt, y, eq_ro(x), eq_ro(w), M, N, K, M, 0);
         st = be->sync(be, err);
         double r = 2.0 * (double)(M * N * K) / (eq_now() - t);
         if (r > best) best = r;

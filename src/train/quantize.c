@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "base/observe.h"
 #include "base/par.h"
+#include "data/tokens.h"
 #include "model/checkpoint.h"
 #include "quant/number.h"
 #include "train/block_ap.h"
@@ -47,6 +48,7 @@ static bool needs_tokenizer(const char *path) { return path && !eq_ends_with(pat
 static eq_status load_data(job *j, eq_err *err) {
     const eq_quantize_opts *o = &j->set.o;
     eq_tokenizer *tok = NULL;
+    eq_tokens *last = NULL; /* both phases mostly draw from one file */
     eq_status st = EQ_OK;
     bool ap = runs_block_ap(j);
     if (ap && !o->data)
@@ -61,6 +63,8 @@ static eq_status load_data(job *j, eq_err *err) {
                         .seqlen = o->ap.seqlen,
                         .seqlen_default = j->set.ap_T,
                         .seed = o->seed,
+                        .memory = j->set.memory,
+                        .last = &last,
                         .obs = j->obs};
     if (ap)
         st = eq_windows_calibration(&j->train, &j->val, o->data, o->val_data, o->ap.train_size,
@@ -68,6 +72,7 @@ static eq_status load_data(job *j, eq_err *err) {
     w.seqlen = o->qp.seqlen, w.seqlen_default = j->set.e2e_T;
     if (st == EQ_OK && j->set.e2e)
         st = eq_windows_chunks(&j->e2e, o->qp.data, o->qp.train_size, &w, err);
+    eq_tokens_close(last);
     eq_tokenizer_close(tok);
     return st;
 }
@@ -223,7 +228,7 @@ static eq_status write_out(job *j, eq_err *err) {
 
 static eq_status open_work(job *j, eq_err *err) {
     char model[33];
-    EQ_TRY(eq_weights_fingerprint(j->src, model, err));
+    EQ_TRY(eq_weights_read_through(j->src, j->obs, model, err));
     json_t *run =
         eq_settings_json(&j->set, model, runs_block_ap(j) ? &j->train : NULL,
                          runs_block_ap(j) ? &j->val : NULL, j->set.e2e ? &j->e2e : NULL, j->tune);
@@ -234,7 +239,7 @@ static eq_status open_work(job *j, eq_err *err) {
 
 /* A run killed between the last rename and the removal of its work folder is already done. */
 static bool already_written(const job *j) {
-    char *path = eq_path(j->set.o.out, "eqat.safetensors");
+    char *path = eq_path(j->set.o.out, EQ_STATE_NAME);
     eq_st *st = NULL;
     eq_err ignored = {0};
     bool same = false;

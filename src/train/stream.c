@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "base/mem.h"
 #include "base/observe.h"
 #include "base/par.h"
@@ -172,6 +173,7 @@ static eq_status map_file(eq_stream *s, bool *old, eq_err *err) {
         return EQ_EIO;
     }
     s->head = p;
+    eq_map_name(p, s->bytes, s->path);
     return EQ_OK;
 }
 
@@ -205,7 +207,7 @@ eq_status eq_stream_open(eq_stream *s, const char *path, int64_t most, eq_err *e
 void eq_stream_close(eq_stream *s) {
     if (s->path) {
         if (s->head && s->head->at < 0) unlink(s->path);
-        if (s->head) munmap(s->head, (size_t)s->bytes);
+        if (s->head) eq_map_forget(s->head), munmap(s->head, (size_t)s->bytes);
         if (s->fd >= 0) close(s->fd);
         eq_free(s->path);
     } else {

@@ -36,7 +36,7 @@ void eq_student_show_norms(const eq_student *st, eq_block_w *w);
 /* Begins an update with these rates; then eq_student_sink takes rows of each dW (an eq_dw_sink with
  * the student as context) and eq_student_norms the norms' gradients. */
 void eq_student_step(eq_student *st, double quant_lr, double weight_lr);
-void eq_student_sink(void *student, eq_lin l, int64_t row, int64_t rows, eq_mut dw);
+void eq_student_sink(void *student, eq_lin l, int64_t row, int64_t rows, int64_t window, eq_mut dw);
 void eq_student_norms(eq_student *st, const eq_block_acts *acts);
 /* True when every master is finite. */
 eq_status eq_student_finite(eq_student *st, bool *finite, eq_err *err);

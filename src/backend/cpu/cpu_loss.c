@@ -1,5 +1,6 @@
 /* The two losses with their derivatives, and sums over tensors.
- * Invariant: every sum is a sum of pieces cut by shape, each in double, added in rising order. */
+ * Invariant: every sum is a sum of pieces cut by shape, each in double, added in rising order;
+ * those of a window by its own shape. */
 #include <math.h>
 #include <string.h>
 
@@ -12,7 +13,8 @@ typedef struct {
     eq_view y, t;
     float f;
     enum { SUM, SUMSQ, MSE } kind;
-    double *partial; /* one for each piece */
+    int64_t n, pieces; /* elements and pieces of a window; the whole tensor is one for plain sums */
+    double *partial;   /* one for each piece */
 } sum_job;
 
 static double chunk_sum(const sum_job *j, int64_t at, int64_t n) {
@@ -31,35 +33,47 @@ static double chunk_sum(const sum_job *j, int64_t at, int64_t n) {
 static void sum_piece(void *ctx, int64_t item, int thread) {
     (void)thread;
     const sum_job *j = ctx;
-    int64_t end = eq_least((item + 1) * EQ_PIECE, j->y.n);
+    int64_t first = item / j->pieces * j->n, piece = item % j->pieces * EQ_PIECE;
+    int64_t end = first + eq_least(piece + EQ_PIECE, j->n);
     double s = 0.0;
-    for (int64_t at = item * EQ_PIECE; at < end; at += EQ_CHUNK)
+    for (int64_t at = first + piece; at < end; at += EQ_CHUNK)
         s += chunk_sum(j, at, eq_least(EQ_CHUNK, end - at));
     j->partial[item] = s;
 }
 
-static double run_sum(eq_backend *be, sum_job *j) {
-    int64_t items = eq_parts(j->y.n, EQ_PIECE);
+/* Sums of `windows` equal parts of y in turn, at the start of the returned array; NULL: no memory,
+ * noted. */
+static const double *run_sums(eq_backend *be, sum_job *j, int64_t windows) {
+    j->n = j->y.n / windows;
+    j->pieces = j->n ? eq_parts(j->n, EQ_PIECE) : 1;
+    int64_t items = windows * j->pieces;
     j->k = eq_cpu_of(be)->k;
     j->partial = (double *)(void *)eq_cpu_scratch(be, 0, items * (int64_t)sizeof(double)).shared;
-    if (!j->partial) return 0.0;
+    if (!j->partial) return NULL;
     eq_par_for(items, sum_piece, j);
-    double s = 0.0;
-    for (int64_t i = 0; i < items; i++) s += j->partial[i];
-    return s;
+    for (int64_t w = 0; w < windows; w++) {
+        double s = 0.0;
+        for (int64_t i = 0; i < j->pieces; i++) s += j->partial[w * j->pieces + i];
+        j->partial[w] = s;
+    }
+    return j->partial;
 }
 
 static void mse(eq_backend *be, eq_mut loss, eq_mut dy, eq_view y, eq_view t) {
-    double n = (double)y.n,
-           s = run_sum(be,
-                       &(sum_job){.kind = MSE, .dy = dy, .y = y, .t = t, .f = (float)(2.0 / n)});
-    eq_store(loss.p, loss.dt, 0, (float)(s / n));
+    sum_job j = {.kind = MSE, .dy = dy, .y = y, .t = t, .f = (float)(2.0 / (double)y.n)};
+    const double *s = run_sums(be, &j, loss.n);
+    for (int64_t w = 0; s && w < loss.n; w++)
+        eq_store(loss.p, loss.dt, w, (float)(s[w] / (double)j.n));
+}
+static void add_sum(eq_backend *be, eq_mut acc, sum_job *j) {
+    const double *s = run_sums(be, j, 1);
+    if (s) *(double *)acc.p += *s;
 }
 static void sumsq(eq_backend *be, eq_mut acc, eq_view x) {
-    *(double *)acc.p += run_sum(be, &(sum_job){.kind = SUMSQ, .y = x});
+    add_sum(be, acc, &(sum_job){.kind = SUMSQ, .y = x});
 }
 static void sum(eq_backend *be, eq_mut acc, eq_view x) {
-    *(double *)acc.p += run_sum(be, &(sum_job){.kind = SUM, .y = x});
+    add_sum(be, acc, &(sum_job){.kind = SUM, .y = x});
 }
 
 /* ---- cross-entropy over a large vocabulary --------------------------------------------------- */

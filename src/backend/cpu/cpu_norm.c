@@ -1,17 +1,22 @@
 /* RMSNorm forward and backward, and rotary positions: operations over token rows.
- * Invariant: dw is the sum of partial sums over runs of rows that depend on the shape alone, added
- * in rising order. */
+ * Invariant: a window's dw is the sum of partial sums over runs of its rows, cut by the window's
+ * shape alone, added in rising order; then the windows are added. */
 #include <math.h>
 #include <string.h>
 
 #include "backend/cpu/cpu.h"
 #include "base/par.h"
 
+/* The weight's gradient: most partial sums of a window, least rows of one, columns added at once.
+ */
+enum { DW_PARTS = 64, DW_ROWS = 16, DW_COLUMNS = 256 };
+
 typedef struct {
     const eq_kernels *k;
     eq_mut y, rstd, dx, dw;
     eq_view dy, x, w, r;
-    int64_t rows, D, per;
+    int64_t rows, D, per;   /* per: rows of an item */
+    int64_t window, pieces; /* backward: rows of a window, items of one */
     float eps;
     int acc;
     eq_scratch scratch;
@@ -64,16 +69,32 @@ static void bwd_rows(void *ctx, int64_t item, int thread) {
     const norm_job *j = ctx;
     float *dw = j->dw.n ? j->partial + item * j->D : NULL;
     if (dw) memset(dw, 0, (size_t)j->D * sizeof *dw);
-    int64_t end = eq_least((item + 1) * j->per, j->rows);
-    for (int64_t row = item * j->per; row < end; row++)
-        bwd_row(j, row, eq_scratch_of(j->scratch, thread), dw);
+    int64_t piece = item % j->pieces, first = item / j->pieces * j->window;
+    int64_t end = eq_least((piece + 1) * j->per, j->window);
+    for (int64_t row = piece * j->per; row < end; row++)
+        bwd_row(j, first + row, eq_scratch_of(j->scratch, thread), dw);
+}
+
+/* Some columns of dw: each window's partial sums into its first one, then the windows into dw. */
+static void add_columns(void *ctx, int64_t item, int thread) {
+    (void)thread;
+    const norm_job *j = ctx;
+    int64_t D = j->D, c = item * DW_COLUMNS, n = eq_least(DW_COLUMNS, D - c);
+    float *dw = (float *)j->dw.p + c;
+    for (int64_t w = 0; w < j->rows / j->window; w++) {
+        float *sum = j->partial + w * j->pieces * D + c;
+        for (int64_t i = 1; i < j->pieces; i++) j->k->add(sum, sum, sum + i * D, n);
+        if (w)
+            j->k->add(dw, dw, sum, n);
+        else
+            memcpy(dw, sum, (size_t)n * sizeof *dw);
+    }
 }
 
 static void rmsnorm_bwd(eq_backend *be, eq_mut dx, eq_mut dw, eq_view dy, eq_view x, eq_view w,
-                        eq_view rstd, int64_t rows, int64_t D, int acc) {
+                        eq_view rstd, int64_t rows, int64_t D, int64_t per, int acc) {
     const int64_t f = sizeof(float);
-    /* At most 64 partial sums, so that their memory stays small beside the rows. */
-    int64_t per = eq_parts(rows, 64), items = rows ? eq_parts(rows, per) : 0;
+    if (rows <= 0) return;
     norm_job j = {.k = eq_cpu_of(be)->k,
                   .dx = dx,
                   .dw = dw,
@@ -83,15 +104,18 @@ static void rmsnorm_bwd(eq_backend *be, eq_mut dx, eq_mut dw, eq_view dy, eq_vie
                   .r = rstd,
                   .rows = rows,
                   .D = D,
-                  .per = per,
+                  .window = per,
                   .acc = acc};
+    /* Few partial sums a window, so that their memory and the adding stay small beside the rows. */
+    j.per = eq_parts(per, DW_PARTS);
+    if (j.per < DW_ROWS) j.per = DW_ROWS;
+    j.pieces = eq_parts(per, j.per);
+    int64_t items = rows / per * j.pieces;
     j.scratch = eq_cpu_scratch(be, 3 * D * f, dw.n ? items * D * f : 0);
     if (!j.scratch.base) return;
     j.partial = (float *)(void *)j.scratch.shared;
     eq_par_for(items, bwd_rows, &j);
-    if (!dw.n) return;
-    memset(dw.p, 0, (size_t)(D * f));
-    for (int64_t i = 0; i < items; i++) j.k->add(dw.p, dw.p, j.partial + i * D, D);
+    if (dw.n) eq_par_for(eq_parts(D, DW_COLUMNS), add_columns, &j);
 }
 
 /* ---- rotary positions ------------------------------------------------------------------------ */

@@ -74,12 +74,33 @@ static void dequant_chunk(const quant_job *j, int64_t at, int64_t n) {
     eq_chunk_out(j->k, j->w_hat, at, n, y);
 }
 
-static void dequant_bwd_chunk(const quant_job *j, int64_t at, int64_t n) {
+/* ds and dz of n weights from `at` on, which are whole groups or a part of one. */
+static void dequant_sums(const quant_job *j, float *ds, float *dz, int64_t at, int64_t n) {
     float buf[EQ_CHUNK];
-    int64_t g = at / j->q.G;
-    j->k->dequant_bwd(j->ds ? j->ds + g : NULL, j->dz ? j->dz + g : NULL,
-                      eq_chunk_in(j->k, j->grad, at, n, buf),
+    j->k->dequant_bwd(ds, dz, eq_chunk_in(j->k, j->grad, at, n, buf),
                       j->words + eq_pack_words(at, j->q.bits), groups_at(j, at), n);
+}
+
+/* A group's sum is completed before it is added. */
+static void dequant_bwd_row(const quant_job *j, int64_t row) {
+    int64_t G = j->q.G, first = row * j->q.I, end = first + j->q.I, chunk = EQ_CHUNK / G * G;
+    for (int64_t at = first; at < end && chunk; at += chunk)
+        dequant_sums(j, j->ds ? j->ds + at / G : NULL, j->dz ? j->dz + at / G : NULL, at,
+                     eq_least(chunk, end - at));
+    for (int64_t at = first; at < end && !chunk; at += G) {
+        float ds = 0.0f, dz = 0.0f;
+        for (int64_t i = 0; i < G; i += EQ_CHUNK)
+            dequant_sums(j, &ds, &dz, at + i, eq_least(EQ_CHUNK, G - i));
+        if (j->ds) j->ds[at / G] += ds;
+        if (j->dz) j->dz[at / G] += dz;
+    }
+}
+
+static void dequant_bwd_rows(void *ctx, int64_t item, int thread) {
+    (void)thread;
+    const quant_job *j = ctx;
+    int64_t per = eq_rows_per_item(j->q.I), end = eq_least((item + 1) * per, j->q.O);
+    for (int64_t row = item * per; row < end; row++) dequant_bwd_row(j, row);
 }
 
 /* Packing reads s and z as they will be read back: clamped, z an integer. */
@@ -106,7 +127,6 @@ static void round_row(const quant_job *j, int64_t row) {
 EQ_ROWS_ITEM(fwd_rows, , fwd_chunk)
 EQ_ROWS_ITEM(pack_rows, round_row(j, row), pack_chunk)
 EQ_ROWS_ITEM(dequant_rows, , dequant_chunk)
-EQ_ROWS_ITEM(dequant_bwd_rows, , dequant_bwd_chunk)
 
 static void over_rows(quant_job *j, eq_par_fn fn) {
     eq_par_for(eq_parts(j->q.O, eq_rows_per_item(j->q.I)), fn, j);

@@ -9,12 +9,14 @@
 #include "backend/cuda/cuda.h"
 #include "base/mem.h"
 
-enum { WORKSPACE = 32 << 20, MAX_ALIGNMENT = 256 };
+/* No kernel reads more than 16 bytes at once; what lies further apart must not choose the
+ * algorithm, since the windows of a batch begin at different addresses. */
+enum { WORKSPACE = 32 << 20, MAX_ALIGNMENT = 16 };
 
 /* Everything that the choice of an algorithm depends on; without padding, as it is compared. */
 typedef struct {
     int64_t M, N, K, lda, ldb, ldy;
-    int32_t in, out, a_turned, b_turned, acc;
+    int32_t in, out, a_turned, b_turned, whole; /* whole: K is not cut */
     uint32_t align_a, align_b, align_y;
 } plan_key;
 
@@ -96,10 +98,13 @@ static cublasStatus_t describe(plan *p) {
     return layout(&p->y, k->out, k->M, k->N, k->ldy);
 }
 
-/* Sums of parts in the compute type only, and by an order of their own. */
+/* Sums of parts in the compute type only, and by an order of their own. A product that is added to
+ * something is summed in one piece, so that it is complete before it is added; one of windows that
+ * are added is so whether it comes first or not, so that its bits are those of the window. */
 static cublasStatus_t prefer(cublasLtMatmulPreference_t pref, const plan_key *k) {
     uint64_t workspace = WORKSPACE;
-    uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+    uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_NONE;
+    if (!k->whole) schemes |= CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     CHECK(cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                                &workspace, sizeof workspace));
     CHECK(cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
@@ -169,7 +174,7 @@ void eq_blas_product(eq_backend *be, eq_mut y, eq_view a, eq_view b, eq_product 
                     .out = (int32_t)y.dt,
                     .a_turned = q.a_turned,
                     .b_turned = q.b_turned,
-                    .acc = q.acc,
+                    .whole = q.acc || q.a_turned,
                     .align_a = alignment(a.p),
                     .align_b = alignment(b.p),
                     .align_y = alignment(y.p)};

@@ -64,15 +64,16 @@ static void rmsnorm_fwd(eq_backend *be, eq_mut y, eq_mut rstd, eq_view x, eq_vie
            row_threads(D));
 }
 
-/* part[p, d] = sum over the p-th band of rows of dy x rstd. A block has DW_COLUMNS columns, its
- * threads DW_COLUMNS x EQ_THREADS / DW_COLUMNS. */
+/* part[p, d] = sum over the p-th band of rows of dy x rstd, each window of `rows` rows in `bands`
+ * of them. A block has DW_COLUMNS columns, its threads DW_COLUMNS x EQ_THREADS / DW_COLUMNS. */
 static __global__ void dw_kernel(float *part, eq_dev dy, eq_dev x, const float *rstd, int64_t rows,
-                                 int64_t D, int64_t band) {
+                                 int64_t D, int64_t band, int64_t bands) {
     enum { LINES = EQ_THREADS / DW_COLUMNS };
     __shared__ float line[LINES][DW_COLUMNS];
     int col = threadIdx.x % DW_COLUMNS, mine = threadIdx.x / DW_COLUMNS;
-    int64_t d = (int64_t)blockIdx.x * DW_COLUMNS + col, from = blockIdx.y * band;
-    int64_t to = from + band < rows ? from + band : rows;
+    int64_t d = (int64_t)blockIdx.x * DW_COLUMNS + col;
+    int64_t first = blockIdx.y / bands * rows, from = first + blockIdx.y % bands * band;
+    int64_t to = from + band < first + rows ? from + band : first + rows;
     float sum = 0.0f;
     for (int64_t r = from + mine; d < D && r < to; r += LINES)
         sum += eq_get(dy, r * D + d) * eq_get(x, r * D + d) * rstd[r];
@@ -82,12 +83,17 @@ static __global__ void dw_kernel(float *part, eq_dev dy, eq_dev x, const float *
     for (int i = 1; i < LINES; i++) sum += line[i][col];
     part[blockIdx.y * D + d] = sum;
 }
-static __global__ void dw_total_kernel(float *dw, const float *part, int64_t D, int64_t parts) {
+static __global__ void dw_total_kernel(float *dw, const float *part, int64_t D, int64_t bands,
+                                       int64_t windows) {
     int64_t d = eq_unit();
     if (d >= D) return;
-    double sum = 0.0;
-    for (int64_t p = 0; p < parts; p++) sum += (double)part[p * D + d];
-    dw[d] = (float)sum;
+    float total = 0.0f;
+    for (int64_t w = 0; w < windows; w++, part += bands * D) {
+        double sum = 0.0;
+        for (int64_t p = 0; p < bands; p++) sum += (double)part[p * D + d];
+        total = w ? total + (float)sum : (float)sum;
+    }
+    dw[d] = total;
 }
 
 /* dx = r w dy - x r^3 / D sum(dy w x), in double: the two terms nearly cancel where a row is short
@@ -124,22 +130,23 @@ static __global__ void dx_kernel(eq_dev dx, eq_dev dy, eq_dev x, eq_dev w, const
 }
 
 static void weight_grad(eq_backend *be, eq_mut dw, eq_view dy, eq_view x, eq_view rstd,
-                        int64_t rows, int64_t D) {
-    int64_t band = eq_ceil_div(rows, DW_PARTS), parts = eq_ceil_div(rows, band);
+                        int64_t rows, int64_t D, int64_t per) {
+    int64_t band = eq_ceil_div(per, DW_PARTS), bands = eq_ceil_div(per, band);
+    int64_t windows = rows / per, parts = windows * bands;
     float *part = static_cast<float *>(eq_cuda_scratch(be, parts * D * (int64_t)sizeof(float)));
     if (!part) return;
     EQ_LAUNCH(dw_kernel, dim3((unsigned)eq_ceil_div(D, DW_COLUMNS), (unsigned)parts),
               dim3(EQ_THREADS), 0, eq_cuda_of(be)->stream, part, eq_dev_of(dy), eq_dev_of(x),
-              static_cast<const float *>(rstd.p), rows, D, band);
+              static_cast<const float *>(rstd.p), per, D, band, bands);
     eq_cuda_launched(be, "rmsnorm_bwd");
     EQ_RUN(be, "rmsnorm_bwd", dw_total_kernel, eq_ceil_div(D, EQ_THREADS), EQ_THREADS,
-           static_cast<float *>(dw.p), part, D, parts);
+           static_cast<float *>(dw.p), part, D, bands, windows);
 }
 
 /* dw first: dx may lie on dy. */
 static void rmsnorm_bwd(eq_backend *be, eq_mut dx, eq_mut dw, eq_view dy, eq_view x, eq_view w,
-                        eq_view rstd, int64_t rows, int64_t D, int acc) {
-    if (dw.n) weight_grad(be, dw, dy, x, rstd, rows, D);
+                        eq_view rstd, int64_t rows, int64_t D, int64_t per, int acc) {
+    if (dw.n) weight_grad(be, dw, dy, x, rstd, rows, D, per);
     if (!dx.n) return;
     EQ_RUN(be, "rmsnorm_bwd", dx_kernel, row_blocks(rows, D), EQ_THREADS, row_operand(dx, D),
            row_operand(dy, D), row_operand(x, D), row_operand(w, D),

@@ -44,11 +44,11 @@ static __global__ void total_kernel(void *out, const double *part, int n, double
 }
 
 template <int WHAT>
-static void reduce(eq_backend *be, const char *op, void *out, eq_mut dy, eq_view x, eq_view t) {
+static void reduce(eq_backend *be, const char *op, void *out, eq_mut dy, eq_view x, eq_view t,
+                   float f) {
     int64_t blocks = parts_of(x.n);
     double *part = static_cast<double *>(eq_cuda_scratch(be, MAX_PARTS * (int64_t)sizeof(double)));
     if (!part) return;
-    float f = WHAT == MSE ? (float)(2.0 / (double)x.n) : 1.0f;
     EQ_RUN(be, op, parts_kernel<WHAT>, blocks, EQ_THREADS, part, eq_dev_of(dy), eq_dev_of(x),
            eq_dev_of(t), x.n, f);
     EQ_RUN(be, op, total_kernel, 1, EQ_THREADS, out, part, (int)blocks,
@@ -56,13 +56,17 @@ static void reduce(eq_backend *be, const char *op, void *out, eq_mut dy, eq_view
 }
 
 static void mse(eq_backend *be, eq_mut loss, eq_mut dy, eq_view y, eq_view t) {
-    reduce<MSE>(be, "mse", loss.p, dy, y, t);
+    int64_t n = y.n / loss.n;
+    float f = (float)(2.0 / (double)y.n), *out = static_cast<float *>(loss.p);
+    for (int64_t at = 0; at < y.n; at += n, out++)
+        reduce<MSE>(be, "mse", out, dy.n ? eq_mut_at(dy, at, n) : dy, eq_view_at(y, at, n),
+                    eq_view_at(t, at, n), f);
 }
 static void sumsq(eq_backend *be, eq_mut acc, eq_view x) {
-    reduce<SQUARES>(be, "sumsq", acc.p, EQ_NONE_MUT, x, EQ_NONE_VIEW);
+    reduce<SQUARES>(be, "sumsq", acc.p, EQ_NONE_MUT, x, EQ_NONE_VIEW, 1.0f);
 }
 static void sum(eq_backend *be, eq_mut acc, eq_view x) {
-    reduce<PLAIN>(be, "sum", acc.p, EQ_NONE_MUT, x, EQ_NONE_VIEW);
+    reduce<PLAIN>(be, "sum", acc.p, EQ_NONE_MUT, x, EQ_NONE_VIEW, 1.0f);
 }
 
 void eq_cuda_reduce(eq_ops *ops) {

@@ -6,13 +6,16 @@
 
 static void mse(eq_backend *be, eq_mut loss, eq_mut dy, eq_view y, eq_view t) {
     (void)be;
-    double sum = 0.0;
-    for (int64_t i = 0; i < y.n; i++) {
-        double e = eq_get(y, i) - eq_get(t, i);
-        sum += e * e;
-        if (dy.n) eq_put(dy, i, 2.0 * e / (double)y.n);
+    int64_t n = y.n / loss.n;
+    for (int64_t b = 0; b < loss.n; b++) {
+        double sum = 0.0;
+        for (int64_t i = b * n; i < (b + 1) * n; i++) {
+            double e = eq_get(y, i) - eq_get(t, i);
+            sum += e * e;
+            if (dy.n) eq_put(dy, i, 2.0 * e / (double)y.n);
+        }
+        eq_put(loss, b, sum / (double)n);
     }
-    eq_put(loss, 0, sum / (double)y.n);
 }
 
 static double logsumexp(eq_view x, int64_t from, int64_t n) {

@@ -18,19 +18,24 @@ static void rmsnorm_fwd(eq_backend *be, eq_mut y, eq_mut rstd, eq_view x, eq_vie
     }
 }
 
-static void weight_grad(eq_mut dw, eq_view dy, eq_view x, eq_view rstd, int64_t rows, int64_t D) {
+static void weight_grad(eq_mut dw, eq_view dy, eq_view x, eq_view rstd, int64_t rows, int64_t D,
+                        int64_t per) {
     for (int64_t d = 0; d < D; d++) {
-        double sum = 0.0;
-        for (int64_t r = 0; r < rows; r++)
-            sum += eq_get(dy, r * D + d) * eq_get(x, r * D + d) * eq_get(rstd, r);
-        eq_put(dw, d, sum);
+        float all = 0.0f;
+        for (int64_t from = 0; from < rows; from += per) {
+            double sum = 0.0;
+            for (int64_t r = from; r < from + per; r++)
+                sum += eq_get(dy, r * D + d) * eq_get(x, r * D + d) * eq_get(rstd, r);
+            all = from ? all + (float)sum : (float)sum;
+        }
+        eq_store(dw.p, dw.dt, d, all);
     }
 }
 
 static void rmsnorm_bwd(eq_backend *be, eq_mut dx, eq_mut dw, eq_view dy, eq_view x, eq_view w,
-                        eq_view rstd, int64_t rows, int64_t D, int acc) {
+                        eq_view rstd, int64_t rows, int64_t D, int64_t per, int acc) {
     (void)be;
-    if (dw.n) weight_grad(dw, dy, x, rstd, rows, D);
+    if (dw.n) weight_grad(dw, dy, x, rstd, rows, D, per);
     if (!dx.n) return;
     for (int64_t r = 0; r < rows; r++) {
         double rs = eq_get(rstd, r), dot = 0.0;

@@ -108,8 +108,8 @@ static void dequant_bwd(eq_backend *be, eq_mut ds, eq_mut dz, eq_view dw_hat, eq
             gs += ((double)code[i % CHUNK] - zu) * eq_get(dw_hat, i);
             gz -= su * eq_get(dw_hat, i);
         }
-        if (ds.n) eq_put(ds, g, eq_get(eq_ro(ds), g) + gs);
-        if (dz.n) eq_put(dz, g, eq_get(eq_ro(dz), g) + gz);
+        if (ds.n) ((float *)ds.p)[g] += (float)gs;
+        if (dz.n) ((float *)dz.p)[g] += (float)gz;
     }
 }
 

@@ -1,0 +1,19 @@
+/* What tokenizer.c opens, encode.c and decode.c's caller use. */
+#ifndef EQ_TEXT_TOKENIZER_PARTS_H
+#define EQ_TEXT_TOKENIZER_PARTS_H
+#include "text/added.h"
+#include "text/bpe.h"
+#include "text/decode.h"
+#include "text/pretokenize.h"
+#include "text/template.h"
+
+struct eq_tokenizer {
+    char *path; /* for messages */
+    eq_normalizer *normalizer;
+    eq_pretokenizer *pretokenizer;
+    eq_bpe *model;
+    eq_added *added;
+    eq_template template;
+    eq_decoder *decoder;
+};
+#endif
