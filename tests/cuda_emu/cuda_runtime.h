@@ -37,7 +37,7 @@ typedef struct eq_emu_stream *cudaStream_t;
 typedef struct eq_emu_event *cudaEvent_t;
 struct cudaDeviceProp {
     char name[256];
-    size_t totalGlobalMem;
+    size_t totalGlobalMem, sharedMemPerBlockOptin;
     int major, minor, multiProcessorCount;
 };
 enum {
@@ -79,8 +79,9 @@ cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute a, int va
 extern int eq_emu_falling;      /* lanes, warps and blocks run from the last to the first */
 const char *eq_emu_fault(void); /* what the last fault was; "" when there was none */
 void eq_emu_clear_fault(void);
-void eq_emu_memory(int64_t bytes); /* of the device from now on */
-int64_t eq_emu_allocated(void);    /* device bytes now */
+void eq_emu_memory(int64_t bytes);        /* of the device from now on */
+void eq_emu_shared_memory(int64_t bytes); /* that a block can have from now on */
+int64_t eq_emu_allocated(void);           /* device bytes now */
 /* Queues work on a stream, as a launch or a copy is: fn(ctx), then free_ctx(ctx). */
 void eq_emu_queue(cudaStream_t s, void (*fn)(void *ctx), void *ctx, void (*free_ctx)(void *ctx));
 

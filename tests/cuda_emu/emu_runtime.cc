@@ -16,7 +16,7 @@ struct item {
     void (*free_ctx)(void *);
     cudaEvent_t record, wait;
 };
-enum { NEW_MEMORY = 0xff, DEFAULT_SHARED = 48 << 10, MAX_SHARED = 227 << 10, MAX_BLOCK = 1024 };
+enum { NEW_MEMORY = 0xff, DEFAULT_SHARED = 48 << 10, MAX_BLOCK = 1024 };
 } // namespace
 
 struct eq_emu_stream {
@@ -30,6 +30,7 @@ namespace {
 std::vector<cudaStream_t> streams;
 std::map<void *, size_t> device_memory;
 std::map<const void *, size_t> shared_limit;
+int64_t most_shared = 227 << 10;
 int64_t total_memory = int64_t{1} << 34, allocated;
 cudaError_t last;
 
@@ -79,6 +80,7 @@ extern "C" {
 void eq_emu_queue(cudaStream_t s, void (*fn)(void *), void *ctx, void (*free_ctx)(void *)) {
     s->work.push_back({fn, ctx, free_ctx, nullptr, nullptr});
 }
+void eq_emu_shared_memory(int64_t bytes) { most_shared = bytes; }
 void eq_emu_memory(int64_t bytes) { total_memory = bytes; }
 int64_t eq_emu_allocated(void) { return allocated; }
 
@@ -107,6 +109,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int) {
     *p = cudaDeviceProp{};
     snprintf(p->name, sizeof p->name, "emulated");
     p->totalGlobalMem = static_cast<size_t>(total_memory);
+    p->sharedMemPerBlockOptin = static_cast<size_t>(most_shared);
     p->major = 9, p->multiProcessorCount = 4;
     return cudaSuccess;
 }
@@ -199,7 +202,7 @@ cudaError_t cudaMemsetAsync(void *dst, int value, size_t bytes, cudaStream_t s) 
     return state();
 }
 cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute, int value) {
-    if (value > MAX_SHARED) return set(cudaErrorInvalidValue);
+    if (value > most_shared) return set(cudaErrorInvalidValue);
     shared_limit[kernel] = static_cast<size_t>(value);
     return cudaSuccess;
 }

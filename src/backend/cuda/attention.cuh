@@ -10,7 +10,6 @@
 #include "backend/cuda/mma.cuh"
 
 #define EQ_LOG2E 1.4426950408889634f
-#define EQ_LN2 0.6931471805599453f
 
 /* Everything a kernel of attention reads and writes; a pass leaves out what it does not use. */
 struct eq_attn_args {

@@ -65,7 +65,7 @@ EQ_INLINE void dq_step(const eq_attn_args &a, dq_rows<HD, MT> &r, eq_shared qa, 
         for (int n = 0; n < DQ_KEYS / 8; n++)
 #pragma unroll
             for (int i = 0; i < 4; i++) {
-                float x = eq_exp2(fmaf(p[m][n][i], scale, -r.lse[m][i / 2]));
+                float x = eq_ptx_exp2(fmaf(p[m][n][i], scale, -r.lse[m][i / 2]));
                 if (!whole && !eq_attn_sees(a, t0 + 16 * m + i / 2 * 8, k0 + 8 * n + 2 * c + i % 2))
                     x = 0.0f;
                 p[m][n][i] = x * (dp[m][n][i] - r.delta[m][i / 2]);
@@ -229,7 +229,7 @@ EQ_INLINE void dkv_step(const eq_attn_args &a, dkv_rows<at> &r, eq_shared q, eq_
             for (int m = 0; m < MT; m++)
 #pragma unroll
                 for (int i = e; i < 4; i += 2) {
-                    float x = eq_exp2(fmaf(p[m][n][i], scale, -lse));
+                    float x = eq_ptx_exp2(fmaf(p[m][n][i], scale, -lse));
                     bool sees = whole || eq_attn_sees(a, t0 + t, j0 + 16 * m + i / 2 * 8);
                     p[m][n][i] = sees ? x : 0.0f;
                 }

@@ -69,7 +69,7 @@ EQ_INLINE void fwd_softmax(float (&s)[MT][KEYS / 8][4], fwd_rows<HD, MT> &r, flo
 #pragma unroll
             for (int h = 0; h < 2; h++) {
                 float t = fmaxf(top[m][h], r.top[m][h]);
-                float shrink = eq_exp2((r.top[m][h] - t) * scale);
+                float shrink = eq_ptx_exp2((r.top[m][h] - t) * scale);
                 r.top[m][h] = t;
                 r.sum[m][h] *= shrink;
 #pragma unroll
@@ -86,7 +86,7 @@ EQ_INLINE void fwd_softmax(float (&s)[MT][KEYS / 8][4], fwd_rows<HD, MT> &r, flo
             for (int n = 0; n < KEYS / 8; n++)
 #pragma unroll
                 for (int i = 2 * h; i < 2 * h + 2; i++) {
-                    s[m][n][i] = eq_exp2(fmaf(s[m][n][i], scale, minus));
+                    s[m][n][i] = eq_ptx_exp2(fmaf(s[m][n][i], scale, minus));
                     r.sum[m][h] += s[m][n][i];
                 }
         }

@@ -30,6 +30,7 @@ typedef struct {
     int next_stage;
     void *scratch; /* of one operation; grows to the largest that was asked for */
     int64_t scratch_bytes;
+    int64_t shared; /* most shared memory a block can have, bytes */
     eq_blas *blas;
     char kernels[320];
 } eq_cuda;

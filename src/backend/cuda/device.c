@@ -147,6 +147,7 @@ static eq_status find_device(eq_cuda *c, eq_err *err) {
         return eq_fail(err, EQ_EDEVICE,
                        "backend cuda: %s: expected compute capability %d.0 or later, found %d.%d",
                        p.name, LEAST_MAJOR, p.major, p.minor);
+    c->shared = (int64_t)p.sharedMemPerBlockOptin;
     snprintf(c->kernels, sizeof c->kernels, "%s, sm_%d%d, %d multiprocessors, CUDA %d.%d", p.name,
              p.major, p.minor, p.multiProcessorCount, runtime / 1000, runtime % 1000 / 10);
     return EQ_OK;

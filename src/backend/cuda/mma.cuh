@@ -16,18 +16,6 @@
 #define EQ_INLINE static __device__ __forceinline__
 
 EQ_INLINE int eq_lane(void) { return (int)(threadIdx.x & 31u); }
-/* ---- arithmetic ------------------------------------------------------------------------------ */
-
-/* 2^x to 2 units of the last place; -inf gives 0. */
-EQ_INLINE float eq_exp2(float x) {
-#if EQ_PTX
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-#else
-    return exp2f(x);
-#endif
-}
 /* ---- shared memory --------------------------------------------------------------------------- */
 
 /* Address within shared memory: plain arithmetic in bytes. */

@@ -9,6 +9,8 @@
 #define EQ_PTX 1
 #else
 #define EQ_PTX 0
+#include <math.h>
+
 #include "base/num.h"
 #endif
 
@@ -31,6 +33,17 @@ static __device__ __forceinline__ float eq_ptx_f16(uint16_t h) {
     return f;
 #else
     return eq_f16_to_f32(h);
+#endif
+}
+
+/* 2^x, off by 2 units in the last place at most; subnormal results are 0. */
+static __device__ __forceinline__ float eq_ptx_exp2(float x) {
+#if EQ_PTX
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#else
+    return exp2f(x);
 #endif
 }
 #endif
