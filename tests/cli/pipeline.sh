@@ -29,7 +29,7 @@ for precision in f32 bf16; do
     rm -rf one two disk
 done
 # 24 windows at batch 2 are 12 steps; 2 blocks x 2 epochs; 32 windows at batch 4 are 8 steps
-has "log" log '^\{"event":"block_epoch","block":0,"epoch":0,"first_loss":[0-9.e+-]+,"train_loss":[0-9.e+-]+,"val_loss":[0-9.e+-]+' \
+has "log" log '^\{"event":"block_epoch","block":0,"epoch":0,"first_loss":[0-9.e+-]+,"train_loss":[0-9.e+-]+,.*"val_loss":[0-9.e+-]+,"val_share":' \
     '"event":"e2e_step","step":0,"loss":[0-9.]+,"grad_norm":'
 for count in 'block_epoch:4' 'e2e_step:8'; do
     cases=$((cases + 1))
