@@ -95,19 +95,20 @@ static void whole_model(void **state) {
                         .source = source};
         tiny_ok(eq_lm_open(&lm, tiny.be, tiny.src, &o, &err), &err);
         int64_t n = lm->q.s.n;
-        eq_mut g[2];
-        for (int i = 0; i < 2; i++) {
+        eq_mut g[4];
+        for (int i = 0; i < 4; i++) {
             g[i] = (eq_mut){tiny.be->alloc(tiny.be, 4 * n), n, EQ_F32};
             EQ_DO(tiny.be, fill, g[i], 0.0f);
         }
+        eq_lm_grads grads = {.ds = g[0], .dz = g[1], .part_ds = g[2], .part_dz = g[3], .batch = B};
         loss_of(lm, &w, 1.0f / (B * (TINY_T - 1)));
-        tiny_ok(eq_lm_backward(lm, g[0], g[1], &err), &err);
+        tiny_ok(eq_lm_backward(lm, &grads, &err), &err);
         for (int64_t i = 0; i < tiny.src->cfg.L; i++)
             for (int l = 0; l < EQ_LINS; l++) {
                 one_array(lm, &w, lm->q.s, g[0], true, i, (eq_lin)l);
                 one_array(lm, &w, lm->q.z, g[1], false, i, (eq_lin)l);
             }
-        for (int i = 0; i < 2; i++) tiny.be->free_(tiny.be, g[i].p);
+        for (int i = 0; i < 4; i++) tiny.be->free_(tiny.be, g[i].p);
         eq_lm_close(lm);
         eq_qblock_free(&rounded);
         eq_windows_free(&w);
