@@ -54,7 +54,7 @@ TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_C)) $(patsubst tests/%.cc,$(B)
 FUZZERS := $(patsubst tests/%.c,$(B)/tests/%,$(FUZZ_C))
 TOOLS := $(patsubst tools/%.c,$(B)/%,$(subst _,-,$(TOOL_C)))
 
-.PHONY: help all deps test check demo bench clean install tools format cuda
+.PHONY: help all deps test check demo bench clean install tools format man cuda
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  options: DEV=1 (warnings are errors)  SAN=address|thread  CC=clang  V=1 (commands)  PREFIX=/usr/local"
@@ -89,8 +89,16 @@ bench: deps ## measure, as ratios to a roof or a peer in the same run
 cuda: ## build the CUDA backend's library beside the program (needs nvcc 12.8 or later)
 	@$(MAKE) --no-print-directory $(B)/libeqat-cuda.so
 
-install: all ## install the program, the library, its header and pkg-config file below PREFIX
+man: all ## make the man page and the shell completion in the build folder, from the option tables
+	$(B)/eqat help --man >$(B)/eqat.1
+	for s in bash zsh fish; do $(B)/eqat help --completion $$s >$(B)/completion.$$s || exit 1; done
+
+install: man ## install program, library, header, pkg-config file, man page and completion below PREFIX
 	install -D $(B)/eqat $(DESTDIR)$(PREFIX)/bin/eqat
+	install -D -m644 $(B)/eqat.1 $(DESTDIR)$(PREFIX)/share/man/man1/eqat.1
+	install -D -m644 $(B)/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/eqat
+	install -D -m644 $(B)/completion.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_eqat
+	install -D -m644 $(B)/completion.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/eqat.fish
 	install -D -m644 $(B)/libeqat.a $(DESTDIR)$(PREFIX)/lib/libeqat.a
 	install -D -m644 include/eqat.h $(DESTDIR)$(PREFIX)/include/eqat.h
 	mkdir -p $(DESTDIR)$(PREFIX)/lib/pkgconfig

@@ -26,6 +26,9 @@ static const opt options[] = {
     {.kind = OPT_END},
 };
 
+static bool greedy(const void *args) { return !(((const generate_args *)args)->o.temperature > 0); }
+static const opt_rule rules[] = {{"seed", greedy, "without --temperature"}, {0}};
+
 static void init(void *args) { eq_generate_opts_init(&((generate_args *)args)->o); }
 
 static int run(void *arguments) {
@@ -53,6 +56,7 @@ const cli_command cmd_generate = {
         "for serving it.",
     .example = "  eqat generate Llama-3.2-1B-w2g64 --prompt \"Once upon a time\" --max-tokens 40",
     .options = options,
+    .rules = rules,
     .args_size = sizeof(generate_args),
     .init = init,
     .run = run,

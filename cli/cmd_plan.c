@@ -20,6 +20,7 @@ const cli_command cmd_plan = {
         "`plan`. Of MODEL only config.json is read; nothing is written.",
     .example = "  eqat plan Llama-2-70b --bits 2 --group-size 64 --train-size 4096",
     .options = quantize_options,
+    .rules = quantize_rules,
     .args_size = sizeof(quantize_args),
     .init = quantize_args_init,
     .run = run,

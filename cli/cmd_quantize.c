@@ -20,6 +20,7 @@ const cli_command cmd_quantize = {
     .example = "  eqat quantize Llama-3.2-1B --data corpus.jsonl.zst -o Llama-3.2-1B-w2g64\n"
                "  eqat quantize Llama-3.2-1B --scheme w4g128 --method rtn -o Llama-rtn",
     .options = quantize_options,
+    .rules = quantize_rules,
     .args_size = sizeof(quantize_args),
     .init = quantize_args_init,
     .run = run,

@@ -21,10 +21,20 @@ typedef struct {
     const char *about;   /* a paragraph or two, NULL: none */
     const char *example; /* complete lines */
     const opt *options;
-    size_t args_size; /* bytes of the arguments, a cli_common first */
+    const opt_rule *rules; /* NULL: none */
+    size_t args_size;      /* bytes of the arguments, a cli_common first */
     void (*init)(void *args);
     int (*run)(void *args);
 } cli_command;
+
+/* All of them, NULL at the end. */
+extern const cli_command *const cli_commands[];
+/* Arguments as initialised, free() them; NULL when memory is out. */
+cli_common *cli_args(const cli_command *c);
+
+/* Made from the tables, to stdout: eqat.1, and completion for "bash", "zsh" or "fish". */
+int cli_man(void);
+int cli_completion(const char *shell);
 
 extern const cli_command cmd_quantize, cmd_tune, cmd_ppl, cmd_generate, cmd_inspect, cmd_plan,
     cmd_demo, cmd_bench;

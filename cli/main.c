@@ -6,13 +6,15 @@
 #include <string.h>
 
 #include "command.h"
+#include "model_folder.h"
+#include "report.h"
 #include "signals.h"
 
-static const cli_command *const commands[] = {
-    &cmd_quantize, &cmd_tune, &cmd_ppl,  &cmd_generate,
-    &cmd_inspect,  &cmd_plan, &cmd_demo, &cmd_bench,
+const cli_command *const cli_commands[] = {
+    &cmd_quantize, &cmd_tune, &cmd_ppl,   &cmd_generate, &cmd_inspect,
+    &cmd_plan,     &cmd_demo, &cmd_bench, NULL,
 };
-enum { COMMANDS = sizeof commands / sizeof *commands };
+enum { COMMANDS = sizeof cli_commands / sizeof *cli_commands - 1 };
 
 int cli_usage(const char *command, const char *fmt, ...) {
     va_list ap;
@@ -35,13 +37,13 @@ int cli_fail(const eq_err *err) {
 
 static const cli_command *find(const char *name) {
     for (int i = 0; i < COMMANDS; i++)
-        if (!strcmp(commands[i]->name, name)) return commands[i];
+        if (!strcmp(cli_commands[i]->name, name)) return cli_commands[i];
     return NULL;
 }
 
 static int unknown_command(const char *name) {
     const char *names[COMMANDS + 3] = {"help", "version"};
-    for (int i = 0; i < COMMANDS; i++) names[i + 2] = commands[i]->name;
+    for (int i = 0; i < COMMANDS; i++) names[i + 2] = cli_commands[i]->name;
     const char *near = opt_nearest(name, names);
     if (near) return cli_usage(NULL, "unknown command \"%s\"; did you mean %s?", name, near);
     return cli_usage(NULL, "unknown command \"%s\"", name);
@@ -52,9 +54,11 @@ static void help_all(FILE *to) {
             EQ_VERSION);
     fprintf(to, "usage: eqat COMMAND [options]\n\n");
     for (int i = 0; i < COMMANDS; i++)
-        fprintf(to, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
-    fprintf(to, "  %-10s %s\n", "help", "this text; eqat help COMMAND: the options of a command");
-    fprintf(to, "  %-10s %s\n", "version", "the version");
+        fprintf(to, "  %-10s %s\n", cli_commands[i]->name, cli_commands[i]->summary);
+    fprintf(to, "  %-10s %s\n", "help",
+            "this text; eqat help COMMAND: its options; --man, --completion bash|zsh|fish");
+    fprintf(to, "  %-10s %s\n", "version",
+            "version, compiler, oneDNN, instruction set and machine");
     fprintf(
         to,
         "\nexample:\n"
@@ -79,19 +83,38 @@ static bool asks_for_help(int argc, char **argv) {
     return false;
 }
 
+cli_common *cli_args(const cli_command *c) {
+    cli_common *args = calloc(1, c->args_size);
+    if (!args) return NULL;
+    args->progress_every = 120;
+    c->init(args);
+    return args;
+}
+
+/* The argument MODEL of a command, NULL: it takes none, or none is given. */
+static const char *model_of(const cli_command *c, const cli_common *args) {
+    for (const opt *o = c->options; o->kind != OPT_END; o++)
+        if (o->kind == OPT_POSITIONAL && !strcmp(o->name, "MODEL"))
+            return *(const char *const *)((const char *)args + o->at);
+    return NULL;
+}
+
 static int run(const cli_command *c, int argc, char **argv, bool help) {
     eq_err err = {0};
     int code;
-    cli_common *args = calloc(1, c->args_size);
+    cli_given given = {0};
+    const char *model;
+    cli_common *args = cli_args(c);
     if (!args) return fputs("eqat: out of memory\n", stderr), EXIT_FAILED;
-    args->progress_every = 120;
-    c->init(args);
     args->argc = argc;
     args->argv = argv;
     if (help)
         code = help_command(c, args);
-    else if (opt_parse(c->options, args, argc - 2, argv + 2, &err))
+    else if (opt_parse(c->options, args, &given, argc - 2, argv + 2, &err) ||
+             opt_check(c->options, c->rules, args, &given, &err))
         code = cli_usage(c->name, "%s", err.msg);
+    else if ((model = model_of(c, args)) && cli_model_folder(model, &err))
+        code = cli_fail(&err);
     else
         code = c->run(args);
     free(args);
@@ -100,8 +123,17 @@ static int run(const cli_command *c, int argc, char **argv, bool help) {
 
 static int help(int argc, char **argv) {
     if (argc < 3) return help_all(stdout), EXIT_DONE;
+    if (!strcmp(argv[2], "--man")) return cli_man();
+    if (!strcmp(argv[2], "--completion")) return cli_completion(argc > 3 ? argv[3] : "");
     const cli_command *c = find(argv[2]);
     return c ? run(c, argc, argv, true) : unknown_command(argv[2]);
+}
+
+static int version(void) {
+    eq_err err = {0};
+    char *text;
+    printf("eqat %s\n", EQ_VERSION);
+    return eq_about(&text, &err) ? cli_fail(&err) : cli_report(text, false);
 }
 
 static int dispatch(int argc, char **argv) {
@@ -109,8 +141,7 @@ static int dispatch(int argc, char **argv) {
     const char *name = argv[1];
     if (!strcmp(name, "help") || !strcmp(name, "--help") || !strcmp(name, "-h"))
         return help(argc, argv);
-    if (!strcmp(name, "version") || !strcmp(name, "--version"))
-        return printf("eqat %s\n", EQ_VERSION), EXIT_DONE;
+    if (!strcmp(name, "version") || !strcmp(name, "--version")) return version();
     const cli_command *c = find(name);
     if (!c) return unknown_command(name);
     return run(c, argc, argv, asks_for_help(argc - 2, argv + 2));

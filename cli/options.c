@@ -33,17 +33,20 @@ static bool read_num(const char *text, double *out) {
     return !*end && isfinite(*out);
 }
 
+/* 6, 6k, 6M, 6g, 6GB, 6GiB: powers of 1024. */
 static bool read_bytes(const char *text, double *out) {
-    static const char units[] = "KMGT";
-    char number[32];
-    size_t n = strlen(text);
-    const char *u = n ? strchr(units, text[n - 1]) : NULL;
-    if (u) n--;
-    if (!n || n >= sizeof number || text[0] == '-') return false;
+    static const char units[] = "bkmgt";
+    char number[32], unit[4] = "";
+    size_t n = strspn(text, "0123456789.");
+    if (!n || n >= sizeof number || strlen(text + n) >= sizeof unit) return false;
     memcpy(number, text, n);
     number[n] = 0;
-    if (!read_num(number, out)) return false;
-    if (u) *out *= ldexp(1, 10 * (int)(u - units + 1));
+    for (size_t i = 0; text[n + i]; i++) unit[i] = (char)(text[n + i] | 0x20); /* lower case */
+    const char *u = strchr(units, unit[0] ? unit[0] : 'b');
+    const char *rest = unit[0] ? unit + 1 : unit;
+    if (!u || !read_num(number, out)) return false;
+    if (*rest && (*u == 'b' || (strcmp(rest, "b") != 0 && strcmp(rest, "ib") != 0))) return false;
+    *out *= ldexp(1, 10 * (int)(u - units));
     return true;
 }
 
@@ -88,7 +91,7 @@ static eq_status store_number(const opt *o, void *at, const char *text, eq_err *
     int64_t i = 0;
     bool whole = o->kind == OPT_INT || o->kind == OPT_I64;
     const char *what = whole                  ? "a whole number"
-                       : o->kind == OPT_BYTES ? "a size in bytes (512M, 6G)"
+                       : o->kind == OPT_BYTES ? "a size (512M, 6G, 6GiB)"
                                               : "a number";
     bool ok = whole                  ? read_i64(text, &i)
               : o->kind == OPT_BYTES ? read_bytes(text, &num)
@@ -224,40 +227,86 @@ static bool looks_like_option(const char *s) {
     return s[0] == '-' && s[1] && !(s[1] >= '0' && s[1] <= '9') && s[1] != '.';
 }
 
-static eq_status take(const opt *o, void *args, const char *inline_value, int *i, int argc,
-                      char **argv, eq_err *err) {
+typedef struct {
+    const opt *table;
+    void *args;
+    cli_given *given;
+    int argc, i; /* i: the argument under way */
+    char **argv;
+} line;
+
+static eq_status take(line *l, const opt *o, const char *inline_value, eq_err *err) {
+    l->given->bit[(o - l->table) / 64] |= (uint64_t)1 << (o - l->table) % 64;
     if (o->kind == OPT_FLAG || o->kind == OPT_UNSET) {
         if (inline_value)
             return eq_fail(err, EQ_EINPUT, "--%s takes no value, found \"%s\"", o->name,
                            inline_value);
-        *(bool *)((char *)args + o->at) = o->kind == OPT_FLAG;
+        *(bool *)((char *)l->args + o->at) = o->kind == OPT_FLAG;
         return EQ_OK;
     }
     const char *value = inline_value;
     if (!value) {
-        if (*i + 1 >= argc || looks_like_option(argv[*i + 1]))
+        if (l->i + 1 >= l->argc || looks_like_option(l->argv[l->i + 1]))
             return eq_fail(err, EQ_EINPUT, "--%s needs a value (%s)", o->name, o->arg);
-        value = argv[++*i];
+        value = l->argv[++l->i];
     }
-    return store(o, args, value, err);
+    return store(o, l->args, value, err);
 }
 
-eq_status opt_parse(const opt *table, void *args, int argc, char **argv, eq_err *err) {
+/* -qv is -q -v; -oDIR is -o DIR. */
+static eq_status take_letters(line *l, eq_err *err) {
+    const char *whole = l->argv[l->i];
+    for (const char *a = whole + 1; *a; a++) {
+        const opt *o = find_letter(l->table, *a);
+        if (!o && !whole[2]) return eq_fail(err, EQ_EINPUT, "unknown option %s", whole);
+        if (!o) return eq_fail(err, EQ_EINPUT, "unknown option -%c in %s", *a, whole);
+        bool flag = o->kind == OPT_FLAG || o->kind == OPT_UNSET;
+        EQ_TRY(take(l, o, flag || !a[1] ? NULL : a + 1, err));
+        if (!flag) break;
+    }
+    return EQ_OK;
+}
+
+/* ---- options that change nothing ------------------------------------------------------------- */
+
+static bool in_list(const char *list, const char *name) {
+    size_t n = strlen(name);
+    for (const char *at = list; (at = strstr(at, name)); at += n)
+        if ((at == list || at[-1] == ' ') && (at[n] == ' ' || !at[n])) return true;
+    return false;
+}
+
+static bool is_given(const opt *table, const opt *o, const cli_given *given) {
+    return given->bit[(o - table) / 64] >> (o - table) % 64 & 1;
+}
+
+eq_status opt_check(const opt *table, const opt_rule *rules, const void *args,
+                    const cli_given *given, eq_err *err) {
+    for (const opt_rule *r = rules; r && r->names; r++) {
+        if (!r->when(args)) continue;
+        for (const opt *o = table; o->kind != OPT_END; o++)
+            if (o->kind > OPT_POSITIONAL && is_given(table, o, given) && in_list(r->names, o->name))
+                return eq_fail(err, EQ_EINPUT, "--%s has no effect %s", o->name, r->why);
+    }
+    return EQ_OK;
+}
+
+eq_status opt_parse(const opt *table, void *args, cli_given *given, int argc, char **argv,
+                    eq_err *err) {
+    line l = {.table = table, .args = args, .given = given, .argc = argc, .argv = argv};
     int positional = 0;
     bool options = true;
-    for (int i = 0; i < argc; i++) {
-        const char *a = argv[i];
+    for (; l.i < argc; l.i++) {
+        const char *a = argv[l.i];
         if (options && !strcmp(a, "--")) {
             options = false;
         } else if (options && a[0] == '-' && a[1] == '-') {
             size_t n = strcspn(a + 2, "=");
             const opt *o = find_long(table, a + 2, n);
             if (!o) return unknown(table, a + 2, n, err);
-            EQ_TRY(take(o, args, a[2 + n] ? a + 3 + n : NULL, &i, argc, argv, err));
+            EQ_TRY(take(&l, o, a[2 + n] ? a + 3 + n : NULL, err));
         } else if (options && a[0] == '-' && a[1]) {
-            const opt *o = find_letter(table, a[1]);
-            if (!o || a[2]) return eq_fail(err, EQ_EINPUT, "unknown option %s", a);
-            EQ_TRY(take(o, args, NULL, &i, argc, argv, err));
+            EQ_TRY(take_letters(&l, err));
         } else {
             const opt *o = find_positional(table, positional++);
             if (!o) return eq_fail(err, EQ_EINPUT, "unexpected argument \"%s\"", a);

@@ -40,11 +40,35 @@ typedef struct {
     const char *(*apply)(void *args, const char *value);
 } opt;
 
+/* Which rows of a table the command line had: bit i for row i. */
+typedef struct {
+    uint64_t bit[2];
+} cli_given;
+
+/* Options (names joined by spaces) that change nothing when the other settings say so. A list ends
+ * with names == NULL. */
+typedef struct {
+    const char *names;
+    bool (*when)(const void *args);
+    const char *why; /* "with --no-e2e" */
+} opt_rule;
+
 /* Reads argv[0 .. argc) into `args`. EQ_EINPUT with one line on the first thing wrong. */
-eq_status opt_parse(const opt *table, void *args, int argc, char **argv, eq_err *err);
+eq_status opt_parse(const opt *table, void *args, cli_given *given, int argc, char **argv,
+                    eq_err *err);
+/* Refuses options that were given and change nothing. rules NULL: none. */
+eq_status opt_check(const opt *table, const opt_rule *rules, const void *args,
+                    const cli_given *given, eq_err *err);
 
 /* The name in a NULL-terminated list that is nearest to `word`, NULL when none is near. */
 const char *opt_nearest(const char *word, const char *const *names);
+
+/* One row for people: "-o, --out DIR", and its help with the default, read from `args` as
+ * initialised, and the alias. */
+typedef struct {
+    char head[96], help[512];
+} opt_text;
+void opt_describe(const opt *o, const void *args, opt_text *t);
 
 /* Help lines of a table; defaults are read from `args` as initialised. To stdout. */
 void opt_help(const opt *table, const void *args);

@@ -84,28 +84,33 @@ static void put_wrapped(const char *text, int at) {
     putchar('\n');
 }
 
-static void put_row(const opt *o, const void *args) {
-    char head[96], fallback[96], line[512];
-    int n = snprintf(head, sizeof head, "  ");
-    size_t cap = sizeof head;
+void opt_describe(const opt *o, const void *args, opt_text *t) {
+    char fallback[96];
+    int n = 0;
+    size_t cap = sizeof t->head;
     if (o->kind == OPT_POSITIONAL) {
-        snprintf(head + n, cap - (size_t)n, "%s", o->name);
+        snprintf(t->head, cap, "%s", o->name);
     } else {
-        if (o->letter) n += snprintf(head + n, cap - (size_t)n, "-%c, ", o->letter);
-        n += snprintf(head + n, cap - (size_t)n, "--%s", o->name);
-        if (o->arg) snprintf(head + n, cap - (size_t)n, " %s", o->arg);
+        if (o->letter) n = snprintf(t->head, cap, "-%c, ", o->letter);
+        n += snprintf(t->head + n, cap - (size_t)n, "--%s", o->name);
+        if (o->arg) snprintf(t->head + n, cap - (size_t)n, " %s", o->arg);
     }
     default_text(o, args, fallback, sizeof fallback);
-    n = snprintf(line, sizeof line, "%s", o->help);
-    if (*fallback) n += snprintf(line + n, sizeof line - (size_t)n, " [%s]", fallback);
+    n = snprintf(t->help, sizeof t->help, "%s", o->help);
+    if (*fallback) n += snprintf(t->help + n, sizeof t->help - (size_t)n, " [%s]", fallback);
     /* "--e2e-lr" for "--lr" needs no word on every line. */
     if (o->alias && !eq_ends_with(o->alias, o->name))
-        snprintf(line + n, sizeof line - (size_t)n, " (also --%s)", o->alias);
-    if (strlen(head) + 2 > INDENT)
-        printf("%s\n%*s", head, INDENT, "");
+        snprintf(t->help + n, sizeof t->help - (size_t)n, " (also --%s)", o->alias);
+}
+
+static void put_row(const opt *o, const void *args) {
+    opt_text t;
+    opt_describe(o, args, &t);
+    if (strlen(t.head) + 4 > INDENT)
+        printf("  %s\n%*s", t.head, INDENT, "");
     else
-        printf("%-*s", INDENT, head);
-    put_wrapped(line, INDENT);
+        printf("  %-*s", INDENT - 2, t.head);
+    put_wrapped(t.help, INDENT);
 }
 
 void opt_help(const opt *table, const void *args) {

@@ -86,4 +86,37 @@ const opt quantize_options[] = {
     {.kind = OPT_END},
 };
 
+/* ---- options that change nothing ------------------------------------------------------------- */
+
+static const eq_quantize_opts *of(const void *args) { return &((const quantize_args *)args)->o; }
+static bool rtn(const void *args) { return of(args)->method == EQ_METHOD_RTN; }
+static bool no_e2e(const void *args) { return !of(args)->e2e; }
+static bool rtn_alone(const void *args) { return rtn(args) && no_e2e(args); }
+static bool no_data(const void *args) { return rtn(args) && !of(args)->data && !of(args)->qp.data; }
+static bool no_validation(const void *args) { return of(args)->ap.val_size == 0; }
+static bool one_epoch(const void *args) { return of(args)->ap.epochs == 1; }
+static bool no_steps(const void *args) { return !(of(args)->ap.train & (EQ_TRAIN_S | EQ_TRAIN_Z)); }
+static bool no_weights(const void *args) {
+    return !(of(args)->ap.train & (EQ_TRAIN_W | EQ_TRAIN_NORM));
+}
+
+#define SECOND \
+    "e2e-data e2e-train-size e2e-seqlen e2e-batch-size e2e-micro-batch e2e-epochs e2e-lr " \
+    "e2e-warmup " \
+    "e2e-clip e2e-train save-every"
+const opt_rule quantize_rules[] = {
+    {"train-size val-size seqlen batch-size epochs quant-lr weight-lr min-lr-factor train "
+     "keep-best "
+     "early-stop val-data cache-dir",
+     rtn, "with --method rtn, which trains no blocks"},
+    {"data", rtn_alone, "with --method rtn and --no-e2e, which train nothing"},
+    {SECOND, no_e2e, "with --no-e2e"},
+    {SECOND, no_data, "with --method rtn and no --data, which round alone"},
+    {"keep-best early-stop val-data", no_validation, "with --val-size 0"},
+    {"keep-best early-stop", one_epoch, "with --epochs 1"},
+    {"quant-lr", no_steps, "when --train names neither s nor z"},
+    {"weight-lr", no_weights, "when --train names neither w nor norm"},
+    {0},
+};
+
 void quantize_args_init(void *args) { eq_quantize_opts_init(&((quantize_args *)args)->o); }

@@ -10,6 +10,7 @@ typedef struct {
 } quantize_args;
 
 extern const opt quantize_options[];
+extern const opt_rule quantize_rules[];
 void quantize_args_init(void *args);
 
 #endif

@@ -188,7 +188,7 @@ eq_status eq_generate(const eq_generate_opts *o, char **text, eq_err *err);
 
 /* ---- the program and the machine ------------------------------------------------------------- */
 
-/* *json: version, compiler, oneDNN version, instruction set, CPU, cores this process may use,
+/* *json: compiler, oneDNN version, instruction set, CPU, cores this process may use,
  * memory in bytes; eq_text_free it. */
 eq_status eq_about(char **json, eq_err *err);
 

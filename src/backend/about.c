@@ -37,10 +37,10 @@ eq_status eq_about(char **json, eq_err *err) {
     *json = NULL;
     EQ_TRY(eq_cpu_detect(&level, NULL, err));
     cpu_name(cpu, sizeof cpu);
-    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:o, s:i, s:I}", "version", EQ_VERSION, "compiler",
-                          COMPILER, "onednn", eq_gemm_version(onednn) + strlen("oneDNN "),
-                          "instruction_set", sets[level], "cpu", eq_json_lossy(cpu), "cores",
-                          eq_par_cores(), "memory_bytes", (json_int_t)eq_machine_memory());
+    json_t *o = json_pack("{s:s, s:s, s:s, s:o, s:i, s:I}", "compiler", COMPILER, "onednn",
+                          eq_gemm_version(onednn) + strlen("oneDNN "), "instruction_set",
+                          sets[level], "cpu", eq_json_lossy(cpu), "cores", eq_par_cores(),
+                          "memory_bytes", (json_int_t)eq_machine_memory());
     *json = o ? eq_json_text(o, 0) : NULL;
     json_decref(o);
     return *json ? EQ_OK : eq_nomem(err, "a description of the machine", 512);

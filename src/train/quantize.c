@@ -290,9 +290,9 @@ static eq_status run(job *j, eq_err *err) {
     j->work_dir = o->work_dir ? eq_strdup(o->work_dir) : eq_sprintf("%s.work", o->out);
     if (!j->work_dir) return eq_nomem(err, "a path", 256);
     eq_par_threads(o->compute.threads); /* tokenizing keeps to them, too */
-    EQ_TRY(load_data(j, err));
     EQ_TRY(eq_backend_open(&j->be, o->compute.backend, o->compute.cpu_mask, err));
     EQ_TRY(eq_stop_wrap(&j->be, j->obs, err));
+    EQ_TRY(load_data(j, err));
     if (!j->tune) EQ_TRY(eq_qblock_alloc(&j->block, &j->src->cfg, o->bits, o->group_size, err));
     if (o->dry_run) {
         eq_note(j->obs, "dry run: model, data, settings and output are fine; nothing was computed");

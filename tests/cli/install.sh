@@ -36,5 +36,5 @@ for cc in "${languages[@]}"; do
     [[ $got == *nowhere* ]] || fail "the error of the program made with $cc" "$got"
 done
 cases=$((cases + 1))
-[ "$("$TMP/usr/bin/eqat" version)" = "$("$EQAT" version)" ] || fail "the installed eqat"
+[ "$("$TMP/usr/bin/eqat" version | head -n 1)" = "eqat 0.1.0" ] || fail "the installed eqat"
 finish

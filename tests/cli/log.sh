@@ -85,7 +85,7 @@ cases=$((cases + 1))
 # ---- what is in it ------------------------------------------------------------------------------------
 number='[0-9.e+-]+'
 has header '^\{"event":"run","resumed":false,"settings":\{.*"recipe":\{.*"kernels":"[^"]+","threads":[0-9]+.*"version":"[0-9.]+","utc":"20[0-9-]+T[0-9:]+Z","command":\["[^"]*eqat","quantize","m",' run.log
-has header '"machine":\{"version":.*"compiler":"(gcc|.*[Cc]lang) .*"onednn":"[0-9.]+","instruction_set":"(sse2|avx2|avx512)","cpu":"[^"]+","cores":[0-9]+,"memory_bytes":[0-9]+\}' run.log
+has header '"machine":\{"compiler":"(gcc|.*[Cc]lang) .*"onednn":"[0-9.]+","instruction_set":"(sse2|avx2|avx512)","cpu":"[^"]+","cores":[0-9]+,"memory_bytes":[0-9]+\}' run.log
 has "a resumed run" '"event":"run","resumed":true' run.log
 cases=$((cases + 1))
 bad=$(grep -vE "\"elapsed\":$number,\"tokens_per_second\":($number|null),\"memory_bytes\":[1-9][0-9]*,\"memory_peak_bytes\":[1-9][0-9]*\}$" run.log)

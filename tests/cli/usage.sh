@@ -18,7 +18,9 @@ q 'unknown option --quant_lr; did you mean --quant-lr?' M --quant_lr=1e-4
 q 'unknown option --e2e-micro; did you mean --e2e-micro-batch?' M --e2e-micro 2
 q 'unknown option --zzzzzzzz' M --zzzzzzzz
 q 'unknown option -x' M -x
-q 'unknown option -oOUT' M -oOUT
+q 'unknown option -x in -qx' M -qx
+q 'unknown option -x in -xq' M -xq
+q '--out needs a value (DIR)' M -qo
 q 'unexpected argument "N"' M N -o O
 wrong 'ppl: unknown option --bits (eqat help ppl)' ppl M --bits 2
 
@@ -56,8 +58,34 @@ q '--precision: expected bf16|f32, found "fp16"' M --precision fp16
 q '--cpu-mask: expected sse2|avx2|avx512, found "neon"' M --cpu-mask neon
 q '--threads: expected a whole number from 1 to 512, found "0"' M --threads 0
 q '--seed: expected a whole number, found "-1"' M --seed -1
-q '--memory-limit: expected a size in bytes (512M, 6G) of at least 1048576, found "6Q"' M --memory-limit 6Q
-q '--memory-limit: expected a size in bytes (512M, 6G) of at least 1048576, found "100K"' M --memory-limit 100K
+q '--memory-limit: expected a size (512M, 6G, 6GiB) of at least 1048576, found "6Q"' M --memory-limit 6Q
+q '--memory-limit: expected a size (512M, 6G, 6GiB) of at least 1048576, found "100K"' M --memory-limit 100K
+
+for size in 6g6 6GBi 6ib 6bb 6.5.1g g -6g '6 g' 6gibs 0x10g; do
+    q "--memory-limit: expected a size (512M, 6G, 6GiB) of at least 1048576, found \"$size\"" M --memory-limit "$size"
+done
+
+# options that change nothing
+rtn='with --method rtn, which trains no blocks'
+for o in --train-size\ 8 --val-size\ 8 --seqlen\ 8 --batch-size\ 1 --epochs\ 1 --quant-lr\ 1 --weight-lr\ 1 \
+    --min-lr-factor\ 2 --train\ s --keep-best --early-stop\ 1 --val-data\ V --cache-dir\ C; do
+    q "${o%% *} has no effect $rtn" M -o O --data D --method rtn $o
+done
+for o in --e2e-data\ V --e2e-train-size\ 8 --e2e-seqlen\ 8 --e2e-batch-size\ 1 --e2e-micro-batch\ 1 --e2e-epochs\ 1 \
+    --e2e-lr\ 1 --e2e-warmup\ 0 --e2e-clip\ 1 --e2e-train\ s --save-every\ 1; do
+    q "${o%% *} has no effect with --no-e2e" M -o O --data D --no-e2e $o
+    [ "${o%% *}" = --e2e-data ] || q "${o%% *} has no effect with --method rtn and no --data, which round alone" M -o O --method rtn $o
+done
+q '--data has no effect with --method rtn and --no-e2e, which train nothing' M -o O --data D --method rtn --no-e2e
+for o in --keep-best --early-stop\ 1; do
+    q "${o%% *} has no effect with --val-size 0" M -o O --data D --val-size 0 $o
+    q "${o%% *} has no effect with --epochs 1" M -o O --data D --epochs 1 $o
+done
+q '--val-data has no effect with --val-size 0' M -o O --data D --val-size 0 --val-data V
+q '--quant-lr has no effect when --train names neither s nor z' M -o O --data D --train w,norm --quant-lr 1
+q '--weight-lr has no effect when --train names neither w nor norm' M -o O --data D --train s --weight-lr 1
+wrong 'plan: --keep-best has no effect with --val-size 0 (eqat help plan)' plan M --val-size 0 --keep-best
+wrong 'generate: --seed has no effect without --temperature (eqat help generate)' generate M --prompt x --seed 1
 
 # what is missing
 q 'no MODEL given'
