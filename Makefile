@@ -176,6 +176,11 @@ $(B)/libeqat-cuda.so: $(PLUGIN_O)
 	$(CXX) -shared -Wl,--no-undefined,--exclude-libs,ALL $^ -L$(CUDA_HOME)/lib64 -lcublasLt -lcudart_static \
 	    -ldl -lrt -lpthread -lm -o $@
 
+# Times of its kernels, without the program around them.
+$(B)/device-bench: $(B)/obj/pic/bench/device.o $(PLUGIN_O)
+	$(call say,ld)
+	$(CXX) $^ -L$(CUDA_HOME)/lib64 -lcublasLt -lcudart_static -ldl -lrt -lpthread -lm -o $@
+
 EMU_C = $(filter-out %/blas.c,$(CUDA_C)) tests/cuda_emu/emu_blas.c
 EMU_O = $(patsubst %.c,$(B)/obj/emu/%.o,$(EMU_C)) $(patsubst %.cu,$(B)/obj/emu/%.o,$(CUDA_CU)) \
         $(B)/obj/emu/tests/cuda_emu/emu_block.o $(B)/obj/emu/tests/cuda_emu/emu_runtime.o

@@ -1,0 +1,216 @@
+/* Times of the CUDA backend's own kernels against roofs measured in the same run: attention,
+ * losses, packed matrix-vector products. `device-bench [attention|loss|matvec]`; without a word,
+ * all.
+ *
+ * Device events around single calls, the median of many; what is shorter than a launch is captured
+ * in a graph, over operands that together exceed the L2 cache.
+ * Invariant: inputs are random numbers; zeros run faster than real data. */
+#include <cuda_runtime.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <algorithm>
+#include <functional>
+#include <vector>
+
+#include "backend/cuda/cuda.h"
+
+static eq_backend *be;
+static cudaStream_t stream;
+static double copy_rate; /* bytes a second, read and written */
+
+static void must(cudaError_t e, const char *what) {
+    if (e == cudaSuccess) return;
+    fprintf(stderr, "device-bench: %s: %s\n", what, cudaGetErrorString(e));
+    exit(1);
+}
+static void sync_or_die(void) {
+    eq_err err = {};
+    if (be->sync(be, &err) == EQ_OK) return;
+    fprintf(stderr, "device-bench: %s\n", err.msg);
+    exit(1);
+}
+
+/* ---- operands -------------------------------------------------------------------------------- */
+
+static std::vector<eq_mut> taken;
+static eq_mut room(eq_dtype dt, int64_t n) {
+    eq_mut m = {be->alloc(be, n * eq_dtype_size(dt)), n, dt};
+    if (!m.p) {
+        fprintf(stderr, "device-bench: no device memory for %lld elements\n", (long long)n);
+        exit(1);
+    }
+    taken.push_back(m);
+    return m;
+}
+static void free_all(void) {
+    for (eq_mut m : taken) be->free_(be, m.p);
+    taken.clear();
+}
+static uint64_t state = 88172645463325252u;
+static uint64_t draw(void) {
+    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+    return state;
+}
+/* About N(0, size^2): the sum of four uniform numbers. */
+static eq_mut numbers(eq_dtype dt, int64_t n, float size) {
+    std::vector<float> host((size_t)n);
+    for (float &x : host) {
+        uint64_t r = draw();
+        float sum = 0.0f;
+        for (int i = 0; i < 4; i++) sum += (float)(r >> 16 * i & 0xffff) / 65536.0f - 0.5f;
+        x = sum * 1.7320508f * size;
+    }
+    eq_mut m = room(dt, n);
+    be->upload(be, m, host.data(), EQ_F32);
+    return m;
+}
+
+/* ---- timing ---------------------------------------------------------------------------------- */
+
+static double median(std::vector<double> v) {
+    std::sort(v.begin(), v.end());
+    return v[v.size() / 2];
+}
+/* Seconds of one call on the stream. */
+static double seconds(int times, const std::function<void()> &call) {
+    std::vector<double> all;
+    cudaEvent_t from, to;
+    must(cudaEventCreate(&from), "event"), must(cudaEventCreate(&to), "event");
+    for (int i = 0; i < 3; i++) call();
+    for (int i = 0; i < times; i++) {
+        float ms;
+        must(cudaEventRecord(from, stream), "event");
+        call();
+        must(cudaEventRecord(to, stream), "event");
+        must(cudaEventSynchronize(to), "a timed call");
+        must(cudaEventElapsedTime(&ms, from, to), "event");
+        all.push_back(ms * 1e-3);
+    }
+    cudaEventDestroy(from), cudaEventDestroy(to);
+    sync_or_die();
+    return median(all);
+}
+/* The same for `n` calls at once, without launches in between. */
+static double graph_seconds(int n, const std::function<void(int)> &call) {
+    cudaGraph_t graph;
+    cudaGraphExec_t exec;
+    call(0);
+    sync_or_die();
+    must(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capture");
+    for (int i = 0; i < n; i++) call(i);
+    must(cudaStreamEndCapture(stream, &graph), "capture");
+    must(cudaGraphInstantiate(&exec, graph, 0), "graph");
+    double s = seconds(30, [&] { must(cudaGraphLaunch(exec, stream), "graph"); });
+    cudaGraphExecDestroy(exec), cudaGraphDestroy(graph);
+    return s / n;
+}
+
+static void measure_copy(void) {
+    int64_t bytes = 1 << 30;
+    eq_mut a = room(EQ_U8, bytes), b = room(EQ_U8, bytes);
+    must(cudaMemsetAsync(a.p, 0x5a, (size_t)bytes, stream), "memset");
+    double s = seconds(20, [&] {
+        must(cudaMemcpyAsync(b.p, a.p, (size_t)bytes, cudaMemcpyDeviceToDevice, stream), "copy");
+    });
+    copy_rate = 2.0 * (double)bytes / s;
+    printf("copy                                  %8.3f ms  %7.0f GB/s\n", s * 1e3,
+           copy_rate * 1e-9);
+    free_all();
+}
+
+/* ---- attention ------------------------------------------------------------------------------- */
+
+static bool same_bits(const std::vector<eq_mut> &out, const std::function<void()> &call) {
+    std::vector<std::vector<uint8_t>> first;
+    for (int pass = 0; pass < 2; pass++) {
+        call();
+        for (size_t i = 0; i < out.size(); i++) {
+            std::vector<uint8_t> host((size_t)(out[i].n * eq_dtype_size(out[i].dt)));
+            eq_view bytes = {out[i].p, (int64_t)host.size(), EQ_U8};
+            be->download(be, host.data(), EQ_U8, bytes);
+            if (pass == 0)
+                first.push_back(host);
+            else if (memcmp(first[i].data(), host.data(), host.size()))
+                return false;
+        }
+    }
+    return true;
+}
+
+static void attention(int64_t B, int64_t T, int64_t NH, int64_t NKV, int64_t HD, int64_t window) {
+    eq_attn_shape s = {B, T, NH, NKV, HD, window, 0.0884f};
+    int64_t nq = B * T * NH * HD, nk = B * T * NKV * HD;
+    eq_mut q = numbers(EQ_BF16, nq, 1.0f), k = numbers(EQ_BF16, nk, 1.0f);
+    eq_mut v = numbers(EQ_BF16, nk, 1.0f), g = numbers(EQ_BF16, nq, 1.0f);
+    eq_mut o = room(EQ_BF16, nq), lse = room(EQ_F32, B * NH * T);
+    eq_mut dq = room(EQ_BF16, nq), dk = room(EQ_BF16, nk), dv = room(EQ_BF16, nk);
+    auto fwd = [&] { EQ_DO(be, attn_fwd, o, lse, eq_ro(q), eq_ro(k), eq_ro(v), s); };
+    auto bwd = [&] {
+        EQ_DO(be, attn_bwd, dq, dk, dv, eq_ro(g), eq_ro(q), eq_ro(k), eq_ro(v), eq_ro(o),
+              eq_ro(lse), s);
+    };
+    double pairs = window ? (double)(T * window) - 0.5 * (double)(window * window)
+                          : 0.5 * (double)T * (double)T;
+    double product = 2.0 * (double)(B * NH * HD) * pairs; /* one q k^T under the diagonal */
+    double f = seconds(30, fwd), b = seconds(30, bwd);
+    bool same = same_bits({o, lse}, fwd) && same_bits({dq, dk, dv}, bwd);
+    char name[64];
+    snprintf(name, sizeof name, "%lldx%lldx%lld/%lldx%lld", (long long)B, (long long)T,
+             (long long)NH, (long long)NKV, (long long)HD);
+    if (window) snprintf(name + strlen(name), 16, " w%lld", (long long)window);
+    printf("attention %-24s fwd %8.3f ms  %5.0f TFLOP/s   bwd %8.3f ms  %5.0f TFLOP/s   %s\n", name,
+           f * 1e3, 2.0 * product / f * 1e-12, b * 1e3, 5.0 * product / b * 1e-12,
+           same ? "same bits twice" : "OTHER BITS");
+    free_all();
+}
+
+/* ---- losses ---------------------------------------------------------------------------------- */
+
+static void cross_entropy(int64_t rows, int64_t V) {
+    eq_mut logits = numbers(EQ_F32, rows * V, 2.0f), d = room(EQ_BF16, rows * V);
+    eq_mut loss = room(EQ_F32, rows), targets = room(EQ_I32, rows);
+    std::vector<int32_t> host((size_t)rows);
+    for (int32_t &t : host) t = (int32_t)(draw() % (uint64_t)V);
+    be->upload(be, targets, host.data(), EQ_I32);
+    double s = seconds(20, [&] {
+        EQ_DO(be, cross_entropy, loss, d, eq_ro(logits), eq_ro(targets), rows, V, 1.0f);
+    });
+    double rate = 6.0 * (double)(rows * V) / s;
+    printf("cross-entropy %5lld x %-6lld            %8.3f ms  %7.0f GB/s  %3.0f %% of the copy\n",
+           (long long)rows, (long long)V, s * 1e3, rate * 1e-9, 100.0 * rate / copy_rate);
+    free_all();
+}
+
+/* ---- the run --------------------------------------------------------------------------------- */
+
+int main(int argc, char **argv) {
+    const char *only = argc > 1 ? argv[1] : "";
+    auto wanted = [&](const char *what) { return !*only || !strcmp(only, what); };
+    eq_err err = {};
+    if (eq_cuda_open(&be, &err) != EQ_OK) {
+        fprintf(stderr, "device-bench: %s\n", err.msg);
+        return 1;
+    }
+    stream = eq_cuda_of(be)->stream;
+    printf("%s\n", be->kernels);
+    measure_copy();
+    if (wanted("attention")) {
+        attention(2, 2048, 32, 32, 128, 0);
+        attention(2, 2048, 32, 8, 128, 0);
+        attention(1, 4096, 32, 32, 128, 0);
+        attention(2, 2048, 32, 32, 64, 0);
+        attention(2, 2048, 32, 32, 80, 0);
+        attention(2, 2048, 32, 32, 96, 0);
+        attention(2, 2048, 16, 16, 256, 0);
+        attention(1, 8192, 32, 8, 128, 1024);
+    }
+    if (wanted("loss")) {
+        cross_entropy(4096, 32000);
+        cross_entropy(1024, 128256);
+    }
+    be->close(be);
+    return 0;
+}
