@@ -183,7 +183,7 @@ $(B)/device-bench: $(B)/obj/pic/bench/device.o $(PLUGIN_O)
 
 EMU_C = $(filter-out %/blas.c,$(CUDA_C)) tests/cuda_emu/emu_blas.c
 EMU_O = $(patsubst %.c,$(B)/obj/emu/%.o,$(EMU_C)) $(patsubst %.cu,$(B)/obj/emu/%.o,$(CUDA_CU)) \
-        $(B)/obj/emu/tests/cuda_emu/emu_block.o $(B)/obj/emu/tests/cuda_emu/emu_runtime.o
+        $(patsubst %.cc,$(B)/obj/emu/%.o,$(sort $(wildcard tests/cuda_emu/*.cc)))
 EMUFLAGS = -Itests/cuda_emu $(CPPFLAGS) -MMD -MP
 CXXFLAGS = -std=c++17 $(OPT:-O3=-O2) -Wall -Wextra -Wshadow -Wno-unknown-pragmas $(FP)
 ifneq ($(and $(findstring address,$(SAN)),$(findstring g++,$(CXX))),)

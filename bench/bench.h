@@ -27,4 +27,5 @@ double eq_roof_product(eq_roof_kind kind, int64_t M, int64_t N, int64_t K, bool 
                        int threads);
 /* Bytes read + written per second of a large copy. */
 double eq_roof_copy(void);
+
 #endif

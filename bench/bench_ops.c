@@ -5,12 +5,10 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "base/observe.h"
 #include "base/par.h"
-#include "bench.h"
+#include "bench_device.h"
 #include "op_cases.h"
 
-enum { REPEATS = 5 };
 static const double budget = 2.0; /* seconds a row may repeat for */
 
 typedef struct {
@@ -44,28 +42,24 @@ static eq_status prepare(row *r, eq_backend *be, const eq_op_case *c, eq_err *er
     return be->sync(be, err);
 }
 
-static double once(eq_backend *be, const eq_op_case *c, const row *r, eq_err *err) {
-    double t = eq_now();
-    eq_case_run(be, c, r->mem);
-    if (be->sync(be, err) != EQ_OK) return -1.0;
-    return eq_now() - t;
+typedef struct {
+    eq_backend *be;
+    const eq_op_case *c;
+    const row *r;
+} call;
+static void run_call(void *ctx) {
+    const call *k = ctx;
+    eq_case_run(k->be, k->c, k->r->mem);
 }
 
 /* Median seconds, the first call not counted; < 0 and a message in err when the row cannot run. */
 static double time_row(eq_backend *be, const eq_op_case *c, eq_err *err) {
     row r = {0};
-    double t[REPEATS] = {0}, spent = 0.0;
-    int n = 0;
-    if (prepare(&r, be, c, err) == EQ_OK && once(be, c, &r, err) >= 0.0)
-        while (n < REPEATS && (n == 0 || spent < budget)) {
-            double x = once(be, c, &r, err);
-            int at = n++;
-            for (; at > 0 && t[at - 1] > x; at--) t[at] = t[at - 1];
-            t[at] = x;
-            spent += x;
-        }
+    call k = {be, c, &r};
+    double t =
+        prepare(&r, be, c, err) == EQ_OK ? eq_bench_seconds(be, run_call, &k, budget, err) : -1;
     eq_arena_free(&r.arena);
-    return n ? t[n / 2] : -1.0;
+    return t;
 }
 
 /* Bytes that must move: every buffer once, twice where it is read and written. */
@@ -100,14 +94,15 @@ static void print_row(eq_backend *ref, eq_backend *cpu, FILE *out, const eq_op_c
 
 void eq_bench_ops(eq_backend *ref, eq_backend *cpu, FILE *out, const char *filter) {
     int threads = eq_par_count();
-    double roof[3] = {eq_roof_copy(),
-                      eq_roof_product(EQ_ROOF_NT, 2048, 4096, 4096, true, false, threads),
-                      eq_roof_product(EQ_ROOF_NT, 2048, 4096, 4096, false, false, threads)};
+    double roof[3] = {eq_bench_copy(cpu),
+                      eq_bench_product(cpu, EQ_ROOF_NT, 2048, 4096, 4096, true, false, threads),
+                      eq_bench_product(cpu, EQ_ROOF_NT, 2048, 4096, 4096, false, false, threads)};
     fprintf(out, "operations of %s (%s), %d threads\n", cpu->name, cpu->kernels, threads);
     fprintf(out,
-            "roofs: copy %.1f GB/s read + written, oneDNN's a b^T of 2048 x 4096 x 4096 bf16 %.0f, "
-            "fp32 %.0f GFLOP/s\n",
-            roof[0] * 1e-9, roof[1] * 1e-9, roof[2] * 1e-9);
+            "roofs: copy %.1f GB/s read + written, %s a b^T of 2048 x 4096 x 4096 bf16 %.0f, fp32 "
+            "%.0f GFLOP/s\n",
+            roof[0] * 1e-9, cpu->device ? "the device's" : "oneDNN's", roof[1] * 1e-9,
+            roof[2] * 1e-9);
     for (int i = 0; i < eq_op_case_count; i++) {
         char label[128];
         eq_case_label(&eq_op_cases[i], label, sizeof label);

@@ -11,10 +11,11 @@
 #include "base/mem.h"
 #include "base/observe.h"
 #include "base/rng.h"
+#include "bench_device.h"
 #include "format/npy.h"
 #include "quant/pack.h"
 
-enum { MAX_STEPS = 64 };
+enum { MAX_STEPS = 64, DEVICE_STEPS = 32, WARM_UP = 4 };
 
 /* ---- random models and data ------------------------------------------------------------------ */
 
@@ -46,7 +47,7 @@ static eq_status make_windows(const char *path, int64_t n, int64_t T, int64_t V,
 typedef struct {
     double at[MAX_STEPS]; /* time of each step's event */
     int n;
-    int64_t host_peak; /* of the phase that stepped */
+    int64_t host_peak, backend_peak; /* of the phase that stepped */
 } watch;
 
 static void on_event(void *ctx, const char *line) {
@@ -56,36 +57,55 @@ static void on_event(void *ctx, const char *line) {
     if (kind && (!strcmp(kind, "block_step") || !strcmp(kind, "e2e_step")) && w->n < MAX_STEPS)
         w->at[w->n++] = eq_now();
     if (kind && !strcmp(kind, "phase") &&
-        strcmp(json_string_value(json_object_get(v, "phase")), "write"))
+        strcmp(json_string_value(json_object_get(v, "phase")), "write")) {
         w->host_peak = json_integer_value(json_object_get(v, "host_peak_bytes"));
+        w->backend_peak = json_integer_value(json_object_get(v, "backend_peak_bytes"));
+    }
     json_decref(v);
 }
 
-static double fastest_step(const watch *w) {
+/* A device is named as such: "auto" may be one, and is timed as the CPU. */
+static bool on_device(const eq_bench_opts *o) { return strstr(o->compute.backend, "cuda") != NULL; }
+
+/* A device's events come in bunches, since nothing waits for a step: the mean of all behind the
+ * first few. */
+static double step_seconds(const eq_bench_opts *o, const watch *w) {
     double best = 1e30;
+    if (on_device(o) && w->n > WARM_UP + 1)
+        return (w->at[w->n - 1] - w->at[WARM_UP]) / (w->n - 1 - WARM_UP);
     for (int i = 1; i < w->n; i++)
         if (w->at[i] - w->at[i - 1] < best) best = w->at[i] - w->at[i - 1];
     return best;
 }
 
-/* Sum of FLOP of the products over the sum of their times in oneDNN: the roof for a block's shapes.
+/* Sum of FLOP of the products over the sum of their times alone: the roof for a block's shapes.
  * Each shape counts in its fastest orientation, since a step may transpose first. */
-static double block_roof(const eq_bench_model *m, int64_t tokens, bool bf16, int threads) {
+static double block_roof(eq_backend *be, const eq_bench_model *m, int64_t tokens, bool bf16,
+                         int threads) {
     const int64_t shapes[][3] = {{m->D, m->D, 4}, {m->F, m->D, 2}, {m->D, m->F, 1}};
     double flop = 0, seconds = 0;
     for (int i = 0; i < 3; i++) {
         int64_t O = shapes[i][0], I = shapes[i][1];
         double f = 2.0 * (double)tokens * (double)O * (double)I;
-        double forward = eq_roof_product(EQ_ROOF_NT, tokens, O, I, bf16, false, threads);
-        double dx = eq_roof_product(EQ_ROOF_NN, tokens, I, O, bf16, false, threads);
-        double tn = eq_roof_product(EQ_ROOF_TN, O, I, tokens, bf16, true, threads);
-        double nn = eq_roof_product(EQ_ROOF_NN, O, I, tokens, bf16, true, threads);
+        double forward = eq_bench_product(be, EQ_ROOF_NT, tokens, O, I, bf16, false, threads);
+        double dx = eq_bench_product(be, EQ_ROOF_NN, tokens, I, O, bf16, false, threads);
+        double tn = eq_bench_product(be, EQ_ROOF_TN, O, I, tokens, bf16, true, threads);
+        double nn = eq_bench_product(be, EQ_ROOF_NN, O, I, tokens, bf16, true, threads);
         double dw = tn > nn ? tn : nn;
         if (!forward || !dx || !dw) return 0;
         flop += 3 * f * (double)shapes[i][2];
         seconds += (double)shapes[i][2] * (f / forward + f / dx + f / dw);
     }
     return flop / seconds;
+}
+
+static eq_status roof_of(const eq_bench_opts *o, const eq_bench_model *m, int64_t tokens,
+                         double *roof, eq_err *err) {
+    eq_backend *be;
+    EQ_TRY(eq_backend_open(&be, o->compute.backend, o->compute.cpu_mask, err));
+    *roof = block_roof(be, m, tokens, o->compute.precision == EQ_PREC_BF16, o->compute.threads);
+    be->close(be);
+    return EQ_OK;
 }
 
 static void peer(const eq_bench_opts *o, const char *phase, double seconds, double mib) {
@@ -132,7 +152,7 @@ static eq_status block_step(const eq_bench_opts *o, eq_bench_paths *p, int64_t b
                       "--family llama --hidden 4096 --inner 11008 --heads 32 --kv-heads 32 "
                       "--layers 1 --vocab 512 --context 2048 --dtype bf16",
                       err));
-    EQ_TRY(make_windows(p->data, 4 * batch, m->T, m->V, err));
+    EQ_TRY(make_windows(p->data, (on_device(o) ? DEVICE_STEPS : 4) * batch, m->T, m->V, err));
     eq_quantize_opts q = base_opts(o, p->model, p->out, p->data);
     eq_observer obs = {.ctx = w, .event = on_event};
     q.ap.batch_size = batch;
@@ -142,25 +162,26 @@ static eq_status block_step(const eq_bench_opts *o, eq_bench_paths *p, int64_t b
 
 eq_status eq_bench_block_ap(const eq_bench_opts *o, eq_bench_paths *p, eq_err *err) {
     const eq_bench_model *m = &seven_b;
-    bool bf16 = o->compute.precision == EQ_PREC_BF16;
-    double P = (double)(4 * m->D * m->D + 3 * m->D * m->F);
+    bool bf16 = o->compute.precision == EQ_PREC_BF16, device = on_device(o);
+    double P = (double)(4 * m->D * m->D + 3 * m->D * m->F), roof;
     for (int64_t batch = 1; batch <= 2; batch++) {
         watch w = {0};
         EQ_TRY(block_step(o, p, batch, &w, err));
         int64_t tokens = batch * m->T, streams = 2 * 4 * tokens * m->D * (bf16 ? 2 : 4);
-        double s = fastest_step(&w), rate = 6 * P * (double)tokens / s;
-        double mib = (double)(w.host_peak - streams) / (1 << 20);
+        double s = step_seconds(o, &w), rate = 6 * P * (double)tokens / s;
+        double mib = (double)(device ? w.backend_peak : w.host_peak - streams) / (1 << 20);
         fprintf(o->out,
-                "Block-AP step, Llama-2-7B block, %lld x %lld tokens: %.2f s, %.0f GFLOP/s, %.0f "
-                "MiB beside model and streams\n",
-                (long long)batch, (long long)m->T, s, rate * 1e-9, mib);
-        if (batch > 1) break;
-        double roof = block_roof(m, tokens, bf16, o->compute.threads);
+                "Block-AP step, Llama-2-7B block, %lld x %lld tokens: %.4g s, %.0f GFLOP/s, %.0f "
+                "MiB %s\n",
+                (long long)batch, (long long)m->T, s, rate * 1e-9, mib,
+                device ? "of the device" : "beside model and streams");
+        if (batch > 1 && !device) break;
+        EQ_TRY(roof_of(o, m, tokens, &roof, err));
         fprintf(o->out,
-                "  oneDNN products of the same shapes: %.0f GFLOP/s; the step reaches %.0f %% of "
+                "  %s products of the same shapes: %.0f GFLOP/s; the step reaches %.0f %% of "
                 "that\n",
-                roof * 1e-9, 100 * rate / roof);
-        peer(o, "block-ap", s, mib);
+                device ? "the device's" : "oneDNN", roof * 1e-9, 100 * rate / roof);
+        if (batch == 1 && !device) peer(o, "block-ap", s, mib);
     }
     return EQ_OK;
 }
@@ -168,33 +189,32 @@ eq_status eq_bench_block_ap(const eq_bench_opts *o, eq_bench_paths *p, eq_err *e
 eq_status eq_bench_e2e(const eq_bench_opts *o, eq_bench_paths *p, eq_err *err) {
     const eq_bench_model *m = &seven_b;
     const int64_t L = 2, tokens = m->T;
-    bool bf16 = o->compute.precision == EQ_PREC_BF16;
+    bool device = on_device(o);
     watch w = {0};
     EQ_TRY(make_model(o, p->model,
                       "--family llama --hidden 4096 --inner 11008 --heads 32 --kv-heads 32 "
                       "--layers 2 --vocab 512 --context 2048 --dtype bf16",
                       err));
-    EQ_TRY(make_windows(p->data, 4, m->T, m->V, err));
+    EQ_TRY(make_windows(p->data, device ? DEVICE_STEPS : 4, m->T, m->V, err));
     eq_quantize_opts q = base_opts(o, p->model, p->quantized, NULL);
     q.method = EQ_METHOD_RTN;
     EQ_TRY(eq_quantize(&q, NULL, NULL, err));
     q = base_opts(o, p->quantized, p->out, p->data);
     eq_observer obs = {.ctx = &w, .event = on_event};
     EQ_TRY(eq_tune(&q, &obs, NULL, err));
-    double P = (double)(4 * m->D * m->D + 3 * m->D * m->F), s = fastest_step(&w);
+    double P = (double)(4 * m->D * m->D + 3 * m->D * m->F), s = step_seconds(o, &w), roof;
     /* Forward of all blocks, recomputation of all but the last, dW and dX of all; the first block's
      * q, k and v pass no gradient on. */
     double flop = (2.0 * (double)(4 * L - 1) * P - 6.0 * (double)(m->D * m->D)) * (double)tokens;
-    double roof = block_roof(m, tokens, bf16, o->compute.threads);
-    fprintf(
-        o->out,
-        "E2E-QP step, 2 Llama-2-7B blocks, 1 x %lld tokens: %.2f s, %.0f GFLOP/s, %.0f MiB beside "
-        "the model\n"
-        "  oneDNN products of the same shapes: %.0f GFLOP/s; the step reaches %.0f %% of that\n",
-        (long long)m->T, s, flop / s * 1e-9, (double)w.host_peak / (1 << 20), roof * 1e-9,
-        100 * flop / s / roof);
+    EQ_TRY(roof_of(o, m, tokens, &roof, err));
+    double mib = (double)(device ? w.backend_peak : w.host_peak) / (1 << 20);
+    fprintf(o->out,
+            "E2E-QP step, 2 Llama-2-7B blocks, 1 x %lld tokens: %.4g s, %.0f GFLOP/s, %.0f MiB %s\n"
+            "  %s products of the same shapes: %.0f GFLOP/s; the step reaches %.0f %% of that\n",
+            (long long)m->T, s, flop / s * 1e-9, mib, device ? "of the device" : "beside the model",
+            device ? "the device's" : "oneDNN", roof * 1e-9, 100 * flop / s / roof);
     /* PyTorch runs one block's forward and backward, without recomputation: 6 of our 7 P tokens. */
-    peer(o, "e2e-qp", s * 6 * P * (double)tokens / flop, (double)w.host_peak / (1 << 20));
+    if (!device) peer(o, "e2e-qp", s * 6 * P * (double)tokens / flop, mib);
     EQ_TRY(eq_remove_tree(p->out, err));
     return eq_remove_tree(p->quantized, err);
 }
@@ -206,7 +226,7 @@ eq_status eq_bench_threads(const eq_bench_opts *o, eq_bench_paths *p, eq_err *er
         watch w = {0};
         one.compute.threads = t;
         EQ_TRY(block_step(&one, p, 1, &w, err));
-        s[t] = fastest_step(&w);
+        s[t] = step_seconds(&one, &w);
     }
     fprintf(
         o->out,
@@ -283,7 +303,7 @@ eq_status eq_bench_pack(const eq_bench_opts *o, eq_bench_paths *p, eq_err *err) 
     fprintf(o->out,
             "E2E-QP, TinyLlama-1.1B w2g64, 1 x 2048 tokens: %.2f s a step, %.0f MiB beside the "
             "mapped model\n",
-            fastest_step(&w), (double)w.host_peak / (1 << 20));
+            step_seconds(o, &w), (double)w.host_peak / (1 << 20));
     EQ_TRY(eq_remove_tree(p->out, err));
     return eq_remove_tree(p->quantized, err);
 }

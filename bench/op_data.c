@@ -4,6 +4,7 @@
 
 #include <math.h>
 
+#include "base/par.h"
 #include "base/rng.h"
 #include "quant/number.h"
 
@@ -118,15 +119,29 @@ static int32_t target(uint64_t seed, int64_t i, int64_t V) {
     return (int32_t)((int64_t)(eq_rand_u64(seed, (uint64_t)i) % (uint64_t)(V + 1)) - 1);
 }
 
-void eq_case_fill(const eq_op_case *c, const eq_case_buf *bufs, int buf, void *host) {
-    const eq_case_buf *b = &bufs[buf];
-    uint64_t seed = seed_of(c, buf);
-    for (int64_t i = 0; i < b->n; i++) {
+typedef struct {
+    const eq_op_case *c;
+    const eq_case_buf *b;
+    uint64_t seed;
+    void *host;
+} fill_job;
+enum { PIECE = 1 << 16 };
+static void fill_piece(void *ctx, int64_t item, int thread) {
+    (void)thread;
+    const fill_job *j = ctx;
+    const eq_case_buf *b = j->b;
+    int64_t end = (item + 1) * PIECE < b->n ? (item + 1) * PIECE : b->n;
+    for (int64_t i = item * PIECE; i < end; i++) {
         if (b->kind == EQ_FILL_WORDS)
-            ((uint32_t *)host)[i] = (uint32_t)(eq_rand_u64(seed, (uint64_t)i) >> 32);
+            ((uint32_t *)j->host)[i] = (uint32_t)(eq_rand_u64(j->seed, (uint64_t)i) >> 32);
         else if (b->kind == EQ_FILL_TARGETS)
-            ((int32_t *)host)[i] = target(seed, i, c->d[1]);
+            ((int32_t *)j->host)[i] = target(j->seed, i, j->c->d[1]);
         else
-            eq_store(host, b->dt, i, number(c, b->kind, seed, i));
+            eq_store(j->host, b->dt, i, number(j->c, b->kind, j->seed, i));
     }
+}
+
+void eq_case_fill(const eq_op_case *c, const eq_case_buf *bufs, int buf, void *host) {
+    fill_job j = {c, &bufs[buf], seed_of(c, buf), host};
+    eq_par_for((bufs[buf].n + PIECE - 1) / PIECE, fill_piece, &j);
 }

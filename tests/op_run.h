@@ -25,4 +25,11 @@ void op_run_free(op_run *r);
  * says how far), or -1. exact: no tolerance at all. */
 int op_run_compare(const op_run *got, const uint8_t *const want[EQ_CASE_BUFS], bool exact,
                    char *why, int n);
+
+/* The rows of an operation on `be` against the reference: aligned (a second time after `turn`, with
+ * the same bytes), one element off, at an allocation's end. first: only the first row. turn may be
+ * NULL. */
+void op_check(eq_op_id op, eq_backend *ref, eq_backend *be, void (*turn)(int times), bool first);
+void op_check_case(const eq_op_case *c, eq_backend *ref, eq_backend *be, void (*turn)(int times));
+extern char op_label[128]; /* of the row under way, "" between operations */
 #endif

@@ -32,6 +32,7 @@ typedef struct {
     bool untrained; /* fp and rtn too: no rate touches them, once is enough */
 } setting;
 
+static const char *backend = "cpu";
 static char folder[] = "/tmp/eqat-reference-XXXXXX";
 static json_t *events; /* of the run under way */
 static int misses;     /* figures beyond their tolerance */
@@ -72,7 +73,7 @@ static double perplexity(const char *model, eq_precision precision) {
     eq_err err = {0};
     eq_ppl_opts_init(&o);
     o.model = model, o.data = R "test.npy", o.limit = 400;
-    o.compute.precision = precision, o.compute.threads = 1;
+    o.compute.precision = precision, o.compute.threads = 1, o.compute.backend = backend;
     if (eq_ppl(&o, NULL, &r, &err)) fail_msg("%s", err.msg);
     assert_int_equal(r.windows, 400);
     return r.ppl;
@@ -85,7 +86,7 @@ static eq_quantize_opts options(const setting *s, const char *model, const char 
     o.qp.data = R "e2e.npy", o.qp.batch_size = 32, o.qp.lr = s->e2e_lr;
     o.ap.batch_size = 4, o.ap.epochs = 2, o.ap.quant_lr = s->quant_lr,
     o.ap.weight_lr = s->weight_lr;
-    o.compute.precision = s->precision, o.compute.threads = 1;
+    o.compute.precision = s->precision, o.compute.threads = 1, o.compute.backend = backend;
     return o;
 }
 
@@ -205,7 +206,8 @@ static void large_rates_bf16(void **state) {
                    true});
 }
 
-/* An argument names the one run that is wanted: tests/run.sh has them side by side. */
+/* An argument names the one run that is wanted (tests/run.sh has them side by side), a second one
+ * the backend. */
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(paper_rates),
@@ -218,6 +220,7 @@ int main(int argc, char **argv) {
         known = !strcmp(tests[i].name, argv[1]);
     if (!known || !mkdtemp(folder)) return 1;
     if (argc > 1) cmocka_set_test_filter(argv[1]);
+    if (argc > 2) backend = argv[2];
     int rc = cmocka_run_group_tests(tests, NULL, NULL);
     rmdir(folder);
     return rc;

@@ -2,8 +2,9 @@
 """The training steps of `eqat bench` in PyTorch (bf16 autocast, fp32 masters), for comparison.
 
 usage: tools/peer_step.py block-ap|e2e-qp [--tokens 2048] [--hidden 4096] [--inner 11008] [--heads 32]
-                          [--group 64] [--steps 3] [--threads N]
-prints one JSON line: seconds a step (best), peak resident MiB. Needs torch and transformers."""
+                          [--group 64] [--steps 3] [--threads N] [--batch 1] [--device cuda [--compile]]
+prints one JSON line: seconds a step (best of the CPU, mean of a device behind the first third), peak MiB
+(resident, or of the device). Needs torch and transformers."""
 import argparse
 import json
 import resource
@@ -76,37 +77,49 @@ def swap(module, kind, group):
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("phase", choices=["block-ap", "e2e-qp"])
-    for name, value in dict(tokens=2048, hidden=4096, inner=11008, heads=32, group=64, steps=3, threads=0).items():
+    for name, value in dict(tokens=2048, hidden=4096, inner=11008, heads=32, group=64, steps=3, threads=0, batch=1).items():
         p.add_argument("--" + name, type=int, default=value)
+    p.add_argument("--device", default="cpu")
+    p.add_argument("--compile", action="store_true")
     a = p.parse_args()
+    gpu = a.device != "cpu"
     if a.threads:
         torch.set_num_threads(a.threads)
     config = LlamaConfig(hidden_size=a.hidden, intermediate_size=a.inner, num_attention_heads=a.heads,
                          num_key_value_heads=a.heads, num_hidden_layers=1, attn_implementation="sdpa")
     torch.manual_seed(0)
-    layer = LlamaDecoderLayer(config, 0).float()
+    layer = LlamaDecoderLayer(config, 0).float().to(a.device)
     ap = a.phase == "block-ap"
     swap(layer, FakeQuantLinear if ap else PackedLinear, a.group)
     trained = list(layer.parameters()) if ap else [q for n, q in layer.named_parameters() if n.endswith(".s")]
     for q in layer.parameters():
         q.requires_grad_(any(q is t for t in trained))
-    optimizer = torch.optim.AdamW(trained, lr=1e-5, weight_decay=0)
-    x = torch.randn(1, a.tokens, a.hidden, requires_grad=not ap)
-    target = torch.randn(1, a.tokens, a.hidden)
-    rotary = LlamaRotaryEmbedding(config)(x, torch.arange(a.tokens)[None])
-    best = float("inf")
-    for _ in range(a.steps):
-        start = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16):
+    optimizer = torch.optim.AdamW(trained, lr=1e-5, weight_decay=0, fused=gpu)
+    stream = torch.bfloat16 if gpu else torch.float32
+    x = torch.randn(a.batch, a.tokens, a.hidden, device=a.device, dtype=stream, requires_grad=not ap)
+    target = torch.randn(a.batch, a.tokens, a.hidden, device=a.device, dtype=stream)
+    rotary = LlamaRotaryEmbedding(config).to(a.device)(x, torch.arange(a.tokens, device=a.device)[None])
+
+    def forward():
+        with torch.autocast(a.device, torch.bfloat16):
             y = layer(x, position_embeddings=rotary)
             y = y[0] if isinstance(y, tuple) else y
-            loss = torch.nn.functional.mse_loss(y.float(), target)
-        loss.backward()
+            return torch.nn.functional.mse_loss(y.float(), target.float())
+
+    if a.compile:
+        forward = torch.compile(forward)
+    times = []
+    for _ in range(a.steps):
+        start = time.perf_counter()
+        forward().backward()
         optimizer.step()
         optimizer.zero_grad()
-        best = min(best, time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"peer": f"torch {torch.__version__}", "phase": a.phase, "seconds": best, "peak_mib": peak}))
+        if gpu and len(times) + 1 in (a.steps // 3, a.steps):  # queued work is waited for there alone
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    seconds = sum(times[a.steps // 3:]) / (a.steps - a.steps // 3) if gpu else min(times)
+    peak = torch.cuda.max_memory_allocated() / 2**20 if gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"peer": f"torch {torch.__version__}", "phase": a.phase, "seconds": seconds, "peak_mib": peak}))
 
 
 main()

@@ -142,6 +142,7 @@ struct eq_backend {
     eq_status (*sync)(eq_backend *be, eq_err *err);
     void (*close)(eq_backend *be); /* frees be */
     int64_t bytes, peak;           /* memory allocated now, and at most */
+    bool device;                   /* its memory is not the host's */
 };
 
 /* be->op.name(be, ...) */

@@ -134,6 +134,9 @@ static void free_fence(void *own) {
 }
 
 eq_status eq_fenced_wrap(eq_backend **be, eq_err *err) {
+    if ((*be)->device)
+        return eq_fail(err, EQ_EINPUT, "backend fenced:%s: expected one in host memory",
+                       (*be)->name);
     fence *f = eq_calloc(1, sizeof *f);
     if (!f) return eq_nomem(err, "the fence", sizeof *f);
     eq_wrap *w;

@@ -248,5 +248,6 @@ extern "C" const char *eq_emu_fault(void) { return fault; }
 extern "C" void eq_emu_clear_fault(void) {
     fault[0] = '\0';
     stopped = false;
+    cudaGetLastError();
 }
 bool eq_emu_stopped(void) { return stopped; }

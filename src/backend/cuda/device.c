@@ -164,7 +164,11 @@ static eq_status fill_table(eq_ops *ops, eq_err *err) {
     eq_cuda_quantize(ops);
     eq_cuda_pack(ops);
     eq_cuda_optim(ops);
-    (void)err;
+#define FILLED(name, params, args) \
+    if (!ops->name) \
+        return eq_fail(err, EQ_EDEVICE, "backend cuda: operation %s is not there", #name);
+    EQ_OPS(FILLED)
+#undef FILLED
     return EQ_OK;
 }
 
@@ -186,6 +190,7 @@ eq_status eq_cuda_open(eq_backend **out, eq_err *err) {
         return eq_nomem(err, "the CUDA backend", sizeof *c);
     }
     be->name = "cuda";
+    be->device = true;
     be->self = c;
     be->kernels = c->kernels;
     be->alloc = eq_cuda_alloc;

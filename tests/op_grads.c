@@ -1,0 +1,305 @@
+/* The backward operations against central differences of forward functions written here, in double.
+ *
+ * Smooth operations: with steps h = 1e-4 the difference is off by h^2 = 1e-8 of the third
+ * derivative; gradients come as fp32 (2^-24) from fp32 inputs that the forward pass rounded (rstd,
+ * o, lse): 1e-5 of the gradient's size covers both. Straight-through operations: the difference is
+ * taken of the surrogate in which every rounding is its argument plus a frozen offset and every
+ * clamp stays in the piece where it started, which is what "passes the gradient straight through"
+ * means. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "base/rng.h"
+#include "op_grads.h"
+#include "quant/pack.h"
+
+enum { MAX_IN = 4 };
+typedef struct {
+    const char *name;
+    int64_t n[MAX_IN]; /* sizes of the inputs, 0: no more */
+    int64_t ny;
+    void (*forward)(double *y, double *const x[]);
+    void (*backward)(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy); /* F32 */
+    double size; /* of the inputs */
+    double shift[MAX_IN];
+} problem;
+
+static eq_mut dev(eq_backend *be, int64_t n) {
+    eq_mut m = {be->alloc(be, 4 * n), n, EQ_F32};
+    assert_non_null(m.p);
+    return m;
+}
+/* A buffer of the operation that the problem does not look at. */
+static eq_mut scratch[8];
+static int scratches;
+static eq_mut temp(eq_backend *be, int64_t n) { return scratch[scratches++] = dev(be, n); }
+
+static void differences(const problem *p, double *x[], const double *dy, int which,
+                        const double *g) {
+    const double h = 1e-4;
+    double *y[2] = {eq_calloc(p->ny, 8), eq_calloc(p->ny, 8)}, rms = 0.0;
+    for (int64_t i = 0; i < p->n[which]; i++) rms += g[i] * g[i] / (double)p->n[which];
+    assert_true(rms > 0.0);
+    for (int64_t i = 0; i < p->n[which]; i++) {
+        double was = x[which][i], fd = 0.0;
+        for (int side = 0; side < 2; side++) {
+            x[which][i] = was + (side ? h : -h);
+            p->forward(y[side], x);
+        }
+        x[which][i] = was;
+        for (int64_t k = 0; k < p->ny; k++) fd += dy[k] * (y[1][k] - y[0][k]) / (2.0 * h);
+        if (fabs(fd - g[i]) > 1e-5 * (sqrt(rms) + fabs(fd)))
+            fail_msg("%s: gradient of input %d [%lld] is %.9g, differences say %.9g", p->name,
+                     which, (long long)i, g[i], fd);
+    }
+    eq_free(y[0]), eq_free(y[1]);
+}
+
+static void check_on(eq_backend *be, const problem *p) {
+    double *x[MAX_IN] = {0}, *dy = eq_calloc(p->ny, 8);
+    eq_mut dx[MAX_IN] = {0}, g[MAX_IN] = {0}, ddy = dev(be, p->ny);
+    for (int k = 0; k < MAX_IN && p->n[k]; k++) {
+        x[k] = eq_calloc(p->n[k], 8);
+        for (int64_t i = 0; i < p->n[k]; i++)
+            x[k][i] = (double)(float)(p->shift[k] +
+                                      p->size * (double)eq_rand_normal((uint64_t)k, (uint64_t)i));
+        dx[k] = dev(be, p->n[k]), g[k] = dev(be, p->n[k]);
+        be->upload(be, dx[k], x[k], EQ_F64);
+    }
+    for (int64_t i = 0; i < p->ny; i++) dy[i] = (double)eq_rand_normal(77, (uint64_t)i);
+    be->upload(be, ddy, dy, EQ_F64);
+    p->backward(be, g, dx, ddy);
+    assert_int_equal(be->sync(be, NULL), EQ_OK);
+    be->download(be, dy, EQ_F64, eq_ro(ddy)); /* a loss has set it to its own scale */
+    for (int k = 0; k < MAX_IN && p->n[k]; k++) {
+        double *got = eq_calloc(p->n[k], 8);
+        be->download(be, got, EQ_F64, eq_ro(g[k]));
+        differences(p, x, dy, k, got);
+        eq_free(got);
+        be->free_(be, dx[k].p), be->free_(be, g[k].p);
+    }
+    while (scratches) be->free_(be, scratch[--scratches].p);
+    be->free_(be, ddy.p);
+    for (int k = 0; k < MAX_IN; k++) eq_free(x[k]);
+    eq_free(dy);
+}
+
+/* ---- smooth operations ----------------------------------------------------------------------- */
+
+enum { M = 5, N = 6, K = 7 }; /* y[M, N] = a[M, K] b[N, K]^T; da = dy b, db = dy^T a */
+static void linear_fwd(double *y, double *const x[]) {
+    for (int m = 0; m < M; m++)
+        for (int n = 0; n < N; n++) {
+            y[m * N + n] = 0.0;
+            for (int k = 0; k < K; k++) y[m * N + n] += x[0][m * K + k] * x[1][n * K + k];
+        }
+}
+static void linear_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy) {
+    EQ_DO(be, matmul_nn, g[0], eq_ro(dy), eq_ro(x[1]), M, K, N, M, 0);
+    EQ_DO(be, matmul_tn, g[1], eq_ro(dy), eq_ro(x[0]), N, K, M, M, N, 0);
+}
+
+enum { ROWS = 4, D = 9 };
+static void norm_fwd(double *y, double *const x[]) {
+    for (int r = 0; r < ROWS; r++) {
+        double ss = 0.0;
+        for (int d = 0; d < D; d++) ss += x[0][r * D + d] * x[0][r * D + d] / D;
+        for (int d = 0; d < D; d++)
+            y[r * D + d] = x[0][r * D + d] / sqrt(ss + (double)1e-2f) * x[1][d];
+    }
+}
+static void norm_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy) {
+    eq_mut y = temp(be, ROWS * D), rstd = temp(be, ROWS);
+    EQ_DO(be, rmsnorm_fwd, y, rstd, eq_ro(x[0]), eq_ro(x[1]), ROWS, D, 1e-2f);
+    EQ_DO(be, rmsnorm_bwd, g[0], g[1], eq_ro(dy), eq_ro(x[0]), eq_ro(x[1]), eq_ro(rstd), ROWS, D,
+          ROWS, 0);
+}
+
+enum { SEQS = 2, T = 7, NH = 4, NKV = 2, HD = 6, WINDOW = 4 };
+static void angles(float *c, float *s) {
+    for (int i = 0; i < T * HD / 2; i++) c[i] = (float)cos(0.3 * i), s[i] = (float)sin(0.3 * i);
+}
+static void turn_fwd(double *y, double *const x[]) {
+    float c[T * HD / 2], s[T * HD / 2];
+    angles(c, s);
+    for (int r = 0; r < SEQS * T * NH; r++)
+        for (int i = 0; i < HD / 2; i++) {
+            const double *in = x[0] + r * HD;
+            int at = r / NH % T * (HD / 2) + i;
+            y[r * HD + i] = in[i] * (double)c[at] - in[i + HD / 2] * (double)s[at];
+            y[r * HD + i + HD / 2] = in[i + HD / 2] * (double)c[at] + in[i] * (double)s[at];
+        }
+}
+static void turn_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy) {
+    (void)x;
+    float c[T * HD / 2], s[T * HD / 2];
+    eq_mut dc = temp(be, T * HD / 2), ds = temp(be, T * HD / 2);
+    angles(c, s);
+    be->upload(be, dc, c, EQ_F32);
+    be->upload(be, ds, s, EQ_F32);
+    EQ_DO(be, cast, g[0], eq_ro(dy));
+    EQ_DO(be, rope, g[0], eq_ro(dc), eq_ro(ds), SEQS, T, NH, HD, -1);
+}
+
+static const float scale = 0.4f;
+static void attention(double *y, double *const x[], int window) {
+    for (int r = 0; r < SEQS * T * NH; r++) {
+        int h = r % NH, t = r / NH % T, b = r / NH / T, kv = h / (NH / NKV);
+        double sum = 0.0, *o = y + r * HD;
+        for (int d = 0; d < HD; d++) o[d] = 0.0;
+        for (int j = window && t >= window ? t - window + 1 : 0; j <= t; j++) {
+            int at = ((b * T + j) * NKV + kv) * HD;
+            double e = 0.0;
+            for (int d = 0; d < HD; d++) e += x[0][r * HD + d] * x[1][at + d];
+            e = exp((double)scale * e);
+            sum += e;
+            for (int d = 0; d < HD; d++) o[d] += e * x[2][at + d];
+        }
+        for (int d = 0; d < HD; d++) o[d] /= sum;
+    }
+}
+static void attend_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy, int window) {
+    eq_attn_shape s = {SEQS, T, NH, NKV, HD, window, scale};
+    eq_mut o = temp(be, SEQS * T * NH * HD), lse = temp(be, SEQS * NH * T);
+    EQ_DO(be, attn_fwd, o, lse, eq_ro(x[0]), eq_ro(x[1]), eq_ro(x[2]), s);
+    EQ_DO(be, attn_bwd, g[0], g[1], g[2], eq_ro(dy), eq_ro(x[0]), eq_ro(x[1]), eq_ro(x[2]),
+          eq_ro(o), eq_ro(lse), s);
+}
+static void causal_fwd(double *y, double *const x[]) { attention(y, x, 0); }
+static void causal_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy) {
+    attend_bwd(be, g, x, dy, 0);
+}
+static void window_fwd(double *y, double *const x[]) { attention(y, x, WINDOW); }
+static void window_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy) {
+    attend_bwd(be, g, x, dy, WINDOW);
+}
+
+enum { LEN = 40 };
+static void gate_fwd(double *y, double *const x[]) {
+    for (int i = 0; i < LEN; i++) y[i] = x[0][i] / (1.0 + exp(-x[0][i])) * x[1][i];
+}
+static void gate_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy) {
+    EQ_DO(be, swiglu_bwd, g[0], g[1], eq_ro(dy), eq_ro(x[0]), eq_ro(x[1]));
+}
+
+static void mse_fwd(double *y, double *const x[]) {
+    y[0] = 0.0;
+    for (int i = 0; i < LEN; i++) y[0] += (x[0][i] - 0.5) * (x[0][i] - 0.5) / LEN;
+}
+static void mse_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy) {
+    eq_mut t = temp(be, LEN), loss = temp(be, 1);
+    EQ_DO(be, fill, t, 0.5f);
+    EQ_DO(be, mse, loss, g[0], eq_ro(x[0]), eq_ro(t));
+    EQ_DO(be, fill, dy, 1.0f);
+}
+
+enum { V = 11 };
+static const int32_t target[ROWS] = {3, -1, 0, 10};
+static void ce_fwd(double *y, double *const x[]) {
+    for (int r = 0; r < ROWS; r++) {
+        double sum = 0.0;
+        for (int i = 0; i < V; i++) sum += exp(x[0][r * V + i]);
+        y[r] = target[r] < 0 ? 0.0 : log(sum) - x[0][r * V + target[r]];
+    }
+}
+static void ce_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy) {
+    eq_mut loss = temp(be, ROWS), t = temp(be, ROWS);
+    t.dt = EQ_I32;
+    be->upload(be, t, target, EQ_I32);
+    EQ_DO(be, cross_entropy, loss, g[0], eq_ro(x[0]), eq_ro(t), ROWS, V, 0.25f);
+    EQ_DO(be, fill, dy, 0.25f);
+}
+
+enum { O = 3, I = 64, G = 32, NG = O * I / G, BITS = 3 };
+static uint8_t code(int i) { return (uint8_t)(eq_rand_u64(5, (uint64_t)i) & ((1 << BITS) - 1)); }
+static void dequant_fwd(double *y, double *const x[]) {
+    for (int i = 0; i < O * I; i++) y[i] = ((double)code(i) - x[1][i / G]) * x[0][i / G];
+}
+static void dequant_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy) {
+    uint8_t q[O * I];
+    uint32_t words[O * I / 32 * BITS];
+    for (int i = 0; i < O * I; i++) q[i] = code(i);
+    eq_pack_row(words, q, O * I, BITS);
+    eq_mut w = temp(be, O * I / 32 * BITS);
+    w.dt = EQ_U32;
+    be->upload(be, w, words, EQ_U32);
+    EQ_DO(be, fill, g[0], 0.0f);
+    EQ_DO(be, fill, g[1], 0.0f);
+    EQ_DO(be, dequant_bwd, g[0], g[1], eq_ro(dy), eq_ro(w), eq_ro(x[0]), eq_ro(x[1]),
+          (eq_qshape){O, I, G, BITS});
+}
+
+/* ---- straight through: fake quantization ----------------------------------------------------- */
+
+/* The point where roundings and clamps are frozen: the inputs of check_on (size, shift below). */
+static double frozen(int k, int i) {
+    static const double shift[] = {0.0, 0.2, 1.3};
+    return (double)(float)(shift[k] + 0.3 * (double)eq_rand_normal((uint64_t)k, (uint64_t)i));
+}
+static double clamp(double x, double lo, double hi) { return x < lo ? lo : x > hi ? hi : x; }
+static void fake_fwd(double *y, double *const x[]) {
+    const double Q = (1 << BITS) - 1;
+    for (int i = 0; i < O * I; i++) {
+        double w0 = frozen(0, i), s0 = frozen(1, i / G), z0 = frozen(2, i / G);
+        double su0 = clamp(s0, (double)1e-4f, 1e4), zu0 = clamp(rint(z0), 0.0, Q);
+        double v0 = (double)((float)w0 / (float)su0), t0 = rint(v0) + zu0;
+        double s = x[1][i / G] + (su0 - s0), z = x[2][i / G] + (zu0 - z0);
+        double t = x[0][i] / s + (rint(v0) - w0 / su0) + z;
+        y[i] = ((t0 < 0.0 ? 0.0 : t0 > Q ? Q : t) - z) * s;
+    }
+}
+static void fake_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy) {
+    EQ_DO(be, fq_bwd, g[0], g[1], g[2], eq_ro(dy), eq_ro(x[0]), eq_ro(x[1]), eq_ro(x[2]),
+          (eq_qshape){O, I, G, BITS});
+}
+
+/* ---- the run --------------------------------------------------------------------------------- */
+
+static const struct {
+    problem p;
+    eq_op_id op; /* whose gradient it is */
+} problems[] = {
+    {{"matmul", {M * K, N *K}, M *N, linear_fwd, linear_bwd, 1.0, {0}}, EQ_OP_matmul_nt},
+    {{"rmsnorm", {ROWS * D, D}, ROWS *D, norm_fwd, norm_bwd, 1.0, {0}}, EQ_OP_rmsnorm_bwd},
+    {{"rope", {SEQS * T * NH * HD}, SEQS *T *NH *HD, turn_fwd, turn_bwd, 1.0, {0}}, EQ_OP_rope},
+    {{"attention",
+      {SEQS * T * NH * HD, SEQS *T *NKV *HD, SEQS *T *NKV *HD},
+      SEQS *T *NH *HD,
+      causal_fwd,
+      causal_bwd,
+      1.0,
+      {0}},
+     EQ_OP_attn_bwd},
+    {{"attention in a window",
+      {SEQS * T * NH * HD, SEQS *T *NKV *HD, SEQS *T *NKV *HD},
+      SEQS *T *NH *HD,
+      window_fwd,
+      window_bwd,
+      1.0,
+      {0}},
+     EQ_OP_attn_bwd},
+    {{"swiglu", {LEN, LEN}, LEN, gate_fwd, gate_bwd, 2.0, {0}}, EQ_OP_swiglu_bwd},
+    {{"mse", {LEN}, 1, mse_fwd, mse_bwd, 1.0, {0}}, EQ_OP_mse},
+    {{"cross_entropy", {ROWS * V}, ROWS, ce_fwd, ce_bwd, 2.0, {0}}, EQ_OP_cross_entropy},
+    {{"dequant", {NG, NG}, O *I, dequant_fwd, dequant_bwd, 1.0, {0}}, EQ_OP_dequant_bwd},
+    {{"fake quantization", {O * I, NG, NG}, O *I, fake_fwd, fake_bwd, 0.3, {0.0, 0.2, 1.3}},
+     EQ_OP_fq_bwd},
+};
+enum { PROBLEMS = sizeof problems / sizeof *problems };
+
+void op_grads_check(eq_backend *be) {
+    for (int i = 0; i < PROBLEMS; i++) check_on(be, &problems[i].p);
+}
+
+bool op_grads_has(eq_op_id op) {
+    for (int i = 0; i < PROBLEMS; i++)
+        if (problems[i].op == op) return true;
+    return false;
+}
