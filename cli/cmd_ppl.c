@@ -39,6 +39,8 @@ static const opt options[] = {
      .help = "the paper's WikiText-2 protocol; FILE is the raw test split"},
     {OPT_CALL, 0, "c4", .arg = "FILE", .apply = c4,
      .help = "the paper's C4 protocol; FILE is c4-validation.00000-of-00008 (.jsonl, .gz, .zst)"},
+    {OPT_ENUM, 0, "bos", .arg = "auto|yes|no", .at = AT(bos),
+     .help = "a BOS in front of every text; auto: as transformers 4 does for this model"},
     {OPT_I64, 0, "seqlen", NULL, "N", AT(seqlen), 2, 1 << 24,
      .fallback = "2048, or the model's context if shorter", .help = "tokens a window"},
     {OPT_I64, 0, "limit", NULL, "N", AT(limit), 1, BIG, .fallback = "all",
@@ -62,9 +64,10 @@ static const char *steps_name(const eq_ppl_result *r) {
 }
 
 static json_t *result_json(const ppl_args *a, const eq_ppl_result *r) {
-    return json_pack("{s:o, s:o, s:s, s:s?, s:I, s:I, s:I, s:o, s:o, s:o}", "ppl",
+    return json_pack("{s:o, s:o, s:s, s:s?, s:o, s:I, s:I, s:I, s:o, s:o, s:o}", "ppl",
                      cli_number(r->ppl), "nll", cli_number(r->nll), "protocol",
-                     protocol_names[a->o.protocol], "steps", steps_name(r), "windows",
+                     protocol_names[a->o.protocol], "steps", steps_name(r), "bos",
+                     r->text ? json_boolean(r->bos) : json_null(), "windows",
                      (json_int_t)r->windows, "seqlen", (json_int_t)r->seqlen, "targets",
                      (json_int_t)r->targets, "seconds", cli_number(r->seconds), "model",
                      eq_json_lossy(a->o.model), "data", eq_json_lossy(a->o.data));
@@ -77,8 +80,11 @@ static void print(const ppl_args *a, const eq_ppl_result *r) {
     if (a->common.json)
         cli_print_json(result_json(a, r));
     else
-        printf("ppl %.4f (%lld windows of %lld tokens, protocol %s, %s%s%s)\n", r->ppl,
+        printf("ppl %.4f (%lld windows of %lld tokens, protocol %s%s, %s%s%s)\n", r->ppl,
                (long long)r->windows, (long long)r->seqlen, protocol,
+               !r->text ? ""
+               : r->bos ? ", BOS"
+                        : ", no BOS",
                steps ? steps : "full precision", steps ? " steps, " : ", ",
                cli_seconds(time, r->seconds));
 }

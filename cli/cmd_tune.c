@@ -9,6 +9,8 @@ static const opt options[] = {
     {OPT_STR, 'o', "out", .arg = "DIR", .at = AT(out), .help = "folder to write, absent or empty"},
     {OPT_STR, 0, "data", "e2e-data", "FILE", AT(data),
      .help = "training text: .txt, .jsonl (both also .gz, .zst) or token ids in .npy"},
+    {OPT_ENUM, 0, "bos", .arg = "auto|yes|no", .at = AT(bos),
+     .help = "a BOS in front of every text; auto: as transformers 4 does for this model"},
     {OPT_HEADING, .help = "training (every option also answers to its --e2e- name in quantize)"},
     EQ_E2E_ROWS(quantize_args, o.qp, ""),
     {OPT_HEADING, .help = "running"},

@@ -42,6 +42,8 @@ const opt quantize_options[] = {
      .help = "text of the validation loss"},
     {OPT_STR, 0, "e2e-data", .arg = "FILE", .at = AT(qp.data), .fallback = "--data",
      .help = "text of the second phase"},
+    {OPT_ENUM, 0, "bos", .arg = "auto|yes|no", .at = AT(bos),
+     .help = "a BOS in front of every text; auto: as transformers 4 does for this model"},
     {OPT_HEADING, .help = "number format"},
     {OPT_INT, 0, "bits", "wbits", "N", AT(bits), 2, 4, .help = "of a weight: 2, 3 or 4"},
     {OPT_ONE_OF, 0, "group-size", NULL, "32|64|128|256|-1", AT(group_size),

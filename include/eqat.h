@@ -75,6 +75,9 @@ typedef struct {
     int64_t memory_limit; /* bytes the job may use beside mapped files; 0: what the machine has */
 } eq_compute_opts;
 
+/* Does a text begin with the model's BOS id? auto: as transformers 4 has it for the folder. */
+typedef enum { EQ_BOS_AUTO, EQ_BOS_YES, EQ_BOS_NO } eq_bos;
+
 /* What to train: bits of a set (Table 5 and 6 of the paper). */
 enum { EQ_TRAIN_S = 1, EQ_TRAIN_Z = 2, EQ_TRAIN_W = 4, EQ_TRAIN_NORM = 8 };
 
@@ -115,6 +118,7 @@ typedef struct {
     const char *cache_dir; /* activation streams in mapped files here, which outlive a killed run
                               until it is resumed; NULL: in memory, or in work_dir if too large */
     bool resume, dry_run;
+    eq_bos bos;          /* in front of every text of the data */
     double save_seconds; /* between two saved states within a block or a step: what a kill loses */
     eq_method method;
     int bits;           /* 2, 3, 4 */
@@ -153,6 +157,7 @@ typedef struct {
     int64_t seqlen;  /* 0: 2048 or the model's context if shorter */
     int64_t limit;   /* windows at most; 0: all */
     int64_t batch;   /* windows at once */
+    eq_bos bos;      /* in front of every text of the data */
     bool as_written; /* steps as fp16, as other runtimes read them; else the trained fp32 steps of
                         eqat.state where the folder has them */
     eq_compute_opts compute;
@@ -161,6 +166,7 @@ typedef struct {
 typedef struct {
     int bits;        /* of the folder's weights; 0: full precision */
     bool fp32_steps; /* of a quantized folder: the trained steps were used */
+    bool text, bos;  /* the data was text; each text began with a BOS */
     double ppl, nll; /* nll: mean over windows of the window's mean, nats a token */
     int64_t windows, seqlen, targets;
     double seconds;

@@ -218,13 +218,31 @@ static void observers(void **state) {
     eq_str_free(&heard);
 }
 
+/* Cut in the middle of a character, and bytes that are none: the line is UTF-8. */
+static void lines_are_utf8(void **state) {
+    (void)state;
+    eq_err e = {0};
+    eq_fail(&e, EQ_EINPUT, "%.4s|%.5s|%s", "ab\xc3\xa9", "ab\xe2\x82\xac\xe2",
+            "\xff\xed\xa0\x80 \xf0\x9f\x98\x80");
+    assert_string_equal(e.msg, "ab\xc3\xa9|ab\xe2\x82\xac|???? \xf0\x9f\x98\x80");
+    e = (eq_err){0};
+    eq_fail(&e, EQ_EINPUT, "%.3s", "ab\xc3\xa9");
+    assert_string_equal(e.msg, "ab?");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(errors),      cmocka_unit_test(checked_products),
-        cmocka_unit_test(memory),      cmocka_unit_test(growing),
-        cmocka_unit_test(strings),     cmocka_unit_test(failing_on_request),
-        cmocka_unit_test(json_values), cmocka_unit_test(json_errors),
-        cmocka_unit_test(hashes),      cmocka_unit_test(observers),
+        cmocka_unit_test(lines_are_utf8),
+        cmocka_unit_test(errors),
+        cmocka_unit_test(checked_products),
+        cmocka_unit_test(memory),
+        cmocka_unit_test(growing),
+        cmocka_unit_test(strings),
+        cmocka_unit_test(failing_on_request),
+        cmocka_unit_test(json_values),
+        cmocka_unit_test(json_errors),
+        cmocka_unit_test(hashes),
+        cmocka_unit_test(observers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -149,6 +149,33 @@ static void every_end_of_text(void **state) {
     tiny_remove(dir);
 }
 
+/* The result says whether a text began with a BOS, and the choice changes the windows. */
+static void bos(void **state) {
+    (void)state;
+    eq_ppl_opts o;
+    eq_ppl_result r[3] = {{0}};
+    eq_err err = {0};
+    char *dir = model(&(tiny_opts){.seed = 7}, "\"bos_token_id\":3"), text[400];
+    char *tokenizer = tiny_path(dir, "tokenizer.json");
+    assert_int_equal(
+        eq_copy_file(tiny_tokenizer_file(&(tiny_tokenizer){.chars = "abcdefgh"}), tokenizer, NULL),
+        EQ_OK);
+    for (int i = 0; i < 400; i++) text[i] = (char)('a' + i * i % 7);
+    eq_ppl_opts_init(&o);
+    o.model = dir, o.data = scratch_file("bos.txt", text, 400), o.seqlen = 20;
+    for (int i = 0; i < 3; i++) {
+        o.bos = (eq_bos)i;
+        if (eq_ppl(&o, NULL, &r[i], &err) != EQ_OK) fail_msg("%s", err.msg);
+        assert_true(r[i].text && r[i].bos == (i == EQ_BOS_YES));
+    }
+    assert_true(r[EQ_BOS_AUTO].nll == r[EQ_BOS_NO].nll && r[EQ_BOS_AUTO].nll != r[EQ_BOS_YES].nll);
+    o.data = windows(3, 20);
+    assert_int_equal(eq_ppl(&o, NULL, &r[0], &err), EQ_OK);
+    assert_false(r[0].text || r[0].bos);
+    eq_free(tokenizer);
+    tiny_remove(dir);
+}
+
 static int clean(void **state) {
     (void)state;
     eq_str_free(&notes);
@@ -157,10 +184,9 @@ static int clean(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(not_finite),
-        cmocka_unit_test(beyond_the_context),
-        cmocka_unit_test(memory_limit),
-        cmocka_unit_test(every_end_of_text),
+        cmocka_unit_test(not_finite),   cmocka_unit_test(beyond_the_context),
+        cmocka_unit_test(memory_limit), cmocka_unit_test(every_end_of_text),
+        cmocka_unit_test(bos),
     };
     return cmocka_run_group_tests(tests, NULL, clean);
 }

@@ -6,9 +6,27 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Length of the UTF-8 character at s, 0: it is none. */
+static int character(const unsigned char *s) {
+    int n = *s < 0x80                 ? 1
+            : *s >= 0xc2 && *s < 0xe0 ? 2
+            : *s >= 0xe0 && *s < 0xf0 ? 3
+            : *s >= 0xf0 && *s < 0xf5 ? 4
+                                      : 0;
+    for (int i = 1; i < n; i++)
+        if ((s[i] & 0xc0) != 0x80) return 0;
+    if ((*s == 0xe0 && s[1] < 0xa0) || (*s == 0xed && s[1] > 0x9f)) return 0;
+    if ((*s == 0xf0 && s[1] < 0x90) || (*s == 0xf4 && s[1] > 0x8f)) return 0;
+    return n;
+}
+
+/* What was cut to fit may end inside a character: the line is UTF-8 all the same. */
 static void one_line(char *s) {
-    for (; *s; s++)
+    for (int n; *s; s += n ? n : 1) {
         if (*s == '\n' || *s == '\r') *s = ' ';
+        n = character((unsigned char *)s);
+        if (!n) *s = '?';
+    }
 }
 
 eq_status eq_fail(eq_err *err, eq_status status, const char *fmt, ...) {

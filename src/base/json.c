@@ -7,23 +7,39 @@
 #include "base/mem.h"
 #include "base/observe.h"
 
-eq_status eq_json_parse(json_t **out, const char *bytes, int64_t n, const char *where,
-                        eq_err *err) {
+static eq_status parse(json_t **out, const char *bytes, int64_t n, bool real, const char *where,
+                       eq_err *err) {
+    const size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL;
     json_error_t e;
-    *out = json_loadb(bytes, (size_t)n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
+    *out = json_loadb(bytes, (size_t)n, flags, &e);
+    if (!*out && real && json_error_code(&e) == json_error_numeric_overflow)
+        *out = json_loadb(bytes, (size_t)n, flags | JSON_DECODE_INT_AS_REAL, &e);
     if (!*out)
         return eq_fail(err, EQ_EINPUT, "%s: line %d, column %d: not JSON: %s", where, e.line,
                        e.column, e.text);
     return EQ_OK;
 }
 
-eq_status eq_json_load(json_t **out, const char *path, eq_err *err) {
+eq_status eq_json_parse(json_t **out, const char *bytes, int64_t n, const char *where,
+                        eq_err *err) {
+    return parse(out, bytes, n, false, where, err);
+}
+
+static eq_status load(json_t **out, const char *path, bool real, eq_err *err) {
     eq_map m;
     *out = NULL;
     EQ_TRY(eq_map_open(&m, path, err));
-    eq_status st = eq_json_parse(out, (const char *)m.data, m.size, path, err);
+    eq_status st = parse(out, (const char *)m.data, m.size, real, path, err);
     eq_map_close(&m);
     return st;
+}
+
+eq_status eq_json_load(json_t **out, const char *path, eq_err *err) {
+    return load(out, path, false, err);
+}
+
+eq_status eq_json_load_real(json_t **out, const char *path, eq_err *err) {
+    return load(out, path, true, err);
 }
 
 const json_t *eq_json_get(const json_t *o, const char *key) {

@@ -10,6 +10,9 @@
  * The caller json_decref()s *out. */
 eq_status eq_json_parse(json_t **out, const char *bytes, int64_t n, const char *where, eq_err *err);
 eq_status eq_json_load(json_t **out, const char *path, eq_err *err);
+/* For files in which integers may stand that 64 bits do not hold (model_max_length 1e30 written
+ * out): then all numbers of the file are real. */
+eq_status eq_json_load_real(json_t **out, const char *path, eq_err *err);
 
 /* Typed look-ups in an object. A missing key or null gives `missing` where one is taken, an error
  * in the _need_ forms; another type, or a number out of [lo, hi], is an error always. */

@@ -22,7 +22,6 @@ void eq_windows_free(eq_windows *w) {
 
 static eq_status alloc(eq_windows *w, int64_t n, int64_t T, const eq_window_opts *o, eq_err *err) {
     int64_t ids, bytes;
-    *w = (eq_windows){0};
     bool can = eq_mul(n, T, &ids) && eq_mul(ids, sizeof *w->ids, &bytes);
     if (can && o->memory && bytes > o->memory)
         return eq_fail(
@@ -137,15 +136,12 @@ static int by_value(const void *a, const void *b) {
 }
 
 /* Which documents the windows came from is what nobody sees otherwise. */
-static void tell_docs(const source *s, const char *what, int64_t of, const fitting *f,
-                      int64_t *drawn, int64_t n) {
+static void tell_docs(eq_windows *w, const source *s, const char *what, int64_t of,
+                      const fitting *f, int64_t *drawn, int64_t n) {
     int64_t from = 0;
     qsort(drawn, (size_t)n, sizeof *drawn, by_value);
     for (int64_t k = 0; k < n; k++) from += !k || drawn[k] != drawn[k - 1];
-    eq_event(s->o->obs,
-             "{\"event\":\"documents\",\"set\":\"%s\",\"windows\":%lld,\"from\":%lld,"
-             "\"long_enough\":%lld,\"of\":%lld}",
-             what, (long long)n, (long long)from, (long long)f->docs, (long long)of);
+    w->docs.from = from, w->docs.long_enough = f->docs, w->docs.of = of;
     if (n && (f->docs < of || from < n))
         eq_note(s->o->obs,
                 "%s: %lld %s windows come from %lld of %lld documents; %lld have more than %lld "
@@ -163,8 +159,8 @@ static void tell_overlap(const source *s, const char *what, int64_t n, int64_t t
 }
 
 /* A document until one has more than T tokens, then a place in it. */
-static eq_status draw_docs(int64_t *start, const source *s, const char *what, int64_t lo,
-                           int64_t hi, int64_t n, eq_mt *mt, eq_err *err) {
+static eq_status draw_docs(eq_windows *w, int64_t *start, const source *s, const char *what,
+                           int64_t lo, int64_t hi, int64_t n, eq_mt *mt, eq_err *err) {
     fitting f = count_fitting(s, lo, hi);
     if (!f.docs && n)
         return eq_fail(err, EQ_EINPUT,
@@ -180,7 +176,7 @@ static eq_status draw_docs(int64_t *start, const source *s, const char *what, in
         start[k] = eq_tokens_doc_start(s->t, drawn[k]) +
                    eq_mt_randint(mt, 0, doc_tokens(s, drawn[k]) - s->T - 1);
     }
-    tell_docs(s, what, hi - lo + 1, &f, drawn, n);
+    tell_docs(w, s, what, hi - lo + 1, &f, drawn, n);
     tell_overlap(s, what, n, f.tokens);
     eq_free(drawn);
     return EQ_OK;
@@ -192,7 +188,7 @@ static eq_status draw(eq_windows *w, const source *s, const char *what, int64_t 
     int64_t n = s->kind == ROWS && asked > hi - lo + 1 ? hi - lo + 1 : asked, *start;
     EQ_TRY(new_list(&start, n, err));
     eq_status st = EQ_OK;
-    if (s->kind == DOCS) st = draw_docs(start, s, what, lo, hi, n, mt, err);
+    if (s->kind == DOCS) st = draw_docs(w, start, s, what, lo, hi, n, mt, err);
     for (int64_t k = 0; k < n && s->kind != DOCS; k++)
         start[k] = s->kind == ROWS ? (lo + k) * s->T : eq_mt_randint(mt, lo, hi);
     if (s->kind == STREAM) tell_overlap(s, what, n, hi - lo + s->T);

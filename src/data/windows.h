@@ -8,6 +8,9 @@ typedef struct {
     int32_t *ids; /* [n, T] */
     int64_t n, T;
     eq_digest digest; /* of the ids and the shape */
+    struct {
+        int64_t from, long_enough, of; /* of == 0: not drawn from documents */
+    } docs;
 } eq_windows;
 void eq_windows_free(eq_windows *w);
 

@@ -19,12 +19,13 @@ void eq_ppl_opts_init(eq_ppl_opts *o) {
 }
 
 static eq_status read_windows(eq_windows *w, const eq_ppl_opts *o, const eq_config *c,
-                              const eq_observer *obs, eq_err *err) {
+                              const eq_observer *obs, eq_ppl_result *res, eq_err *err) {
     const eq_eval_set set[] = {[EQ_PPL_WINDOWS] = EQ_EVAL_WINDOWS,
                                [EQ_PPL_WIKITEXT2] = EQ_EVAL_WIKITEXT2,
                                [EQ_PPL_C4] = EQ_EVAL_C4};
     eq_tokenizer *tok = NULL;
-    if (!eq_ends_with(o->data, ".npy")) EQ_TRY(eq_tokenizer_open(&tok, o->model, err));
+    if (!eq_ends_with(o->data, ".npy")) EQ_TRY(eq_tokenizer_open_bos(&tok, o->model, o->bos, err));
+    *res = (eq_ppl_result){.text = tok, .bos = tok && eq_tokenizer_bos(tok)};
     eq_window_opts wo = {.tok = tok,
                          .vocab = c->V,
                          .seqlen = o->seqlen,
@@ -80,16 +81,19 @@ static eq_status run(const eq_ppl_opts *o, const eq_weights *src, eq_backend *be
         eq_note(obs, "windows of %lld tokens are longer than the model's context of %lld",
                 (long long)w->T, (long long)src->cfg.T_max);
     EQ_TRY(eq_lm_open_folder(&lm, be, src, &o->compute, o->as_written, B, w->T, err));
-    eq_json_event(obs, json_pack("{s:s, s:I, s:I, s:i, s:s, s:i}", "event", "run", "windows",
-                                 (json_int_t)w->n, "seqlen", (json_int_t)w->T, "bits",
-                                 src->cfg.bits, "kernels", be->kernels ? be->kernels : be->name,
-                                 "threads", eq_par_count()));
+    eq_json_event(obs,
+                  json_pack("{s:s, s:I, s:I, s:i, s:o, s:s, s:i}", "event", "run", "windows",
+                            (json_int_t)w->n, "seqlen", (json_int_t)w->T, "bits", src->cfg.bits,
+                            "bos", res->text ? json_boolean(res->bos) : json_null(), "kernels",
+                            be->kernels ? be->kernels : be->name, "threads", eq_par_count()));
     eq_status st = measure(lm, o, w, obs, &nll, err);
     eq_lm_close(lm);
     EQ_TRY(st);
     bool fp32 = src->cfg.bits && src->state && !o->as_written;
     *res = (eq_ppl_result){.bits = src->cfg.bits,
                            .fp32_steps = fp32,
+                           .text = res->text,
+                           .bos = res->bos,
                            .ppl = exp(nll),
                            .nll = nll,
                            .windows = w->n,
@@ -103,13 +107,15 @@ eq_status eq_ppl(const eq_ppl_opts *o, const eq_observer *obs, eq_ppl_result *re
     eq_weights *src;
     eq_windows w = {0};
     eq_backend *be = NULL;
+    eq_ppl_result r;
     if (!o->model || !o->data)
         return eq_fail(err, EQ_EINPUT, "ppl: expected a model folder and --data");
     EQ_TRY(eq_weights_open(&src, o->model, err));
     eq_par_threads(o->compute.threads); /* tokenizing keeps to them, too */
     eq_status st = eq_backend_open(&be, o->compute.backend, o->compute.cpu_mask, err);
-    if (st == EQ_OK) st = read_windows(&w, o, &src->cfg, obs, err);
-    if (st == EQ_OK) st = run(o, src, be, &w, obs, res, err);
+    if (st == EQ_OK) st = read_windows(&w, o, &src->cfg, obs, &r, err);
+    if (st == EQ_OK) st = run(o, src, be, &w, obs, &r, err);
+    if (st == EQ_OK) *res = r;
     eq_backend_say_trace(be, obs);
     if (be) be->close(be);
     eq_windows_free(&w);

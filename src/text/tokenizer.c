@@ -8,7 +8,9 @@
 #include "base/io.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "text/ids.h"
 #include "text/spec.h"
+#include "text/tokenizer_folder.h"
 #include "text/tokenizer_parts.h"
 #include "text/tokenizer_text.h"
 #include "text/utf8.h"
@@ -36,103 +38,101 @@ static eq_status load(eq_tokenizer *t, const json_t *spec, eq_err *err) {
     return eq_decoder_new(&t->decoder, json_object_get(spec, "decoder"), where, err);
 }
 
-/* The lines of merges.txt as a JSON array. */
-static eq_status read_merges(json_t **out, const char *path, eq_err *err) {
-    eq_map m;
-    EQ_TRY(eq_map_open(&m, path, err));
-    eq_status st = EQ_OK;
-    const char *s = (const char *)m.data, *end = s + m.size;
-    *out = json_array();
-    while (s < end && st == EQ_OK) {
-        const char *nl = memchr(s, '\n', (size_t)(end - s)), *stop = nl ? nl : end;
-        size_t n = (size_t)(stop - s);
-        if (nl && n && s[n - 1] == '\r') n--;
-        json_t *line = json_stringn(s, n);
-        if (!line && eq_utf8_valid(s, (int64_t)n) != (int64_t)n)
-            st = eq_fail(err, EQ_EINPUT, "%s: line %lld is not UTF-8", path,
-                         (long long)json_array_size(*out) + 1);
-        else if (!line || json_array_append_new(*out, line))
-            st = eq_nomem(err, "merges", m.size);
-        s = stop + 1;
+/* The ids in front of a text and behind it, as transformers 4 (the paper's tools) has them: its
+ * Llama classes follow add_bos_token (yes unless it says no) and add_eos_token of
+ * tokenizer_config.json whatever tokenizer.json's template says, the other classes follow the
+ * template alone. */
+static eq_status follow_flags(eq_tokenizer *t, const json_t *config, eq_err *err) {
+    static const char *const classes[] = {"LlamaTokenizer", "LlamaTokenizerFast",
+                                          "CodeLlamaTokenizer", "CodeLlamaTokenizerFast"};
+    const char *class = json_string_value(eq_json_get(config, "tokenizer_class"));
+    bool llama = false, bos, eos;
+    for (int i = 0; i < 4; i++) llama |= class && !strcmp(class, classes[i]);
+    if (!llama) return EQ_OK;
+    EQ_TRY(eq_json_bool(config, "add_bos_token", true, &bos, t->path, err));
+    EQ_TRY(eq_json_bool(config, "add_eos_token", false, &eos, t->path, err));
+    const char *bos_text = eq_tokenizer_named(config, "bos_token");
+    const char *eos_text = eq_tokenizer_named(config, "eos_token");
+    int32_t bos_id = eq_token_id(t, bos_text ? bos_text : "<s>");
+    int32_t eos_id = eq_token_id(t, eos_text ? eos_text : "</s>");
+    if ((bos && bos_id < 0 && eq_json_get(config, "add_bos_token")) || (eos && eos_id < 0))
+        return eq_fail(err, EQ_EINPUT,
+                       "%s: tokenizer_config.json: add_%s_token: expected a %s_token of the "
+                       "vocabulary, found none",
+                       t->path, bos && bos_id < 0 ? "bos" : "eos",
+                       bos && bos_id < 0 ? "bos" : "eos");
+    t->template.before.n = t->template.after.n = 0;
+    if (bos && bos_id >= 0) EQ_TRY(eq_ids_put(&t->template.before, bos_id, err));
+    return eos ? eq_ids_put(&t->template.after, eos_id, err) : EQ_OK;
+}
+
+/* The id that begins a text: tokenizer_config.json's bos_token, else config.json's bos_token_id. */
+static eq_status find_bos(int32_t *id, const eq_tokenizer *t, const json_t *config, const char *dir,
+                          eq_err *err) {
+    const char *text = eq_tokenizer_named(config, "bos_token");
+    *id = text ? eq_token_id(t, text) : -1;
+    char *path = *id < 0 && eq_is_dir(dir) ? eq_path(dir, "config.json") : NULL;
+    json_t *root = NULL;
+    eq_status st = path && eq_exists(path) ? eq_json_load(&root, path, err) : EQ_OK;
+    const json_t *v = eq_json_get(root, "bos_token_id");
+    if (json_is_integer(v) && json_integer_value(v) >= 0 && json_integer_value(v) < INT32_MAX)
+        *id = (int32_t)json_integer_value(v);
+    json_decref(root);
+    eq_free(path);
+    return st;
+}
+
+static eq_status choose_bos(eq_tokenizer *t, const json_t *config, const char *dir, eq_bos bos,
+                            eq_err *err) {
+    eq_ids *before = &t->template.before;
+    int32_t id;
+    if (bos == EQ_BOS_AUTO) return EQ_OK;
+    EQ_TRY(find_bos(&id, t, config, dir, err));
+    if (id < 0 && bos == EQ_BOS_YES && !before->n)
+        return eq_fail(err, EQ_EINPUT,
+                       "%s: no BOS is known: expected bos_token in tokenizer_config.json or "
+                       "bos_token_id in config.json",
+                       dir);
+    if (id < 0 || bos == EQ_BOS_NO) {
+        /* whatever stands in front, where no file says which of it is the BOS */
+        int64_t n = before->n;
+        before->n = 0;
+        for (int64_t i = 0; i < n && id >= 0; i++)
+            if (before->p[i] != id) before->p[before->n++] = before->p[i];
+        if (bos == EQ_BOS_YES) before->n = n;
+        return EQ_OK;
     }
-    eq_map_close(&m);
-    return st;
+    if (before->n && before->p[0] == id) return EQ_OK;
+    EQ_TRY(eq_ids_room(before, 1, err));
+    if (before->n) memmove(before->p + 1, before->p, (size_t)before->n * sizeof *before->p);
+    before->p[0] = id, before->n++;
+    return EQ_OK;
 }
 
-/* GPT-2 (Radford et al. 2019): byte-level BPE in two files, <|endoftext|> as its special token. */
-static eq_status load_gpt2(eq_tokenizer *t, const char *vocab_path, const char *merges_path,
-                           eq_err *err) {
-    static const char end[] = "<|endoftext|>";
-    json_t *vocab = NULL, *merges = NULL, *spec = NULL, *added = NULL;
-    eq_status st = eq_json_load(&vocab, vocab_path, err);
-    if (st == EQ_OK) st = read_merges(&merges, merges_path, err);
-    if (st == EQ_OK) {
-        const json_t *id = json_object_get(vocab, end);
-        added = json_is_integer(id)
-                    ? json_pack("[{s:I,s:s,s:b,s:b,s:b,s:b,s:b}]", "id", json_integer_value(id),
-                                "content", end, "single_word", 0, "lstrip", 0, "rstrip", 0,
-                                "normalized", 0, "special", 1)
-                    : json_array();
-        spec = !added ? NULL
-                      : json_pack("{s:O,s:{s:s,s:b,s:b},s:{s:s,s:b,s:b},s:{s:s,s:O,s:O}}",
-                                  "added_tokens", added, "pre_tokenizer", "type", "ByteLevel",
-                                  "add_prefix_space", 0, "trim_offsets", 1, "decoder", "type",
-                                  "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1, "model",
-                                  "type", "BPE", "vocab", vocab, "merges", merges);
-        st = spec ? load(t, spec, err) : eq_nomem(err, "a tokenizer", 0);
-    }
-    json_decref(spec);
-    json_decref(added);
-    json_decref(merges);
-    json_decref(vocab);
-    return st;
-}
-
-static eq_status load_file(eq_tokenizer *t, const char *path, eq_err *err) {
-    json_t *spec;
-    EQ_TRY(eq_json_load(&spec, path, err));
-    eq_status st = load(t, spec, err);
-    json_decref(spec);
-    return st;
-}
-
-static eq_status load_folder(eq_tokenizer *t, const char *dir, eq_err *err) {
-    char *json = eq_path(dir, "tokenizer.json"), *vocab = eq_path(dir, "vocab.json");
-    char *merges = eq_path(dir, "merges.txt"), *sp = eq_path(dir, "tokenizer.model");
-    eq_status st;
-    if (json && vocab) t->path = eq_strdup(eq_exists(json) ? json : vocab);
-    if (!merges || !sp || !t->path)
-        st = eq_nomem(err, "a path", (int64_t)strlen(dir));
-    else if (eq_exists(json))
-        st = load_file(t, json, err);
-    else if (eq_exists(vocab) && eq_exists(merges))
-        st = load_gpt2(t, vocab, merges, err);
-    else if (eq_exists(sp))
-        st = eq_fail(
-            err, EQ_EINPUT,
-            "%s: expected tokenizer.json, found only tokenizer.model, which is not read; convert "
-            "it with Hugging Face's tools",
-            dir);
-    else
-        st = eq_fail(err, EQ_EINPUT, "%s: expected tokenizer.json, found none", dir);
-    eq_free(json), eq_free(vocab), eq_free(merges), eq_free(sp);
-    return st;
-}
-
-eq_status eq_tokenizer_open(eq_tokenizer **out, const char *dir, eq_err *err) {
+eq_status eq_tokenizer_open_bos(eq_tokenizer **out, const char *dir, eq_bos bos, eq_err *err) {
+    eq_tokenizer_files f = {0};
     eq_tokenizer *t = *out = eq_calloc(1, sizeof *t);
-    eq_status st;
     if (!t) return eq_nomem(err, "a tokenizer", sizeof *t);
-    if (eq_is_dir(dir))
-        st = load_folder(t, dir, err);
-    else
-        st = (t->path = eq_strdup(dir)) ? load_file(t, dir, err) : eq_nomem(err, "a path", 0);
+    eq_status st = eq_tokenizer_files_read(&f, dir, err);
+    if (st == EQ_OK) {
+        t->path = f.path, f.path = NULL;
+        st = load(t, f.spec, err);
+    }
+    if (st == EQ_OK) st = follow_flags(t, f.config, err);
+    if (st == EQ_OK) st = choose_bos(t, f.config, dir, bos, err);
+    eq_tokenizer_files_free(&f);
     if (st != EQ_OK) {
         eq_tokenizer_close(t);
         *out = NULL;
     }
     return st;
 }
+
+eq_status eq_tokenizer_open(eq_tokenizer **t, const char *dir, eq_err *err) {
+    return eq_tokenizer_open_bos(t, dir, EQ_BOS_AUTO, err);
+}
+
+bool eq_tokenizer_bos(const eq_tokenizer *t) { return t->template.before.n > 0; }
 
 void eq_tokenizer_close(eq_tokenizer *t) {
     if (!t) return;

@@ -7,8 +7,14 @@
 
 typedef struct eq_tokenizer eq_tokenizer;
 
-/* dir: a model folder (tokenizer.json, tokenizer_config.json when there), or a tokenizer.json. */
+/* dir: a model folder (tokenizer.json, or vocab.json and merges.txt of the classes that
+ * tokenizer_config.json or config.json name), or a tokenizer.json. What is put in front of a text
+ * and behind it is what transformers 4 puts there (EQ_BOS_AUTO); yes, no: with or without the BOS.
+ */
 eq_status eq_tokenizer_open(eq_tokenizer **t, const char *dir, eq_err *err);
+eq_status eq_tokenizer_open_bos(eq_tokenizer **t, const char *dir, eq_bos bos, eq_err *err);
+/* Does a text with its specials begin with an id that the tokenizer puts there? */
+bool eq_tokenizer_bos(const eq_tokenizer *t);
 void eq_tokenizer_close(eq_tokenizer *t);
 
 typedef struct {

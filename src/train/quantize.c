@@ -30,6 +30,7 @@ typedef struct {
     eq_backend *be;
     eq_windows train, val, e2e;
     eq_work work;
+    const char *bos;        /* does a text begin with one: "yes", "no"; NULL: no text */
     char *work_dir, *cache; /* cache: see stream_folder */
     eq_e2e *qp;
     eq_qblock block; /* the one under way */
@@ -57,7 +58,8 @@ static eq_status load_data(job *j, eq_err *err) {
         return eq_fail(err, EQ_EINPUT, "E2E-QP needs text or token ids: give --e2e-data or --data");
     if ((ap && (needs_tokenizer(o->data) || needs_tokenizer(o->val_data))) ||
         (j->set.e2e && needs_tokenizer(o->qp.data)))
-        EQ_TRY(eq_tokenizer_open(&tok, o->model, err));
+        EQ_TRY(eq_tokenizer_open_bos(&tok, o->model, o->bos, err));
+    j->bos = !tok ? NULL : eq_tokenizer_bos(tok) ? "yes" : "no";
     eq_window_opts w = {.tok = tok,
                         .vocab = j->src->cfg.V,
                         .seqlen = o->ap.seqlen,
@@ -274,13 +276,22 @@ static eq_status phases(job *j, eq_err *err) {
     return phase(j, "write", write_out, &j->t_write, err);
 }
 
+/* How many documents the windows come from; NULL: not drawn from documents. */
+static json_t *documents(const eq_windows *w) {
+    if (!w->docs.of) return NULL;
+    return json_pack("{s:I, s:I, s:I}", "from", (json_int_t)w->docs.from, "long_enough",
+                     (json_int_t)w->docs.long_enough, "of", (json_int_t)w->docs.of);
+}
+
 /* The first event: everything has been looked at, work begins. */
 static void say_run(const job *j) {
     json_t *settings = NULL;
     eq_err ignored = {0};
     (void)!eq_json_parse(&settings, j->work.run, (int64_t)strlen(j->work.run), "run", &ignored);
-    eq_json_event(j->obs, json_pack("{s:s, s:b, s:o*, s:s, s:i}", "event", "run", "resumed",
-                                    j->set.o.resume, "settings", settings, "kernels",
+    eq_json_event(j->obs, json_pack("{s:s, s:b, s:o*, s:s?, s:o*, s:o*, s:s, s:i}", "event", "run",
+                                    "resumed", j->set.o.resume, "settings", settings, "bos", j->bos,
+                                    "train_documents", documents(&j->train), "val_documents",
+                                    documents(&j->val), "kernels",
                                     j->be->kernels ? j->be->kernels : j->be->name, "threads",
                                     eq_par_count()));
 }
