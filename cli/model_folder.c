@@ -1,5 +1,5 @@
-/* A model is a folder. What people give instead, the name of a model on the hub or a folder of the hub's
- * cache, gets a line that says where the folder is or how to get one. */
+/* A model is a folder. What people give instead, the name of a model on the hub or a folder of the
+ * hub's cache, gets a line that says where the folder is or how to get one. */
 #include "model_folder.h"
 
 #include <string.h>
@@ -24,7 +24,8 @@ static bool is_hub_name(const char *s) {
     return name && s[owner + 1] != '.' && !s[owner + 1 + name];
 }
 
-/* The first folder below dir/sub whose name begins with `head` and that holds what `holds` wants. */
+/* The first folder below dir/sub whose name begins with `head` and that holds what `holds` wants.
+ */
 static char *find_in(const char *dir, const char *sub, const char *head,
                      bool (*holds)(const char *)) {
     char *in = *sub ? eq_path(dir, sub) : eq_strdup(dir), *found = NULL;
@@ -58,8 +59,8 @@ eq_status cli_model_folder(const char *model, eq_err *err) {
     char *snapshot = find_in(cached ? cached : model, "snapshots", "", has_config);
     eq_status st = EQ_OK;
     if (snapshot)
-        st = eq_fail(err, EQ_EINPUT, "%s: expected a model folder, found %s; the folder is %s", model,
-                     cached ? "a hub cache" : "the hub cache of a model", snapshot);
+        st = eq_fail(err, EQ_EINPUT, "%s: expected a model folder, found %s; the folder is %s",
+                     model, cached ? "a hub cache" : "the hub cache of a model", snapshot);
     eq_free(cached), eq_free(snapshot);
     return st;
 }
