@@ -1,7 +1,6 @@
 /* Both phases against an independent PyTorch run on TinyStories-656K (../shared/reference and its
- * README, which derives the tolerances): losses of every epoch, of E2E-QP, gradient norms, and the
- * perplexities of full precision, round-to-nearest, Block-AP and both. bf16 may be twice as far
- * off. */
+ * README): losses of every epoch, of E2E-QP, gradient norms, and the perplexities of full
+ * precision, round-to-nearest, Block-AP and both. */
 #define _GNU_SOURCE
 #include <math.h>
 #include <setjmp.h>
@@ -26,8 +25,10 @@
 typedef struct {
     const char *file; /* expected results */
     double quant_lr, weight_lr, e2e_lr;
-    double exact, loss, ppl; /* relative tolerances: fp/rtn/first loss, losses, perplexities */
-    double start1, single1;  /* of block 1: its first loss, its other single losses (see below) */
+    /* Relative tolerances, derived below: figures that no training has touched (fp, rtn, the first
+     * loss of block 0); means (over 64 steps, over a batch of E2E-QP); single losses of block 0;
+     * the first loss of block 1; its other single losses; perplexities; gradient norms. */
+    double exact, mean, single0, start1, single1, ppl, norm;
     eq_precision precision;
     bool untrained; /* fp and rtn too: no rate touches them, once is enough */
 } setting;
@@ -119,8 +120,9 @@ static void compare(const setting *s, const json_t *want) {
             {"first", "first_loss"}, {"train", "train_loss"}, {"val", "val_loss"}};
         for (int k = 0; k < 3; k++) {
             snprintf(what, sizeof what, "block %d epoch %d %s", b, e, pairs[k][0]);
-            double tolerance = b == 0 && e == 0 && k == 0 ? s->exact : s->loss;
-            if (b == 1 && k != 1) tolerance = e == 0 && k == 0 ? s->start1 : s->single1;
+            bool start = e == 0 && k == 0;
+            double tolerance = k == 1 ? s->mean : b == 0 ? s->single0 : s->single1;
+            if (start) tolerance = b == 0 ? s->exact : s->start1;
             near(what, want, pairs[k][0], json_number_value(json_object_get(got, pairs[k][1])),
                  tolerance);
         }
@@ -128,10 +130,9 @@ static void compare(const setting *s, const json_t *want) {
         int step = (int)json_integer_value(json_object_get(want, "step"));
         const json_t *got = event("e2e_step", "step", step, NULL, -1);
         snprintf(what, sizeof what, "e2e step %d loss", step);
-        near(what, want, "loss", json_number_value(json_object_get(got, "loss")), s->loss);
-        /* A norm is no loss: it carries the roundings of every group; see the note below. */
+        near(what, want, "loss", json_number_value(json_object_get(got, "loss")), s->mean);
         snprintf(what, sizeof what, "e2e step %d norm", step);
-        near(what, want, "norm", json_number_value(json_object_get(got, "grad_norm")), 4 * s->loss);
+        near(what, want, "norm", json_number_value(json_object_get(got, "grad_norm")), s->norm);
     }
 }
 
@@ -176,34 +177,86 @@ static void run(const setting *s) {
     assert_int_equal(missed, 0);
 }
 
-/* Block 1's losses hang on a few tokens, and one code of one weight moves those. Runs agree to 1e-7
- * until the first code falls on the other side of a tie, some 60 to 200 steps in at the large
- * rates. There the first loss of block 1, where the reference has 318, is a sample: from weights
- * perturbed by 1e-7 it came as 315 +- 10 (297 to 330) in 17 PyTorch runs and as 319 +- 12 (297 to
- * 350) in 29 of ours, on AVX2 and AVX-512 and in both precisions. So this one figure gets 10 %, 2.7
- * deviations; unperturbed, AVX-512 is 2.2 % off and AVX2 0.2 %. At the paper's rates single losses
- * have a second branch 5 % higher, for some steps at a time: fp32 was on it at the end of an epoch
- * in 1 of 3 such runs (409.0 for 387.5), bf16, which rounds more, in 4 of 5. Means over 64 steps
- * feel neither. */
+/* Runs agree to 1e-7 until the first code of one weight falls on the other side of a tie, some 60
+ * to 200 steps in at the large rates. From there on a run is a sample, ours and the reference's:
+ * any change of last bits (an instruction set, an order of sums, other weights by 1e-7) draws
+ * another. How far samples lie from the reference, in percent, largest of 13 (large rates) and 5
+ * (paper's rates) fp32 runs on AVX2, all but one of each from weights perturbed by 1e-7:
+ *
+ *                                   large rates         paper's rates
+ *     means over 64 steps           1.7                 0.3
+ *     E2E-QP losses                 1.1                 0.1
+ *     perplexities                  2.1                 0.5
+ *     single losses of block 0      5.6                 0.2
+ *     first loss of block 1         12.6 (deviation 5)  0.6
+ *     other single losses there     2.1                 5.4, on a second branch in 2 of 5 runs
+ *     gradient norms                22 (deviation 7)    2.3
+ *
+ * 17 PyTorch runs at the large rates put the first loss of block 1 at 315 +- 10 too. Means tell a
+ * mistake from chance, and are kept tight; a single loss is there to be in the right place at all.
+ * Allowed is about three deviations behind the mean distance, which the reference, itself a sample,
+ * has. Before any rounding counts (exact) there is no chance: 0.1 %, twice that in bf16. */
 static void paper_rates(void **state) {
     (void)state;
-    run(&(setting){R "expected-paper-rates.jsonl", 1e-4, 2e-5, 2e-5, 1e-3, 5e-3, 1e-3, 5e-3, 5e-3,
-                   EQ_PREC_F32, false});
+    run(&(setting){.file = R "expected-paper-rates.jsonl",
+                   .quant_lr = 1e-4,
+                   .weight_lr = 2e-5,
+                   .e2e_lr = 2e-5,
+                   .exact = 0.001,
+                   .mean = 0.005,
+                   .single0 = 0.005,
+                   .start1 = 0.02,
+                   .single1 = 0.07,
+                   .ppl = 0.01,
+                   .norm = 0.05,
+                   .precision = EQ_PREC_F32});
 }
 static void large_rates(void **state) {
     (void)state;
-    run(&(setting){R "expected.jsonl", 5e-3, 2e-3, 1e-3, 1e-3, 5e-2, 5e-2, 1e-1, 5e-2, EQ_PREC_F32,
-                   true});
+    run(&(setting){.file = R "expected.jsonl",
+                   .quant_lr = 5e-3,
+                   .weight_lr = 2e-3,
+                   .e2e_lr = 1e-3,
+                   .exact = 0.001,
+                   .mean = 0.03,
+                   .single0 = 0.1,
+                   .start1 = 0.2,
+                   .single1 = 0.06,
+                   .ppl = 0.03,
+                   .norm = 0.3,
+                   .precision = EQ_PREC_F32,
+                   .untrained = true});
 }
 static void paper_rates_bf16(void **state) {
     (void)state;
-    run(&(setting){R "expected-paper-rates.jsonl", 1e-4, 2e-5, 2e-5, 2e-3, 1e-2, 2e-3, 1e-2, 6e-2,
-                   EQ_PREC_BF16, false});
+    run(&(setting){.file = R "expected-paper-rates.jsonl",
+                   .quant_lr = 1e-4,
+                   .weight_lr = 2e-5,
+                   .e2e_lr = 2e-5,
+                   .exact = 0.002,
+                   .mean = 0.01,
+                   .single0 = 0.01,
+                   .start1 = 0.02,
+                   .single1 = 0.07,
+                   .ppl = 0.015,
+                   .norm = 0.05,
+                   .precision = EQ_PREC_BF16});
 }
 static void large_rates_bf16(void **state) {
     (void)state;
-    run(&(setting){R "expected.jsonl", 5e-3, 2e-3, 1e-3, 2e-3, 1e-1, 1e-1, 1e-1, 1e-1, EQ_PREC_BF16,
-                   true});
+    run(&(setting){.file = R "expected.jsonl",
+                   .quant_lr = 5e-3,
+                   .weight_lr = 2e-3,
+                   .e2e_lr = 1e-3,
+                   .exact = 0.002,
+                   .mean = 0.04,
+                   .single0 = 0.1,
+                   .start1 = 0.2,
+                   .single1 = 0.1,
+                   .ppl = 0.04,
+                   .norm = 0.3,
+                   .precision = EQ_PREC_BF16,
+                   .untrained = true});
 }
 
 /* An argument names the one run that is wanted (tests/run.sh has them side by side), a second one
