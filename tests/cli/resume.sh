@@ -1,9 +1,11 @@
 #!/bin/bash
-# Kill -9 at random moments, then --resume: the finished folder is byte for byte that of a run that
-# nobody disturbed, and with streams in files no finished block is passed again. Every other kill is of
-# such a run. Also Ctrl-C, damaged streams, and work folders of another run.
-# usage: tests/cli/resume.sh BUILD [KILLS=5] [SEED]
-KILLS=${2:-5} RANDOM=${3:-$$}
+# Kill -9 at random moments, then --resume; the finished folder is byte for byte that of a run that
+# nobody disturbed, with streams in files no finished block is passed again, and a block whose state was
+# saved is not begun again. Every other kill is of a run with streams in files, two of three are of runs
+# that save often; some wait for a certain moment: within a block, within a step of the second phase,
+# while the output is written. Also Ctrl-C, damaged streams, and work folders of another run.
+# usage: tests/cli/resume.sh BUILD [KILLS=8] [SEED]
+KILLS=${2:-8} RANDOM=${3:-$$}
 . "$(dirname "$0")/expect.bash"
 cd "$TMP" || exit 1
 ids 20000 d.npy
@@ -35,17 +37,34 @@ passed() { # what, log, N, in files?
     done
 }
 
+# The run that resumed with a saved state of a block under training did not begin that block again.
+went_on() { # what, log, state
+    cases=$((cases + 1))
+    local b=$((10#${3:6:5}))
+    grep -q "\"block_step\",\"block\":$b,\"step\":0," "$2" && fail "$1: block $b was begun again" "$(grep -m1 block_step "$2")"
+}
+nap() { sleep "$(($1 / 1000000)).$(printf %06d $(($1 % 1000000)))"; }
+# Until a file of this pattern is there, the program ends, or its usual time is over.
+await() { # pattern, pid
+    local end=$((${EPOCHREALTIME/[.,]/} + took * 2))
+    until compgen -G "$1" >/dev/null || ! kill -0 "$2" 2>/dev/null || [ ${EPOCHREALTIME/[.,]/} -gt $end ]; do :; done
+}
 # Starts the run (from where it is), kills it after a random part of its time. True: it was killed.
-kill_once() {
-    local us=$(((RANDOM * 32768 + RANDOM) % (took * 11 / 10)))
-    "$EQAT" "${args[@]}" -o "$1" "${@:2}" >/dev/null 2>"$TMP/.err" &
-    local pid=$!
-    sleep "$((us / 1000000)).$(printf %06d $((us % 1000000)))"
+kill_once() { # moment, dir, options
+    "$EQAT" "${args[@]}" -o "$2" "${@:3}" >/dev/null 2>"$TMP/.err" &
+    local pid=$! random=$((RANDOM * 32768 + RANDOM))
+    case $1 in
+    block) await "$2.work/block-*.now" $pid; nap $((random % 40000)) ;;
+    step) await "$2.work/e2e*.step" $pid; nap $((random % 40000)) ;;
+    write) await "$2.tmp-*" $pid; nap $((random % 20000)) ;;
+    *) nap $((random % (took * 11 / 10))) ;;
+    esac
     kill -9 $pid 2>/dev/null
     wait $pid 2>/dev/null
     [ $? = 137 ]
 }
-killed=0 rounds=0 midway=0
+killed=0 rounds=0 midway=0 in_block=0 in_step=0 writing=0
+moments=(any block any step any write)
 while [ $killed -lt "$KILLS" ] && [ $rounds -lt $((KILLS * 4 + 20)) ]; do
     rounds=$((rounds + 1))
     dir=k$rounds resume=() files=()
@@ -53,22 +72,31 @@ while [ $killed -lt "$KILLS" ] && [ $rounds -lt $((KILLS * 4 + 20)) ]; do
     # One round in three is killed again while it resumes.
     for again in 1 $((RANDOM % 3)); do
         [ "$again" = 1 ] || continue
-        kill_once $dir "${files[@]}" "${resume[@]}" || { took=$((took * 9 / 10)); break; }
+        moment=${moments[RANDOM % ${#moments[@]}]}
+        save=(--save-seconds "$(case $((RANDOM % 3)) in 0) echo 0 ;; 1) echo 0.02 ;; *) echo 600 ;; esac)")
+        kill_once $moment $dir "${files[@]}" "${save[@]}" "${resume[@]}" ||
+            { [ $moment = any ] && took=$((took * 9 / 10)); break; }
         killed=$((killed + 1)) resume=(--resume)
     done
-    n=$(saved $dir)
+    n=$(saved $dir) state=$(cd $dir.work 2>/dev/null && ls block-*.now 2>/dev/null | tail -n 1)
     [ "$n" -gt 0 ] && [ "$n" -lt $BLOCKS ] && midway=$((midway + 1))
+    # A finished block's state may still be there.
+    [ -n "$state" ] && [ -e "$dir.work/${state%.now}.safetensors" ] && state=
+    [ -z "$state" ] || in_block=$((in_block + 1))
+    compgen -G "$dir.work/e2e*.step" >/dev/null && in_step=$((in_step + 1))
+    compgen -G "$dir.tmp-*" >/dev/null && writing=$((writing + 1))
     run "${args[@]}" -o $dir "${files[@]}" --resume --log k.log
     [ "$rc" = 0 ] || fail "resuming kill $killed" "exit $rc" "$err"
     same "after kill $killed" whole $dir
     passed "after kill $killed" k.log "$n" "${files[*]}"
+    [ -z "$state" ] || went_on "after kill $killed" k.log "$state"
     cases=$((cases + 1))
     left=$(ls -Ad $dir.* 2>/dev/null; ls -A cache 2>/dev/null)
     [ -z "$left" ] || fail "left behind after kill $killed" "$left"
     rm -rf $dir $dir.* k.log
 done
 [ $killed -ge "$KILLS" ] || fail "only $killed kills of $KILLS hit a running program"
-echo "$killed kills, $midway between the first block and the last"
+echo "$killed kills, $midway between the first block and the last, $in_block within a block, $in_step within a step, $writing while the output was written"
 
 # A kill when two blocks are saved, for certain; the streams go on, or are made anew with the same end:
 # kept in memory, in files, in damaged files, in files when the next run would choose memory or names
