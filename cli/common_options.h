@@ -56,9 +56,9 @@
     {OPT_SET, 0, P "train", "e2e-train", "s,z", offsetof(T, f.train), \
      .help = "what is trained: step sizes, zero points, or both"}, \
     {OPT_I64, 0, "save-every", .arg = "N", .at = offsetof(T, f.save_every), .lo = 1, .hi = BIG, \
-     .help = "steps between two states that a loss which is not finite goes back to"}, \
+     .help = "steps between two saved states, beside those saved by time"}, \
     {OPT_NUM, 0, "save-seconds", .arg = "X", .at = offsetof(T, o.save_seconds), .lo = 0, \
-     .hi = 1e9, .help = "between two saved states (for --resume): what a kill loses at most"}
+     .hi = 1e9, .help = "between two saved states within a block or a step (for --resume)"}
 /* clang-format on */
 
 #endif

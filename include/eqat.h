@@ -108,7 +108,7 @@ typedef struct {
     double warmup;      /* share of the steps */
     double clip;        /* global gradient norm; 0: none */
     unsigned train;     /* set of EQ_TRAIN_S, EQ_TRAIN_Z */
-    int64_t save_every; /* steps between two saved states */
+    int64_t save_every; /* steps between two saved states, beside those by time */
 } eq_e2e_opts;
 
 typedef struct {

@@ -244,7 +244,8 @@ static eq_status source(void *ctx, int64_t i, const eq_qblock **b, eq_err *e) {
     return eq_rtn_block(be, src, i, &rounded, e);
 }
 
-/* Eight steps, saved every second. The last block's steps go to s; *left: kept for another call. */
+/* Sixteen steps, saved every second, good ones every eighth. The last block's steps go to s; *left:
+ * kept for another call. */
 static void e2e(eq_op_id op, int64_t step, bool from, int times, float *s, bool keep) {
     eq_quantize_opts o;
     eq_quantize_opts_init(&o);
@@ -253,8 +254,10 @@ static void e2e(eq_op_id op, int64_t step, bool from, int times, float *s, bool 
                         .precision = EQ_PREC_F32,
                         .qp = o.qp,
                         .source = source,
+                        .save_seconds = 600,
+                        .run = "",
                         .state_path = scratch_path("e2e.safetensors")};
-    set.qp.batch_size = 2, set.qp.micro_batch = 2, set.qp.epochs = 2, set.qp.save_every = 2,
+    set.qp.batch_size = 2, set.qp.micro_batch = 2, set.qp.epochs = 4, set.qp.save_every = 2,
     set.qp.lr = 1e-3;
     eq_e2e *job;
     begin(op, step, from, times);
@@ -274,27 +277,28 @@ static void test_e2e(void **state) {
     rounded = room();
     e2e(EQ_OP_mse, -1, false, 0, whole, false);
     assert_int_equal(count("rollback"), 0);
-    assert_int_equal(count("e2e_step"), 8);
-    /* a loss; then a step size whose harm the next loss shows, before the next saved state, at one,
-     * at the end */
-    const int at[][3] = {
-        {EQ_OP_cross_entropy, 5, 5}, {EQ_OP_adamw, 4, 5}, {EQ_OP_adamw, 5, 6}, {EQ_OP_adamw, 7, 8}};
-    const int to[] = {4, 4, 4, 6};
+    assert_int_equal(count("e2e_step"), 16);
+    /* a loss; then a step size whose harm the next loss shows, just behind the good state and
+     * later, then at the end */
+    const int at[][3] = {{EQ_OP_cross_entropy, 9, 9},
+                         {EQ_OP_adamw, 8, 9},
+                         {EQ_OP_adamw, 11, 12},
+                         {EQ_OP_adamw, 15, 16}};
+    const int to = 8;
     for (int i = 0; i < 4; i++) {
         e2e((eq_op_id)at[i][0], at[i][1], false, 1, s, false);
         assert_int_equal(count("rollback"), 1);
-        rolled_back(0, at[i][2], to[i], 0.5, false);
-        const json_t *a = event("e2e_step", "step", to[i], 0),
-                     *b = event("e2e_step", "step", to[i], 1);
+        rolled_back(0, at[i][2], to, 0.5, false);
+        const json_t *a = event("e2e_step", "step", to, 0), *b = event("e2e_step", "step", to, 1);
         assert_true(number(a, "loss") == number(b, "loss"));
         assert_true(fabs(number(a, "lr") / 2 - number(b, "lr")) < 1e-9);
-        assert_int_equal(number(event("e2e_step", "step", 7, i == 3), "step"), 7);
+        assert_int_equal(number(event("e2e_step", "step", 15, i == 3), "step"), 15);
         assert_memory_not_equal(whole, s, sizeof s);
     }
-    /* For good: the state of step 4 is the result, also of a run that is resumed behind it. */
-    e2e(EQ_OP_cross_entropy, 5, false, 1000, s, true);
+    /* For good: the state of step 8 is the result, also of a run that is resumed behind it. */
+    e2e(EQ_OP_cross_entropy, 9, false, 1000, s, true);
     assert_int_equal(count("rollback"), 6);
-    rolled_back(5, 5, 4, ldexp(1, -5), true);
+    rolled_back(5, 9, 8, ldexp(1, -5), true);
     e2e(EQ_OP_mse, -1, false, 0, again, false);
     assert_int_equal(count("e2e_step"), 0);
     assert_memory_equal(s, again, sizeof s);

@@ -9,12 +9,15 @@
 #include "scratch.h"
 #include "tiny_model.h"
 #include "train/block_ap.h"
+#include "train/e2e_qp.h"
+#include "train/rtn.h"
 
 enum { T = 16, TRAIN = 5, VAL = 3, BATCH = 2, EPOCHS = 3 };
 
 /* ---- what stops, what is not finite ---------------------------------------------------------- */
 
 static int64_t ops, stop_at; /* operations so far; from this one on they are left out. < 0: never */
+static int64_t said, stop_said; /* likewise at this progress report */
 static int64_t noted, stepped, rolled;
 static int64_t poison_at; /* the loss of the nth step is not finite, once; < 0: none */
 static volatile int stop_flag;
@@ -36,7 +39,7 @@ static void after(eq_wrap *w, eq_op_id op, const eq_arg *args, int n) {
 }
 static void on_event(void *ctx, const char *line) {
     (void)ctx;
-    if (strstr(line, "\"block_step\"")) stepped++;
+    if (strstr(line, "_step\"")) stepped++;
     if (strstr(line, "\"rollback\"")) rolled++;
     if (events++ == stop_event) stop_flag = 1;
 }
@@ -44,12 +47,19 @@ static void on_note(void *ctx, const char *line) {
     (void)ctx;
     if (strstr(line, "goes on from step")) noted++;
 }
-static const eq_observer observer = {.event = on_event, .note = on_note, .stop = &stop_flag};
+static void on_progress(void *ctx, const eq_progress *p) {
+    (void)ctx;
+    assert_true(p->done >= 0 && p->done <= p->total);
+    if (said++ == stop_said) stop_flag = 1;
+}
+static const eq_observer observer = {
+    .progress = on_progress, .event = on_event, .note = on_note, .stop = &stop_flag};
 
 /* ---- a job on a tiny model ------------------------------------------------------------------- */
 
 static char *model;
 static char work[4096], now[4200], good[4200], best[4200];
+static char state_path[4200], good_path[4300], step_path[4300];
 static eq_weights *src;
 static eq_backend *be;
 static eq_windows train, val;
@@ -77,6 +87,9 @@ static int set_up(void **state) {
     snprintf(now, sizeof now, "%s/block-00000.now", work);
     snprintf(good, sizeof good, "%s/block-00000.good", work);
     snprintf(best, sizeof best, "%s/block-00000.best", work);
+    snprintf(state_path, sizeof state_path, "%s/e2e.state", work);
+    snprintf(good_path, sizeof good_path, "%s.good", state_path);
+    snprintf(step_path, sizeof step_path, "%s.step", state_path);
     return 0;
 }
 static int tear_down(void **state) {
@@ -119,7 +132,7 @@ static eq_status attempt(const eq_block_ap_setup *s, eq_qblock *out, bool pass) 
 }
 /* Nothing stops the next attempt. */
 static void calm(void) {
-    stop_at = stop_event = -1;
+    stop_at = stop_event = stop_said = -1;
     ops = noted = 0;
     stop_flag = 0;
 }
@@ -183,7 +196,7 @@ static void stopped_anywhere(eq_block_ap_setup s, int64_t poison) {
         assert_true(same(&whole, &again));
         nothing_left();
     }
-    for (int64_t n = 0; n < all_ops; n += 1 + all_ops / 23) {
+    for (int64_t n = 0; n < all_ops; n += 1 + all_ops / 12) {
         for (int k = 0; k < 2 && poison < 0; k++) {
             begin(-1);
             stop_at = n;
@@ -302,6 +315,159 @@ static void test_faults(void **state) {
     eq_qblock_free(&whole), eq_qblock_free(&again);
 }
 
+/* ---- E2E-QP ---------------------------------------------------------------------------------- */
+
+enum { E2E_STEPS = 4 }; /* two epochs of 3 and 2 windows */
+typedef struct {
+    float s[64 * 3], z[64 * 3]; /* of one linear */
+    int64_t rollbacks;
+} tuned;
+
+static eq_status source(void *ctx, int64_t i, const eq_qblock **b, eq_err *e) {
+    int64_t stop = stop_at; /* it is the training that is to be stopped */
+    stop_at = -1;
+    *b = ctx;
+    eq_status st = eq_rtn_block(be, src, i, ctx, e);
+    stop_at = stop;
+    return st;
+}
+
+/* 17 windows a batch are added up in parts (window_sum.h); 3 are not. */
+static eq_e2e_setup tuning(eq_qblock *rounded, int64_t batch, int64_t micro) {
+    eq_quantize_opts o;
+    eq_quantize_opts_init(&o);
+    eq_e2e_setup s = {.bits = 2,
+                      .group = 32,
+                      .precision = EQ_PREC_BF16,
+                      .qp = o.qp,
+                      .source = source,
+                      .ctx = rounded,
+                      .save_seconds = 1e9,
+                      .run = "this run",
+                      .state_path = state_path};
+    s.qp.batch_size = batch, s.qp.micro_batch = micro, s.qp.epochs = 2, s.qp.save_every = 1000;
+    s.qp.lr = 1e-3, s.qp.train = EQ_TRAIN_S | EQ_TRAIN_Z;
+    return s;
+}
+
+static eq_status tune(const eq_e2e_setup *s, const eq_windows *w, tuned *out) {
+    eq_e2e *job;
+    err = (eq_err){0};
+    events = said = 0;
+    eq_status st = eq_e2e_open(&job, be, src, s, T, &err);
+    if (st != EQ_OK) return st;
+    st = eq_e2e_run(job, w, &observer, &err);
+    out->rollbacks = eq_e2e_rollbacks(job);
+    int64_t stop = stop_at; /* what was reached is looked at, also behind a stop */
+    stop_at = -1;
+    if (st == EQ_OK) ok(eq_e2e_apply(job, 1, s->ctx, &err));
+    stop_at = stop;
+    const eq_qblock *b = s->ctx;
+    memcpy(out->s, b->lin[EQ_LIN_DOWN].s, sizeof out->s);
+    memcpy(out->z, b->lin[EQ_LIN_DOWN].z, sizeof out->z);
+    eq_e2e_close(job);
+    return st;
+}
+
+/* Stopped at every progress report and event, and between operations all over. Micro-batches change
+ * from start to start. */
+static void tuning_stopped_anywhere(int64_t batch, int64_t n, double save_seconds) {
+    eq_qblock rounded = room();
+    eq_windows w = windows(n, 5);
+    tuned whole, again;
+    eq_e2e_setup s = tuning(&rounded, batch, 2);
+    s.save_seconds = save_seconds;
+    fresh_folder();
+    begin(-1);
+    stop_at = INT64_MAX;
+    ok(tune(&s, &w, &whole));
+    int64_t all_ops = ops, all_said = said, all_steps = stepped;
+    assert_int_equal(all_steps, E2E_STEPS);
+    assert_true(all_said > E2E_STEPS * 5);
+    for (int64_t k = 0; k < all_said; k += 1 + all_said / 14) {
+        fresh_folder();
+        begin(-1);
+        stop_said = k;
+        s.qp.micro_batch = 2;
+        eq_status st = tune(&s, &w, &again);
+        int64_t first = said;
+        calm();
+        s.qp.micro_batch = 2 + k % 2;
+        if (st != EQ_OK) {
+            assert_int_equal(st, EQ_EINTR);
+            ok(tune(&s, &w, &again));
+            /* A piece behind the other: none is made twice, but for the last look at the result. */
+            if (k % 2 == 0) assert_in_range(first + said, all_said, all_said + 2);
+        }
+        assert_int_equal(stepped, all_steps);
+        assert_memory_equal(&whole, &again, sizeof whole);
+    }
+    for (int64_t k = 0; k < all_ops; k += 1 + all_ops / 14) {
+        fresh_folder();
+        begin(-1);
+        s.qp.micro_batch = 2;
+        stop_at = k;
+        eq_status st = tune(&s, &w, &again);
+        calm();
+        stop_at = all_ops / 3;
+        if (st != EQ_OK && k % 2) st = tune(&s, &w, &again);
+        calm();
+        if (st != EQ_OK) ok(tune(&s, &w, &again));
+        assert_memory_equal(&whole, &again, sizeof whole);
+    }
+    eq_windows_free(&w);
+    eq_qblock_free(&rounded);
+}
+static void test_e2e_stops(void **state) {
+    (void)state;
+    tuning_stopped_anywhere(3, 5, 1e9);
+}
+static void test_e2e_stops_saving_always(void **state) {
+    (void)state;
+    tuning_stopped_anywhere(3, 5, 0);
+}
+static void test_e2e_stops_in_parts(void **state) {
+    (void)state;
+    tuning_stopped_anywhere(19, 21, 1e9);
+}
+
+/* A step that is damaged or of another state begins anew; a state that is damaged or of another run
+ * is refused by name; a smaller micro-batch than the one under way has no room for it. */
+static void test_e2e_damaged(void **state) {
+    (void)state;
+    eq_qblock rounded = room();
+    eq_windows w = windows(5, 5);
+    tuned whole, again;
+    eq_e2e_setup s = tuning(&rounded, 3, 2);
+    fresh_folder();
+    begin(-1);
+    ok(tune(&s, &w, &whole));
+    for (int how = 0; how < 5; how++) {
+        fresh_folder();
+        begin(-1);
+        s = tuning(&rounded, 3, 2);
+        stop_said = 3; /* in the middle of the first micro-batch */
+        assert_int_equal(tune(&s, &w, &again), EQ_EINTR);
+        assert_true(eq_exists(step_path) && eq_exists(good_path));
+        calm();
+        if (how == 0) s.qp.micro_batch = 1;
+        if (how == 1) damage(step_path);
+        if (how == 2) damage(good_path);
+        if (how == 3) s.run = "another run";
+        if (how == 4) ok(eq_rename_durable(good_path, step_path, &err)); /* not a step */
+        if (how == 2 || how == 3) {
+            assert_int_equal(tune(&s, &w, &again), EQ_EINPUT);
+            check_error(&err, EQ_EINPUT, "e2e.state.good", how == 2 ? "damaged" : "another run",
+                        NULL);
+            continue;
+        }
+        ok(tune(&s, &w, &again));
+        assert_memory_equal(&whole, &again, sizeof whole);
+    }
+    eq_windows_free(&w);
+    eq_qblock_free(&rounded);
+}
+
 /* ---- the wrapper itself ---------------------------------------------------------------------- */
 
 static void test_wrapper(void **state) {
@@ -347,6 +513,10 @@ int main(void) {
         cmocka_unit_test(test_stops_keeping_the_best),
         cmocka_unit_test(test_damaged_states),
         cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_e2e_stops),
+        cmocka_unit_test(test_e2e_stops_saving_always),
+        cmocka_unit_test(test_e2e_stops_in_parts),
+        cmocka_unit_test(test_e2e_damaged),
         cmocka_unit_test(test_wrapper),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -456,6 +456,8 @@ static void run(int64_t batch, int64_t micro, float *s) {
                         .precision = EQ_PREC_F32,
                         .qp = o.qp,
                         .source = source,
+                        .save_seconds = 600,
+                        .run = "",
                         .state_path = scratch_path("e2e.safetensors")};
     set.qp.batch_size = batch, set.qp.micro_batch = micro, set.qp.lr = 1e-3;
     set.qp.train = EQ_TRAIN_S | EQ_TRAIN_Z;

@@ -69,6 +69,8 @@ eq_e2e_setup tiny_e2e(eq_qblock_source source, void *ctx) {
                       .qp = o.qp,
                       .source = source,
                       .ctx = ctx,
+                      .save_seconds = 600,
+                      .run = "",
                       .state_path = scratch_path("e2e.state")};
     s.qp.lr = 1e-3, s.qp.batch_size = s.qp.micro_batch = 4;
     return s;
@@ -78,6 +80,7 @@ void tiny_e2e_forget_state(void) {
     eq_err err = {0};
     tiny_ok(eq_remove_tree(scratch_path("e2e.state"), &err), &err);
     tiny_ok(eq_remove_tree(scratch_path("e2e.state.good"), &err), &err);
+    tiny_ok(eq_remove_tree(scratch_path("e2e.state.step"), &err), &err);
 }
 
 eq_qblock tiny_qblock(void) {

@@ -111,12 +111,11 @@ static eq_mut norm_of(const eq_lm *lm, int64_t i, eq_norm n) {
     return eq_mut_at(lm->q.norm, i * lm->q.norms + lm->q.norm_at[n], s.n);
 }
 
-/* s and z on their way to the backend; training alone keeps what a real-valued z has behind the
- * point. */
-static void round_for(const eq_lm_opts *o, float *s, float *z, int64_t n, int bits) {
+/* s and z on their way to the backend, as GPTQ tensors hold them. */
+static void round_as_written(float *s, float *z, int64_t n, int bits) {
     for (int64_t j = 0; j < n; j++) {
-        if (o->as_written) s[j] = eq_f16_to_f32(eq_f32_to_f16(s[j]));
-        if (!o->backward) z[j] = eq_z_used(z[j], bits);
+        s[j] = eq_f16_to_f32(eq_f32_to_f16(s[j]));
+        z[j] = eq_z_used(z[j], bits);
     }
 }
 
@@ -129,7 +128,7 @@ static eq_status upload_qblock(eq_lm *lm, int64_t i, const eq_qblock *b, eq_err 
         if (!host) return eq_nomem(err, "steps and zero points", 8 * s.n);
         memcpy(host, q->s, (size_t)s.n * sizeof *host);
         memcpy(host + s.n, q->z, (size_t)s.n * sizeof *host);
-        round_for(&lm->opts, host, host + s.n, s.n, q->bits);
+        if (lm->opts.as_written) round_as_written(host, host + s.n, s.n, q->bits);
         be->upload(be, words(lm, i, l), q->rows, EQ_U32);
         be->upload(be, s, host, EQ_F32);
         be->upload(be, z, host + s.n, EQ_F32);
@@ -235,17 +234,26 @@ static void embed_rows(void *ctx, int64_t item, int thread) {
                    (const char *)t->data + j->ids[r] * D * in, t->dt, D);
 }
 
-eq_status eq_lm_forward(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, eq_err *err) {
-    eq_backend *be = lm->be;
+void eq_lm_embed(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T) {
     embed_job job = {lm, ids, B * T};
     bind_step(lm, &lm->step, B, T);
     eq_par_for((job.N + EMBED_ROWS - 1) / EMBED_ROWS, embed_rows, &job);
-    be->upload(be, lm->x[0], lm->host, lm->st);
-    for (int64_t i = 0; i < lm->cfg->L; i++) {
-        EQ_TRY(enter_block(lm, i, err));
-        eq_block_fwd(be, lm->cfg, &lm->w, &lm->rope, &lm->acts, eq_ro(lm->x[i]));
-        EQ_DO(be, cast, lm->x[i + 1], eq_ro(lm->acts.y));
-    }
+    lm->be->upload(lm->be, lm->x[0], lm->host, lm->st);
+    lm->acts_of = -1;
+}
+
+eq_status eq_lm_block_fwd(eq_lm *lm, int64_t i, eq_err *err) {
+    eq_backend *be = lm->be;
+    EQ_TRY(enter_block(lm, i, err));
+    eq_block_fwd(be, lm->cfg, &lm->w, &lm->rope, &lm->acts, eq_ro(lm->x[i]));
+    EQ_DO(be, cast, lm->x[i + 1], eq_ro(lm->acts.y));
+    lm->acts_of = i;
+    return EQ_OK;
+}
+
+eq_status eq_lm_forward(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, eq_err *err) {
+    eq_lm_embed(lm, ids, B, T);
+    for (int64_t i = 0; i < lm->cfg->L; i++) EQ_TRY(eq_lm_block_fwd(lm, i, err));
     return EQ_OK;
 }
 
@@ -347,19 +355,22 @@ static void to_steps(void *ctx, eq_lin l, int64_t row, int64_t rows, int64_t win
         end_part(lm->be, ds, part_ds), end_part(lm->be, dz, part_dz);
 }
 
-eq_status eq_lm_backward(eq_lm *lm, eq_lm_grads *g, eq_err *err) {
+eq_status eq_lm_block_bwd(eq_lm *lm, int64_t i, const eq_lm_grads *g, eq_err *err) {
     eq_backend *be = lm->be;
     grads_job job = {.lm = lm, .g = g};
-    for (int64_t i = lm->cfg->L - 1; i >= 0; i--) {
-        EQ_TRY(enter_block(lm, i, err));
-        /* The last block's activations are still those of the forward pass. */
-        if (i < lm->cfg->L - 1)
-            eq_block_fwd(be, lm->cfg, &lm->w, &lm->rope, &lm->acts, eq_ro(lm->x[i]));
-        eq_block_grads to = {.sink = to_steps, .ctx = &job, .windows = true, .dx = i > 0};
-        eq_block_bwd(be, lm->cfg, &lm->w, &lm->rope, &lm->acts, eq_ro(lm->x[i]), lm->dy, &to);
-    }
+    EQ_TRY(enter_block(lm, i, err));
+    /* The last block's activations are still those of the forward pass. */
+    if (lm->acts_of != i) eq_block_fwd(be, lm->cfg, &lm->w, &lm->rope, &lm->acts, eq_ro(lm->x[i]));
+    lm->acts_of = -1;
+    eq_block_grads to = {.sink = to_steps, .ctx = &job, .windows = true, .dx = i > 0};
+    eq_block_bwd(be, lm->cfg, &lm->w, &lm->rope, &lm->acts, eq_ro(lm->x[i]), lm->dy, &to);
+    return EQ_OK;
+}
+
+eq_status eq_lm_backward(eq_lm *lm, eq_lm_grads *g, eq_err *err) {
+    for (int64_t i = lm->cfg->L - 1; i >= 0; i--) EQ_TRY(eq_lm_block_bwd(lm, i, g, err));
     g->done += lm->acts.B;
-    return be->sync(be, err);
+    return lm->be->sync(lm->be, err);
 }
 
 eq_status eq_lm_last_logits(eq_lm *lm, int64_t T, float *logits, eq_err *err) {

@@ -17,8 +17,8 @@ typedef struct {
     int64_t group;           /* as configured, -1: a whole row */
     eq_qblock_source source; /* gives the quantized blocks */
     void *ctx;
-    bool as_written; /* s rounded to fp16, as runtimes will read it; z is an integer in
-                        every forward pass but those of training */
+    bool as_written; /* s rounded to fp16 and z to integers, as runtimes will read them; else both
+                        as they were trained */
 } eq_lm_opts;
 
 /* All blocks' quantization parameters, contiguous: block i's linear l at i * per_block + at[l]. */
@@ -46,7 +46,8 @@ typedef struct {
     int64_t block;   /* the current one, whose weights w makes */
     int64_t checked; /* full precision: blocks before this one are known to be finite */
     eq_block_acts acts;
-    eq_mut *x; /* [L + 1] block inputs st [N, D]; without backward two that alternate */
+    int64_t acts_of; /* the block that filled them for its backward pass, -1: none */
+    eq_mut *x;       /* [L + 1] block inputs st [N, D]; without backward two that alternate */
     eq_mut hn, rstd, logits, dlogits, dhn, dy, targets, losses;
     int64_t chunk; /* rows of logits at once */
     void *host;    /* embedded rows on their way to the backend */
@@ -64,6 +65,10 @@ eq_mut eq_lm_groups(const eq_lm *lm, eq_mut all, int64_t i, eq_lin l); /* of s, 
 
 /* Windows ids[B, T] through all blocks. */
 eq_status eq_lm_forward(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, eq_err *err);
+/* The same in pieces, with nothing waited for: the embeddings into x[0], block i from x[i] to
+ * x[i + 1]. */
+void eq_lm_embed(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T);
+eq_status eq_lm_block_fwd(eq_lm *lm, int64_t i, eq_err *err);
 /* After a forward pass: losses of the T - 1 next-token predictions, nll[B] = mean of each window.
  * With backward room and scale > 0: leaves the gradient of scale * sum(losses) in lm->dy. */
 eq_status eq_lm_loss(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, float scale, double *nll,
@@ -79,6 +84,9 @@ typedef struct {
 /* After eq_lm_loss with a scale: the backward pass of the same windows, which are the next ones of
  * the batch. g->done is moved on. */
 eq_status eq_lm_backward(eq_lm *lm, eq_lm_grads *g, eq_err *err);
+/* Block i's part of it, from the last block to the first, with nothing waited for: reads x[i],
+ * lm->dy becomes the gradient of x[i]. */
+eq_status eq_lm_block_bwd(eq_lm *lm, int64_t i, const eq_lm_grads *g, eq_err *err);
 /* Logits of the last position of the first window, F32 [V] to the host. */
 eq_status eq_lm_last_logits(eq_lm *lm, int64_t T, float *logits, eq_err *err);
 

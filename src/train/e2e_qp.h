@@ -14,8 +14,10 @@ typedef struct {
     eq_e2e_opts qp;          /* rate resolved (>= 0), micro_batch > 0 */
     eq_qblock_source source; /* the start */
     void *ctx;
-    const char *state_path; /* the newest state, and with .good behind it the last one known to be
-                               good; written atomically, read when they exist */
+    double save_seconds;    /* between two saved places within a step */
+    const char *run;        /* what decides the result: states of another run are refused */
+    const char *state_path; /* the newest state, with .good behind it the last one known to be good,
+                               with .step the step under way; read when they exist */
 } eq_e2e_setup;
 
 eq_status eq_e2e_open(eq_e2e **job, eq_backend *be, const eq_weights *src, const eq_e2e_setup *s,
@@ -25,8 +27,13 @@ void eq_e2e_close(eq_e2e *job);
 int64_t eq_e2e_bytes(const eq_config *c, const eq_e2e_setup *s, int64_t T);
 /* Windows held at once for a batch of windows of T tokens when the user does not say. */
 int64_t eq_e2e_micro_batch(int64_t batch, int64_t T);
-/* Runs the steps that are left. EQ_EINTR: stopped, state saved. What is not finite rolls back; the
- * result is always a state whose loss is finite, unless that of the start is not. */
+/* Bytes of all that it may have on disk at once, from the code that writes. */
+int64_t eq_e2e_disk_bytes(const eq_config *c, const eq_e2e_setup *s, int64_t T);
+/* Losses, gradients or steps that were not finite, so far. */
+int64_t eq_e2e_rollbacks(const eq_e2e *job);
+/* Runs the steps that are left. EQ_EINTR: stopped, state saved, the place within a step too. What
+ * is not finite rolls back; the result is always a state whose loss is finite, unless that of the
+ * start is not. */
 eq_status eq_e2e_run(eq_e2e *job, const eq_windows *data, const eq_observer *obs, eq_err *err);
 /* Puts the trained s and z of block i into b (which holds the start's integers). */
 eq_status eq_e2e_apply(eq_e2e *job, int64_t i, eq_qblock *b, eq_err *err);

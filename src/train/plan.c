@@ -107,7 +107,10 @@ static void disk_bytes(const plan *p, int64_t *out, int64_t *work, double *bits)
         eq_block_ap_setup s = eq_settings_ap(&p->set);
         *work = codes + groups * 8 + eq_block_ap_snapshot_bytes(c, &s);
     }
-    if (p->set.e2e) *work += 2 * groups * 12; /* the newest state and the last good one */
+    if (p->set.e2e) {
+        eq_e2e_setup s = eq_settings_e2e(&p->set, p->e2e_T, p->set.o.qp.train_size);
+        *work += eq_e2e_disk_bytes(c, &s, p->e2e_T);
+    }
     *bits = 8.0 * (double)packed / (double)eq_config_linear_params(c);
 }
 

@@ -207,7 +207,7 @@ static eq_status final_block(void *ctx, int64_t i, const eq_qblock **b, eq_err *
 
 static eq_status e2e(job *j, eq_err *err) {
     eq_e2e_setup s = eq_settings_e2e(&j->set, j->e2e.T, j->e2e.n);
-    s.source = start_block, s.ctx = j, s.state_path = j->work.state;
+    s.source = start_block, s.ctx = j, s.state_path = j->work.state, s.run = j->work.run;
     int64_t mem = eq_e2e_bytes(&j->src->cfg, &s, j->e2e.T);
     if (mem > j->set.memory)
         return eq_fail(

@@ -144,6 +144,7 @@ eq_e2e_setup eq_settings_e2e(const eq_settings *s, int64_t T, int64_t windows) {
     eq_e2e_setup e = {.bits = s->o.bits,
                       .group = s->o.group_size,
                       .precision = s->o.compute.precision,
+                      .save_seconds = s->o.save_seconds,
                       .qp = s->o.qp};
     if (e.qp.batch_size > windows) e.qp.batch_size = windows;
     if (!e.qp.micro_batch) e.qp.micro_batch = eq_e2e_micro_batch(e.qp.batch_size, T);
@@ -171,9 +172,9 @@ static json_t *ap_json(const eq_block_ap_opts *a) {
                      (int)a->train, "keep_best", a->keep_best, "early_stop", a->early_stop);
 }
 static json_t *e2e_json(const eq_e2e_opts *q) {
-    return json_pack("{s:I, s:I, s:i, s:f, s:f, s:f, s:i}", "batch_size", (json_int_t)q->batch_size,
-                     "micro_batch", (json_int_t)q->micro_batch, "epochs", q->epochs, "lr", q->lr,
-                     "warmup", q->warmup, "clip", q->clip, "train", (int)q->train);
+    return json_pack("{s:I, s:i, s:f, s:f, s:f, s:i}", "batch_size", (json_int_t)q->batch_size,
+                     "epochs", q->epochs, "lr", q->lr, "warmup", q->warmup, "clip", q->clip,
+                     "train", (int)q->train);
 }
 
 json_t *eq_settings_json(const eq_settings *s, const char *model, const eq_windows *train,

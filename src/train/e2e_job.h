@@ -1,0 +1,63 @@
+/* Inside of E2E-QP, shared by e2e_qp.c (memory, updates, roll-backs, the run), e2e_step.c (the walk
+ * of a batch through the model) and e2e_state.c (what is saved). */
+#ifndef EQ_TRAIN_E2E_JOB_H
+#define EQ_TRAIN_E2E_JOB_H
+#include "train/e2e_qp.h"
+
+typedef struct {
+    const char *name;
+    eq_mut p, m, v, g; /* F32 over all groups of the model; m.n == 0: not trained */
+    eq_mut part;       /* of g, where a batch is added up in parts */
+} eq_e2e_param;
+
+/* Where the step under way is. A micro-batch goes through 2 L + 1 pieces: the L blocks forwards, the
+ * loss, the L blocks backwards. Saved as it is, so every field has 8 bytes. */
+typedef struct {
+    int64_t n;     /* windows of the batch; 0: not begun */
+    int64_t done;  /* of those, the ones that went through */
+    int64_t B;     /* the ones on their way; 0: none */
+    int64_t piece; /* pieces behind them */
+} eq_e2e_place;
+
+struct eq_e2e {
+    eq_backend *be;
+    eq_e2e_setup setup;
+    eq_lm *lm;
+    eq_arena arena;
+    eq_e2e_param par[2]; /* s, z */
+    eq_mut total;        /* F64 [1] */
+    int64_t step;        /* updates done */
+    int64_t rollbacks;
+    double scale; /* of the rate, halved by every roll-back; 0: no rate is left to try */
+    eq_e2e_place at;
+    double *nll;             /* [batch_size]: losses of the step's windows */
+    bool whole;              /* parameters, gradients and place fit together: false inside a piece
+                                that changes them */
+    char *good, *step_path;  /* paths: the last good state, the step under way */
+    int64_t newest, proven;  /* steps of the newest and of the good state on disk; -1: not there */
+    double saved;            /* when */
+};
+
+/* Progress: `windows` of the step under way are done. */
+void eq_e2e_say(const eq_e2e *j, const eq_windows *w, double windows, double loss,
+                const eq_observer *obs);
+
+/* The windows of step j->step, from where j->at is: their gradients, and their mean loss. Saves by
+ * time. EQ_EINTR: stopped. */
+eq_status eq_e2e_gradients(eq_e2e *j, const eq_windows *w, double *loss, const eq_observer *obs,
+                           eq_err *err);
+/* The loss of the first window, without gradients; nothing of the step changes. */
+eq_status eq_e2e_first_loss(eq_e2e *j, const eq_windows *w, double *loss, const eq_observer *obs,
+                            eq_err *err);
+
+/* s, z, moments, step, rate scale to a file and back. */
+eq_status eq_e2e_save(eq_e2e *j, const char *path, eq_err *err);
+eq_status eq_e2e_load(eq_e2e *j, const char *path, eq_err *err);
+/* All that a later run needs to go on at this place: the state of this step if no file has it, and
+ * the step under way. */
+eq_status eq_e2e_save_place(eq_e2e *j, eq_err *err);
+/* The place within step j->step where a run was that had saved it; else the step's beginning. */
+eq_status eq_e2e_load_place(eq_e2e *j, const eq_windows *w, const eq_observer *obs, eq_err *err);
+/* First window of a step, and how many it has. */
+int64_t eq_e2e_batch(const eq_e2e *j, const eq_windows *w, int64_t *n);
+#endif

@@ -1,0 +1,97 @@
+/* One step of E2E-QP as a walk of micro-batches through the model, a block at a time, so that it can
+ * be left, saved and gone on with at every block: a step of a 7B model takes a slow CPU a day.
+ * Invariant: place, block inputs, the gradient on its way down and the sums of windows that went
+ * through determine the rest of the step. */
+#include <math.h>
+
+#include "base/mem.h"
+#include "base/observe.h"
+#include "train/e2e_job.h"
+
+int64_t eq_e2e_batch(const eq_e2e *j, const eq_windows *w, int64_t *n) {
+    int64_t most = j->setup.qp.batch_size, per_epoch = (w->n + most - 1) / most;
+    int64_t from = j->step % per_epoch * most;
+    *n = w->n - from < most ? w->n - from : most;
+    return from;
+}
+
+static int64_t pieces(const eq_e2e *j) { return 2 * j->lm->cfg->L + 1; }
+
+/* Zero gradients, no window through. */
+static void begin(eq_e2e *j, int64_t n) {
+    for (int k = 0; k < 2; k++) {
+        const eq_mut zero[] = {j->par[k].g, j->par[k].part};
+        for (int i = 0; i < 2; i++)
+            if (zero[i].n) EQ_DO(j->be, fill, zero[i], 0.0f);
+    }
+    for (int64_t i = 0; i < n; i++) j->nll[i] = NAN;
+    j->at = (eq_e2e_place){.n = n};
+}
+
+/* The next piece of the micro-batch on its way, or the first of the next one. */
+static eq_status piece(eq_e2e *j, const eq_windows *w, int64_t from, eq_err *err) {
+    eq_lm *lm = j->lm;
+    eq_e2e_place *at = &j->at;
+    const eq_e2e_param *s = &j->par[0], *z = &j->par[1];
+    int64_t L = lm->cfg->L, left = at->n - at->done, most = j->setup.qp.micro_batch;
+    int64_t B = at->B ? at->B : left < most ? left : most, p = at->piece;
+    const int32_t *ids = w->ids + (from + at->done) * w->T;
+    eq_lm_grads g = {.ds = s->g,
+                     .dz = z->g,
+                     .part_ds = s->part,
+                     .part_dz = z->part,
+                     .batch = at->n,
+                     .done = at->done};
+    float scale = (float)(1.0 / ((double)at->n * (double)(w->T - 1)));
+    if (!at->B) eq_lm_embed(lm, ids, B, w->T);
+    j->whole = p <= L; /* backwards, gradients are added to and the one on its way is replaced */
+    if (p < L)
+        EQ_TRY(eq_lm_block_fwd(lm, p, err));
+    else if (p == L)
+        EQ_TRY(eq_lm_loss(lm, ids, B, w->T, scale, j->nll + at->done, err));
+    else
+        EQ_TRY(eq_lm_block_bwd(lm, 2 * L - p, &g, err));
+    EQ_TRY(j->be->sync(j->be, err));
+    j->whole = true;
+    at->B = B, at->piece++;
+    if (at->piece == pieces(j)) at->done += B, at->B = at->piece = 0;
+    return EQ_OK;
+}
+
+/* Windows done, those on their way by the cost of their pieces: backwards thrice forwards. */
+static double windows_done(const eq_e2e *j) {
+    const eq_e2e_place *at = &j->at;
+    double L = (double)j->lm->cfg->L, p = (double)at->piece;
+    double part = p <= L ? p : L + 3 * (p - L - 1);
+    return (double)at->done + (double)at->B * part / (4 * L);
+}
+
+static double loss_so_far(const eq_e2e *j) {
+    return j->at.done ? eq_window_sum(j->nll, j->at.done) / (double)j->at.done : NAN;
+}
+
+eq_status eq_e2e_gradients(eq_e2e *j, const eq_windows *w, double *loss, const eq_observer *obs,
+                           eq_err *err) {
+    int64_t n, from = eq_e2e_batch(j, w, &n);
+    if (!j->at.n) begin(j, n);
+    while (j->at.done < n) {
+        if (eq_stopped(obs)) return eq_fail(err, EQ_EINTR, "stopped on request");
+        EQ_TRY(piece(j, w, from, err));
+        if (j->at.done < n) eq_e2e_say(j, w, windows_done(j), loss_so_far(j), obs);
+        if (eq_now() - j->saved >= j->setup.save_seconds) EQ_TRY(eq_e2e_save_place(j, err));
+    }
+    *loss = loss_so_far(j);
+    return EQ_OK;
+}
+
+eq_status eq_e2e_first_loss(eq_e2e *j, const eq_windows *w, double *loss, const eq_observer *obs,
+                            eq_err *err) {
+    eq_lm_embed(j->lm, w->ids, 1, w->T);
+    for (int64_t i = 0; i < j->lm->cfg->L; i++) {
+        if (eq_stopped(obs)) return eq_fail(err, EQ_EINTR, "stopped on request");
+        EQ_TRY(eq_lm_block_fwd(j->lm, i, err));
+        EQ_TRY(j->be->sync(j->be, err));
+        eq_e2e_say(j, w, 0, NAN, obs);
+    }
+    return eq_lm_loss(j->lm, w->ids, 1, w->T, 0, loss, err);
+}
