@@ -10,8 +10,8 @@ typedef struct {
     eq_mut part;       /* of g, where a batch is added up in parts */
 } eq_e2e_param;
 
-/* Where the step under way is. A micro-batch goes through 2 L + 1 pieces: the L blocks forwards, the
- * loss, the L blocks backwards. Saved as it is, so every field has 8 bytes. */
+/* Where the step under way is. A micro-batch goes through 2 L + 1 pieces: the L blocks forwards,
+ * the loss, the L blocks backwards. Saved as it is, so every field has 8 bytes. */
 typedef struct {
     int64_t n;     /* windows of the batch; 0: not begun */
     int64_t done;  /* of those, the ones that went through */
@@ -30,12 +30,12 @@ struct eq_e2e {
     int64_t rollbacks;
     double scale; /* of the rate, halved by every roll-back; 0: no rate is left to try */
     eq_e2e_place at;
-    double *nll;             /* [batch_size]: losses of the step's windows */
-    bool whole;              /* parameters, gradients and place fit together: false inside a piece
-                                that changes them */
-    char *good, *step_path;  /* paths: the last good state, the step under way */
-    int64_t newest, proven;  /* steps of the newest and of the good state on disk; -1: not there */
-    double saved;            /* when */
+    double *nll;            /* [batch_size]: losses of the step's windows */
+    bool whole;             /* parameters, gradients and place fit together: false inside a piece
+                               that changes them */
+    char *good, *step_path; /* paths: the last good state, the step under way */
+    int64_t newest, proven; /* steps of the newest and of the good state on disk; -1: not there */
+    double saved;           /* when */
 };
 
 /* Progress: `windows` of the step under way are done. */

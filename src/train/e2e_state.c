@@ -26,7 +26,8 @@ static int state_arrays(const eq_e2e *j, array *a) {
         const eq_e2e_param *p = &j->par[k];
         const eq_mut all[] = {p->p, p->m, p->v};
         for (int i = 0; p->m.n && i < 3; i++) {
-            snprintf(a[n].name, sizeof a->name, "%s%s", p->name, (const char *[]){"", "_m", "_v"}[i]);
+            snprintf(a[n].name, sizeof a->name, "%s%s", p->name,
+                     (const char *[]){"", "_m", "_v"}[i]);
             a[n++].m = all[i];
         }
     }
@@ -182,8 +183,8 @@ static eq_status get_meta(const eq_e2e *j, const eq_st *st, const char *path, me
     char want[64];
     run_digest(j, want, sizeof want);
     if (!run || !step || !scale || !rollbacks)
-        return eq_fail(err, EQ_EINPUT,
-                       "%s: expected metadata run, step, rate_scale and rollbacks", path);
+        return eq_fail(err, EQ_EINPUT, "%s: expected metadata run, step, rate_scale and rollbacks",
+                       path);
     if (strcmp(run, want))
         return eq_fail(err, EQ_EINPUT, "%s: expected a state of this run, found another run's",
                        path);

@@ -1,5 +1,5 @@
-/* One step of E2E-QP as a walk of micro-batches through the model, a block at a time, so that it can
- * be left, saved and gone on with at every block: a step of a 7B model takes a slow CPU a day.
+/* One step of E2E-QP as a walk of micro-batches through the model, a block at a time, so that it
+ * can be left, saved and gone on with at every block: a step of a 7B model takes a slow CPU a day.
  * Invariant: place, block inputs, the gradient on its way down and the sums of windows that went
  * through determine the rest of the step. */
 #include <math.h>
