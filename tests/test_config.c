@@ -108,7 +108,7 @@ static void both_spellings_of_rope(void **state) {
     assert_true(c.rope.kind == EQ_ROPE_LINEAR && c.rope.factor == 2.5);
     c = good("{" LLAMA ",\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":2}}");
     assert_true(c.rope.kind == EQ_ROPE_DYNAMIC);
-    bad("{" LLAMA ",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2}}", "\"yarn\"");
+    bad("{" LLAMA ",\"rope_scaling\":{\"type\":\"longrope\",\"factor\":2}}", "\"longrope\"");
     bad("{" LLAMA ",\"rope_scaling\":{\"rope_type\":\"longrope\",\"factor\":2}}", "\"longrope\"");
     bad("{" LLAMA ",\"rope_scaling\":{\"type\":\"linear\"}}", "\"factor\"");
     bad("{" LLAMA ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":-1}}", "\"factor\"");
@@ -246,6 +246,62 @@ static void quantization(void **state) {
         "int16");
     bad(GPTQ("\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":128,\"rotation\":\"hadamard\""),
         "rotation");
+}
+
+/* Frequencies and factor of transformers 5.24 (_compute_yarn_parameters), head_dim 16. */
+static void yarn(void **state) {
+    (void)state;
+    static const struct {
+        const char *rope;
+        double scale;
+        float f[8];
+    } cases[] = {
+        {"\"rope_type\":\"yarn\",\"factor\":4.0,\"original_max_position_embeddings\":16",
+         1.138629436111989,
+         {1.0f, 0.079056941f, 0.0250000004f, 0.00790569466f, 0.00249999994f, 0.000790569466f,
+          0.000250000012f, 7.90569466e-05f}},
+        {"\"rope_type\":\"yarn\",\"factor\":8.0,\"original_max_position_embeddings\":1024,"
+         "\"attention_factor\":1.25,\"beta_fast\":16,\"beta_slow\":2,\"attn_factor\":0.5",
+         1.25,
+         {1.0f, 0.316227764f, 0.100000001f, 0.0177878123f, 0.00124999997f, 0.000395284733f,
+          0.000125000006f, 3.95284733e-05f}},
+        {"\"rope_type\":\"yarn\",\"factor\":4.0,\"original_max_position_embeddings\":1024,"
+         "\"truncate\":false",
+         1.138629436111989,
+         {1.0f, 0.316227764f, 0.0853986368f, 0.0191267766f, 0.00355697144f, 0.000790569466f,
+          0.000250000012f, 7.90569466e-05f}},
+        {"\"rope_type\":\"yarn\",\"factor\":40.0,\"original_max_position_embeddings\":1024,"
+         "\"mscale\":0.707,\"mscale_all_dim\":0.5",
+         1.064468903941252,
+         {1.0f, 0.316227764f, 0.0756250024f, 0.0162066743f, 0.00268749986f, 7.90569466e-05f,
+          2.49999994e-05f, 7.90569447e-06f}},
+        {"\"type\":\"yarn\",\"factor\":4.0", /* trained for all of max_position_embeddings */
+         1.138629436111989,
+         {1.0f, 0.316227764f, 0.100000001f, 0.025693506f, 0.00624999963f, 0.00138349656f,
+          0.000250000012f, 7.90569466e-05f}},
+    };
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        char text[512];
+        float cos_[16], sin_[16];
+        snprintf(text, sizeof text,
+                 "{" LLAMA ",\"max_position_embeddings\":2048,\"rope_scaling\":{%s}}",
+                 cases[k].rope);
+        eq_config c = good(text);
+        eq_rope_tables(&c, 2, cos_, sin_);
+        for (int i = 0; i < 8; i++) {
+            double f = atan2(sin_[8 + i], cos_[8 + i]), scale = hypot(sin_[8 + i], cos_[8 + i]);
+            if (fabs(f / cases[k].f[i] - 1) > 1e-6 || fabs(scale / cases[k].scale - 1) > 1e-6)
+                fail_msg("case %d, pair %d: wanted %.9g x %.9g, found %.9g x %.9g", (int)k, i,
+                         (double)cases[k].f[i], cases[k].scale, f, scale);
+            assert_true(fabs(cos_[i] / cases[k].scale - 1) < 1e-6 && sin_[i] == 0);
+        }
+    }
+    bad("{" LLAMA ",\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":-1}}", "\"factor\"");
+    bad("{" LLAMA ",\"rope_scaling\":{\"rope_type\":\"yarn\",\"low_freq_factor\":1}}",
+        "\"low_freq_factor\"");
+    bad("{" LLAMA ",\"rope_theta\":1.0,\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":2}}",
+        "above 1");
+    bad("{" LLAMA ",\"rope_scaling\":{\"rope_type\":\"longrope\",\"factor\":2}}", "longrope");
 }
 
 static void parameters(void **state) {
@@ -393,6 +449,7 @@ int main(void) {
         cmocka_unit_test(shapes_are_checked),
         cmocka_unit_test(windows_of_qwen),
         cmocka_unit_test(quantization),
+        cmocka_unit_test(yarn),
         cmocka_unit_test(parameters),
         cmocka_unit_test(rope_tables_are_those_of_transformers),
         cmocka_unit_test(memory_may_run_out),

@@ -4,7 +4,13 @@
 #define EQ_MODEL_CONFIG_H
 #include "base/err.h"
 
-typedef enum { EQ_ROPE_PLAIN, EQ_ROPE_LINEAR, EQ_ROPE_DYNAMIC, EQ_ROPE_LLAMA3 } eq_rope_kind;
+typedef enum {
+    EQ_ROPE_PLAIN,
+    EQ_ROPE_LINEAR,
+    EQ_ROPE_DYNAMIC,
+    EQ_ROPE_LLAMA3,
+    EQ_ROPE_YARN
+} eq_rope_kind;
 
 typedef struct {
     char family[16]; /* model_type: "llama", "mistral", "qwen2", "qwen3" */
@@ -17,6 +23,8 @@ typedef struct {
     struct {
         eq_rope_kind kind;
         double theta, factor, low_freq, high_freq;
+        double ramp_low, ramp_high; /* yarn: pairs of dimensions between which it blends */
+        double scale;               /* of cosines and sines: yarn's attention factor, else 1 */
         int64_t original_T;
     } rope;
     int64_t bos, eos; /* -1: none */

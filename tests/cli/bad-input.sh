@@ -49,7 +49,7 @@ broken bad; poke $((size - 4)) '\x00\x00\x80\x7f'; late ".*(inf|finite).*"
 for change in 'model_type:"gpt_neox"' 'hidden_act:"gelu"' 'hidden_size:64' 'hidden_size:0' 'hidden_size:-128' \
     'hidden_size:"128"' 'num_hidden_layers:1' 'num_hidden_layers:3' 'num_attention_heads:3' 'num_key_value_heads:3' \
     'intermediate_size:300' 'vocab_size:383' 'rms_norm_eps:"a"' 'rope_theta:-1' 'max_position_embeddings:0' \
-    'rope_scaling:{"rope_type":"yarn","factor":2.0}' 'partial_rotary_factor:0.5' 'attention_bias:true'; do
+    'rope_scaling:{"rope_type":"longrope","factor":2.0}' 'partial_rotary_factor:0.5' 'attention_bias:true'; do
     broken bad
     config "${change%%:*}" "${change#*:}"
     refuse "bad(/config\.json|/model\.safetensors|: tensor ).*" "${q[@]}"
