@@ -21,6 +21,10 @@ ifeq ($(SAN),thread)
 OPT = -O1 -g -fsanitize=thread
 B = build-tsan
 endif
+ifeq ($(FUZZ),1)
+OPT = -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -DEQ_LIBFUZZER
+B = build-fuzz
+endif
 ifeq ($(findstring clang,$(CC)),clang)
 B := $(B)-clang
 endif
@@ -54,7 +58,7 @@ TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_C)) $(patsubst tests/%.cc,$(B)
 FUZZERS := $(patsubst tests/%.c,$(B)/tests/%,$(FUZZ_C))
 TOOLS := $(patsubst tools/%.c,$(B)/%,$(subst _,-,$(TOOL_C)))
 
-.PHONY: help all deps test check demo bench clean install tools format man cuda
+.PHONY: help all deps test check fuzz demo bench clean install tools format man cuda
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  options: DEV=1 (warnings are errors)  SAN=address|thread  CC=clang  V=1 (commands)  PREFIX=/usr/local"
@@ -74,6 +78,9 @@ test: deps ## build and run every test (Debian packages only, no network)
 
 check: deps ## test, then sanitizers, fuzz replay, faults, layers, headers, sizes
 	@tools/check.sh
+
+fuzz: deps ## extend the corpora with clang's libFuzzer, FUZZ_SECONDS (60) for each parser
+	@tools/fuzz.sh $(or $(FUZZ_SECONDS),60)
 
 format: ## write the source as clang-format 14 makes it
 	@bash tools/check/format.sh write
@@ -108,7 +115,7 @@ install: man ## install program, library, header, pkg-config file, man page and 
 	    >$(DESTDIR)$(PREFIX)/lib/pkgconfig/eqat.pc
 
 clean: ## remove every build folder
-	rm -rf build build-dev* build-asan* build-tsan* build-clang
+	rm -rf build build-dev* build-asan* build-tsan* build-fuzz* build-clang
 
 PREFIX ?= /usr/local
 
@@ -213,6 +220,12 @@ $(B)/tests/test_cuda_%: $(B)/obj/emu/tests/test_cuda_%.o $(call obj,$(TEST_HELP_
 	$(call say,ld)
 	$(CXX) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 
+ifeq ($(FUZZ),1)
+$(FUZZERS): LDFLAGS += -fsanitize=fuzzer
+endif
+# Calls of the library that this test can make fail.
+FAULTS = calloc write fsync rename open mmap mkdir opendir readdir ftruncate posix_fallocate unlink rmdir
+$(B)/tests/test_faults: LDFLAGS += $(FAULTS:%=-Wl,--wrap=%)
 $(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(TEST_HELP_C)) $(B)/libbench.a $(B)/libeqat.a
 	@mkdir -p $(@D)
 	$(call say,ld)
