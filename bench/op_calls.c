@@ -152,9 +152,9 @@ static void adamw_(call *k, const eq_op_case *c) {
     int64_t n = c->d[0];
     bool decay = c->opt & EQ_OPT_DECAY;
     eq_mut p = inout(k, "p", EQ_F32, n, EQ_FILL_UNIT, F);
-    eq_mut m = inout(k, "m", EQ_F32, n, EQ_FILL_VALUES, F);
+    eq_mut m = inout(k, "m", EQ_F32, n, EQ_FILL_MOMENTS, F);
     eq_mut v = inout(k, "v", EQ_F32, n, EQ_FILL_SQUARES, F);
-    eq_view g = in(k, "g", EQ_F32, n, EQ_FILL_VALUES);
+    eq_view g = in(k, "g", EQ_F32, n, EQ_FILL_GRADS);
     /* A rate of 0.1: errors of the update show in p. */
     eq_adamw a = {.lr = 0.1,
                   .beta1 = 0.9,
@@ -329,8 +329,8 @@ double eq_case_flop(const eq_op_case *c) {
 }
 
 void eq_case_label(const eq_op_case *c, char *text, int n) {
-    static const char *const flavour[] = {"",      " large",   " tiny",   " constant",
-                                          " ties", " clipped", " special"};
+    static const char *const flavour[] = {"",      " large",   " tiny",    " constant",
+                                          " ties", " clipped", " decayed", " special"};
     int at = snprintf(text, (size_t)n, "%s %s>%s%s", eq_op_names[c->op], eq_dtype_name(c->in),
                       eq_dtype_name(c->out), flavour[c->flavour]);
     int sizes = 6;

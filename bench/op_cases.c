@@ -5,8 +5,9 @@
 
 #define C(op, in, out, flavour, opt, ...) \
     {EQ_OP_##op, EQ_##in, EQ_##out, EQ_##flavour, opt, false, {__VA_ARGS__}},
-#define BENCH(op, in, out, opt, ...) \
-    {EQ_OP_##op, EQ_##in, EQ_##out, EQ_PLAIN, opt, true, {__VA_ARGS__}},
+#define BENCH(op, in, out, opt, ...) BENCH_OF(op, in, out, PLAIN, opt, __VA_ARGS__)
+#define BENCH_OF(op, in, out, flavour, opt, ...) \
+    {EQ_OP_##op, EQ_##in, EQ_##out, EQ_##flavour, opt, true, {__VA_ARGS__}},
 /* both types in all four combinations; the same type twice; an F32 operand and either result */
 #define ALL(op, flavour, opt, ...) \
     SAME(op, flavour, opt, __VA_ARGS__) \
@@ -175,8 +176,8 @@ const eq_op_case eq_op_cases[] = {
     F32(dequant_bwd, PLAIN, NO1, 6, 128, 64, 2) F32(dequant_bwd, PLAIN, NO2, 6, 128, 64, 3)
 
     F32(adamw, PLAIN, 0, 1) F32(adamw, PLAIN, DECAY, 1003) F32(adamw, PLAIN, 0, 70001) F32(adamw, LARGE, DECAY, 99)
-    F32(adamw, TINY, 0, 99) F32(adamw, CONSTANT, 0, 300)
-    BENCH(adamw, F32, F32, 0, 4096 * 4096)
+    F32(adamw, TINY, 0, 99) F32(adamw, CONSTANT, 0, 300) F32(adamw, DECAYED, 0, 1003)
+    BENCH(adamw, F32, F32, 0, 4096 * 4096) BENCH_OF(adamw, F32, F32, DECAYED, 0, 4096 * 4096)
 
     SAME(sumsq, PLAIN, 0, 1) SAME(sumsq, PLAIN, 0, 1003) SAME(sumsq, PLAIN, 0, 200003) SAME(sumsq, LARGE, 0, 333)
     BENCH(sumsq, F32, F32, 0, 1 << 23)

@@ -13,6 +13,7 @@ typedef enum {
     EQ_CONSTANT, /* every group or row all-equal, zeros among them */
     EQ_TIES,     /* w / s exactly on .5 */
     EQ_CLIPPED,  /* most weights beyond the codes; s and z beyond their clamps */
+    EQ_DECAYED,  /* AdamW late in a run: moments of gradients that have long been 0 */
     EQ_SPECIAL   /* NaN, infinities, the largest, the smallest */
 } eq_flavour;
 

@@ -86,6 +86,10 @@ static float zero(const eq_op_case *c, uint64_t seed, int64_t g) {
     return 0.5f * top + (u - 0.5f) * 0.8f * top;
 }
 
+static bool decayed(const eq_op_case *c, int64_t i) {
+    return c->flavour == EQ_DECAYED && i % 4 == 0;
+}
+
 static float number(const eq_op_case *c, int kind, uint64_t seed, int64_t i) {
     switch (kind) {
     case EQ_FILL_VALUES:
@@ -94,8 +98,14 @@ static float number(const eq_op_case *c, int kind, uint64_t seed, int64_t i) {
         return 2.0f * value(c->flavour, seed, i, 5e3f);
     case EQ_FILL_QUERIES:
         return value(c->flavour, seed, i, 100.0f);
+    case EQ_FILL_MOMENTS:
+        return decayed(c, i) ? 1e-39f * eq_rand_normal(seed, (uint64_t)i)
+                             : value(c->flavour, seed, i, 1e4f);
     case EQ_FILL_SQUARES:
-        return fabsf(value(c->flavour, seed, i, 1e4f));
+        return (decayed(c, i) && i % 16 == 0 ? 1e-39f : 1.0f) *
+               fabsf(value(c->flavour, seed, i, 1e4f));
+    case EQ_FILL_GRADS:
+        return decayed(c, i) ? 0.0f : value(c->flavour, seed, i, 1e4f);
     case EQ_FILL_WEIGHTS:
         return weight(c, seed, i);
     case EQ_FILL_STEPS:

@@ -9,7 +9,9 @@ enum {
     EQ_FILL_UNIT,    /* N(0, 1) whatever the flavour */
     EQ_FILL_LOGITS,  /* as values, larger */
     EQ_FILL_QUERIES, /* large: scores of 300, beyond exp's range */
-    EQ_FILL_SQUARES, /* not negative: AdamW's second moment */
+    EQ_FILL_MOMENTS, /* AdamW's first moment, */
+    EQ_FILL_SQUARES, /* its second one, not negative, */
+    EQ_FILL_GRADS,   /* its gradient */
     EQ_FILL_WEIGHTS, /* what is quantized, by flavour */
     EQ_FILL_STEPS,   /* s */
     EQ_FILL_ZEROS,   /* z, real numbers */

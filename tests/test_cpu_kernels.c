@@ -393,6 +393,42 @@ static void test_codes_agree(void **state) {
     }
 }
 
+/* AdamW gives the same bits at every instruction set, and moments end at 0, never below what they
+ * count from: a gradient of 0 for as many steps as the first moment takes, and tiny gradients. */
+static void test_adamw(void **state) {
+    (void)state;
+    enum { N = 259, STEPS = 1000 };
+    eq_adamw a = {.lr = 1e-3, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.1};
+    float p[3][N], m[3][N], v[3][N], g[N];
+    for (int t = 0; t < table_count; t++)
+        for (int i = 0; i < N; i++)
+            p[t][i] = 1.0f + (float)i, m[t][i] = eq_rand_normal(1, (uint64_t)i),
+            v[t][i] = i % 7 ? 1e-3f : 2e-38f;
+    for (int k = 1; k <= STEPS; k++) {
+        a.bias1 = 1 - pow(0.9, k), a.bias2 = 1 - pow(0.999, k), a.grad_scale = 0.7;
+        for (int i = 0; i < N; i++)
+            g[i] = i % 3 ? 0.0f : ldexpf(eq_rand_normal((uint64_t)k, (uint64_t)i), -i % 140);
+        for (int t = 0; t < table_count; t++) {
+            tables[t]->adamw(p[t], m[t], v[t], g, &a, N);
+            assert_memory_equal(p[t], p[0], sizeof p[0]);
+            assert_memory_equal(m[t], m[0], sizeof m[0]);
+            assert_memory_equal(v[t], v[0], sizeof v[0]);
+        }
+        for (int i = 0; i < N; i++) {
+            assert_true(m[0][i] == 0.0f || fabsf(m[0][i]) >= EQ_M_LEAST);
+            assert_true(v[0][i] == 0.0f || v[0][i] >= EQ_V_LEAST);
+        }
+    }
+    for (int i = 1; i < N; i += 3)
+        assert_true(m[0][i] == 0.0f && v[0][i] >= (i % 7 ? 1e-4f : 0.0f));
+    assert_true(v[0][7] == 0.0f && v[0][0] > 1e-3f);
+    g[0] = NAN; /* is not taken for small */
+    for (int t = 0; t < table_count; t++) {
+        tables[t]->adamw(p[t], m[t], v[t], g, &a, 1);
+        assert_true(isnan(p[t][0]) && isnan(m[t][0]) && isnan(v[t][0]));
+    }
+}
+
 static void test_extremes(void **state) {
     (void)state;
     float x[100];
@@ -421,6 +457,7 @@ int main(void) {
         cmocka_unit_test(test_types),
         cmocka_unit_test(test_exp),
         cmocka_unit_test(test_codes_agree),
+        cmocka_unit_test(test_adamw),
         cmocka_unit_test(test_extremes),
     };
     return cmocka_run_group_tests(tests, find_tables, NULL);

@@ -48,6 +48,12 @@ typedef struct {
     double bias1, bias2; /* 1 - beta^t */
     double grad_scale;   /* the gradient is multiplied by this first (clipping) */
 } eq_adamw;
+/* Moments smaller than these are 0: where a gradient stays 0 (clipped weights) they would decay to
+ * subnormal numbers, which no rounding ever takes to 0 and which CPUs compute with several times
+ * slower. A step made of them is below 1e-22 of the rate. The first is so large that rate * m is a
+ * normal number, too. */
+#define EQ_M_LEAST 0x1p-100f
+#define EQ_V_LEAST 0x1p-126f
 
 typedef struct {
     int64_t O, I, G;
@@ -113,7 +119,8 @@ typedef struct eq_backend eq_backend;
   /* of one window: ds += sum (w_int - z) * dw_hat, dz += sum -s * dw_hat over each group, completed first as with \
      windows; n == 0: not wanted */ \
   OP(dequant_bwd, (eq_backend *be, eq_mut ds, eq_mut dz, eq_view dw_hat, eq_view q, eq_view s, eq_view z, eq_qshape qs), (be, ds, dz, dw_hat, q, s, z, qs)) \
-  /* in/out p, m, v F32: one AdamW step with gradient g F32 (decoupled decay) */ \
+  /* in/out p, m, v F32: one AdamW step with gradient g F32 (decoupled decay); the new m and v count as 0 where \
+     |m| < EQ_M_LEAST, v < EQ_V_LEAST */ \
   OP(adamw,     (eq_backend *be, eq_mut p, eq_mut m, eq_mut v, eq_view g, eq_adamw a), (be, p, m, v, g, a)) \
   /* acc F64 [1] += sum of x^2 */ \
   OP(sumsq,     (eq_backend *be, eq_mut acc, eq_view x), (be, acc, x)) \

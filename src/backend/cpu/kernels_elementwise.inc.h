@@ -90,6 +90,8 @@ static inline void k_adamw(float *p, float *m, float *v, const float *g, const e
     for (int64_t i = 0; i < n; i++) {
         float gi = g[i] * f;
         float mi = b1 * m[i] + c1 * gi, vi = b2 * v[i] + c2 * gi * gi;
+        mi = fabsf(mi) < EQ_M_LEAST ? 0.0f : mi; /* a NaN stays */
+        vi = vi < EQ_V_LEAST ? 0.0f : vi;
         /* step m / (sqrt(v) / root + eps), with one division */
         p[i] = p[i] * keep - step * root * mi / (sqrtf(vi) + eps * root);
         m[i] = mi;

@@ -26,8 +26,9 @@ static inline eq_adamw_rates eq_adamw_rates_of(const eq_adamw *a) {
 static __device__ __forceinline__ void eq_adamw_one(float *p, float *m, float *v, float g,
                                                     const eq_adamw_rates &a) {
     g *= a.scale;
-    *m = a.b1 * *m + a.c1 * g;
-    *v = a.b2 * *v + a.c2 * g * g;
+    float mi = a.b1 * *m + a.c1 * g, vi = a.b2 * *v + a.c2 * g * g;
+    *m = fabsf(mi) < EQ_M_LEAST ? 0.0f : mi; /* a NaN stays */
+    *v = vi < EQ_V_LEAST ? 0.0f : vi;
     *p = *p * a.keep - a.rate * *m / (sqrtf(*v) + a.eps);
 }
 #endif

@@ -12,6 +12,8 @@ static void adamw(eq_backend *be, eq_mut p, eq_mut m, eq_mut v, eq_view g, eq_ad
         double pi = eq_get(eq_ro(p), i) * (1.0 - a.lr * a.weight_decay);
         double mi = a.beta1 * eq_get(eq_ro(m), i) + (1.0 - a.beta1) * gi;
         double vi = a.beta2 * eq_get(eq_ro(v), i) + (1.0 - a.beta2) * gi * gi;
+        if (fabs(mi) < (double)EQ_M_LEAST) mi = 0.0;
+        if (vi < (double)EQ_V_LEAST) vi = 0.0;
         eq_put(m, i, mi);
         eq_put(v, i, vi);
         eq_put(p, i, pi - a.lr / a.bias1 * mi / (sqrt(vi) / sqrt(a.bias2) + a.eps));
