@@ -1,5 +1,7 @@
 /* The thread pool: every item once, the same bits for every thread count, nesting, restarts. */
+#define _GNU_SOURCE
 #include <stdatomic.h>
+#include <unistd.h>
 
 #include "base/par.h"
 #include "base/rng.h"
@@ -71,6 +73,41 @@ static void nested(void **state) {
     for (int i = 0; i < 5; i++) assert_int_equal(j.times[i], 20);
 }
 
+/* A round calls no more threads than it has items: numbers beyond never come. */
+static void highest(void *ctx, int64_t i, int thread) {
+    _Atomic int *most = ctx;
+    int seen = atomic_load(most);
+    (void)i;
+    while (thread > seen && !atomic_compare_exchange_weak(most, &seen, thread)) {
+    }
+    usleep(200);
+}
+static void few_items(void **state) {
+    (void)state;
+    eq_par_threads(9);
+    for (int64_t n = 1; n < 12; n++) {
+        _Atomic int most = 0;
+        for (int k = 0; k < 5; k++) eq_par_for(n, highest, &most);
+        assert_true(most < n && most < 9);
+    }
+}
+
+/* Workers that look for the next round, that have gone to sleep, that are called off because the
+ * caller was faster: every item once, and nobody is left behind when a round returns. */
+static void sleepers(void **state) {
+    (void)state;
+    for (int threads = 2; threads < 20; threads += 4) {
+        eq_par_threads(threads);
+        for (int k = 0; k < 300; k++) {
+            job j = {0};
+            int64_t n = 1 + k * 7 % 40;
+            if (k % 3 == 0) usleep((useconds_t)(k % 50));
+            eq_par_for(n, inner, &j);
+            for (int64_t i = 0; i < N; i++) assert_int_equal(j.times[i], i < n);
+        }
+    }
+}
+
 typedef struct {
     int64_t from, every; /* items that fail: from, from + every, ... */
     _Atomic int ran;
@@ -121,7 +158,8 @@ static void restarts(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_bits),     cmocka_unit_test(sizes),    cmocka_unit_test(nested),
-        cmocka_unit_test(first_failure), cmocka_unit_test(restarts),
+        cmocka_unit_test(first_failure), cmocka_unit_test(restarts), cmocka_unit_test(few_items),
+        cmocka_unit_test(sleepers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
