@@ -10,6 +10,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/par.h"
+#include "bench_items.h"
 #include "bench_ops.h"
 #include "bench_steps.h"
 
@@ -38,12 +39,18 @@ static eq_status ops(const eq_bench_opts *o, eq_bench_paths *p, eq_err *err) {
     return st;
 }
 
+static eq_status items(const eq_bench_opts *o, eq_bench_paths *p, eq_err *err) {
+    (void)p;
+    return eq_bench_items(o->out, err);
+}
+
 static const struct {
     const char *name;
     eq_status (*run)(const eq_bench_opts *o, eq_bench_paths *p, eq_err *err);
 } sections[] = {
     {"roof", roof},
     {"ops", ops},
+    {"items", items},
     {"block-ap", eq_bench_block_ap},
     {"threads", eq_bench_threads},
     {"e2e-qp", eq_bench_e2e},
@@ -85,9 +92,10 @@ eq_status eq_bench_run(const eq_bench_opts *opts, eq_err *err) {
         st = section(&o, (int)i, dir, err);
     }
     if (st == EQ_OK && !ran)
-        st = eq_fail(err, EQ_EINPUT,
-                     "--filter %s: expected part of roof, ops, block-ap, threads, e2e-qp, pack",
-                     o.filter);
+        st = eq_fail(
+            err, EQ_EINPUT,
+            "--filter %s: expected part of roof, ops, items, block-ap, threads, e2e-qp, pack",
+            o.filter);
     eq_err ignored = {0};
     if (!o.scratch) eq_remove_tree(dir, &ignored);
     return st;

@@ -15,7 +15,7 @@ typedef struct {
     eq_compute_opts compute;
 } eq_bench_opts;
 
-/* Sections: "roof", "ops", "block-ap", "e2e-qp", "threads", "pack", "tokenizer". */
+/* Sections: "roof", "ops", "items", "block-ap", "threads", "e2e-qp", "pack". */
 eq_status eq_bench_run(const eq_bench_opts *o, eq_err *err);
 
 /* ---- roof.c: oneDNN itself, its own threads, one call for the whole product ------------------ */

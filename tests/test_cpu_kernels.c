@@ -248,8 +248,9 @@ static void near(eq_mut got, eq_mut want, const char *name, const eq_attn_shape 
  * one. */
 static void test_attention_blocks(void **state) {
     (void)state;
-    static const int64_t shapes[][2] = {{256, 0},   {257, 0},   {600, 0},   {600, 150}, {600, 256},
-                                        {600, 300}, {700, 400}, {530, 513}, {513, 2}};
+    static const int64_t shapes[][2] = {{256, 0},   {257, 0},   {600, 0},   {600, 150},
+                                        {600, 256}, {600, 300}, {700, 400}, {530, 513},
+                                        {513, 2},   {1100, 0},  {1030, 90}};
     eq_backend *be[2];
     assert_int_equal(eq_cpu_open(&be[0], NULL, NULL), EQ_OK);
     assert_int_equal(eq_ref_open(&be[1], NULL), EQ_OK);

@@ -121,7 +121,7 @@ static void finish(int k) {
 
 /* ---- the pool -------------------------------------------------------------------------------- */
 
-static int cores(void) {
+int eq_par_cores(void) {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set)) return 1;
     int n = CPU_COUNT(&set);
@@ -130,7 +130,7 @@ static int cores(void) {
 
 static void start(void) {
     omp_set_num_threads(1);
-    if (!pool.started) pool.spin = eq_par_count() <= cores();
+    if (!pool.started) pool.spin = eq_par_count() <= eq_par_cores();
     while (pool.started < pool.want - 1) {
         int k = pool.started + 1;
         atomic_store(&pool.worker[k].state, IDLE);
@@ -142,17 +142,30 @@ static void start(void) {
 
 int eq_par_threads(int n) {
     eq_par_shutdown();
-    pool.want = n < 1 ? cores() : n > MAX_THREADS ? MAX_THREADS : n;
+    pool.want = n < 1 ? eq_par_cores() : n > MAX_THREADS ? MAX_THREADS : n;
     return pool.want;
 }
 
 int eq_par_count(void) {
-    if (!pool.want) pool.want = cores();
+    if (!pool.want) pool.want = eq_par_cores();
     return pool.want;
+}
+
+static struct {
+    void (*told)(void *ctx, int64_t items);
+    void *ctx;
+} counter;
+
+void eq_par_count_items(void (*told)(void *ctx, int64_t items), void *ctx) {
+    counter.told = told, counter.ctx = ctx;
 }
 
 void eq_par_for(int64_t n, eq_par_fn fn, void *ctx) {
     if (n <= 0) return;
+    if (counter.told) {
+        counter.told(counter.ctx, n);
+        return;
+    }
     if (self >= 0) {
         for (int64_t i = 0; i < n; i++) fn(ctx, i, self);
         return;

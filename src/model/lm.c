@@ -9,7 +9,7 @@
 #include "quant/number.h"
 #include "quant/pack.h"
 
-enum { LOGITS_BYTES = 64 << 20, EMBED_ROWS = 256 };
+enum { LOGITS_BYTES = 64 << 20, EMBED_ROWS = 64 };
 
 static void make_weight(void *ctx, eq_lin l, eq_mut w);
 

@@ -81,6 +81,15 @@ eq_scratch eq_cpu_scratch(eq_backend *be, int64_t mine, int64_t shared) {
     return (eq_scratch){c->scratch, c->scratch + stride * eq_par_count(), stride};
 }
 
+int64_t eq_even_parts(int64_t n, int64_t least, int64_t most) {
+    enum { THREADS = 16 };
+    for (int64_t parts = 1; parts < most; parts++) {
+        int64_t items = n * parts, turns = eq_parts(items, THREADS);
+        if (items >= least && 10 * items >= 9 * turns * THREADS) return parts;
+    }
+    return most;
+}
+
 const float *eq_chunk_in(const eq_kernels *k, eq_view v, int64_t at, int64_t n, float *buf) {
     switch (v.dt) {
     case EQ_F32:

@@ -28,15 +28,26 @@ typedef struct {
 eq_scratch eq_cpu_scratch(eq_backend *be, int64_t mine, int64_t shared);
 static inline void *eq_scratch_of(eq_scratch s, int thread) { return s.base + thread * s.stride; }
 
-/* Elements converted at once, and elements of one item of work. */
-enum { EQ_CHUNK = 1024, EQ_PIECE = 32 * EQ_CHUNK };
+/* Elements converted at once; most and least of them in one item of work, and items at least where
+ * there is enough for that. */
+enum { EQ_CHUNK = 1024, EQ_PIECE = 16 * EQ_CHUNK, EQ_LEAST_PIECE = 2 * EQ_CHUNK, EQ_ITEMS = 48 };
 
 static inline int64_t eq_least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t eq_parts(int64_t n, int64_t part) { return (n + part - 1) / part; }
-/* Rows of an item when a row has `cols` elements. */
-static inline int64_t eq_rows_per_item(int64_t cols) {
-    return cols < EQ_PIECE ? EQ_PIECE / (cols ? cols : 1) : 1;
+/* Elements of an item when there are n: whole chunks. */
+static inline int64_t eq_piece(int64_t n) {
+    int64_t even = eq_parts(eq_parts(n, EQ_ITEMS), EQ_CHUNK) * EQ_CHUNK;
+    return even > EQ_PIECE ? EQ_PIECE : even < EQ_LEAST_PIECE ? EQ_LEAST_PIECE : even;
 }
+/* Rows of an item. */
+static inline int64_t eq_rows_per_item(int64_t rows, int64_t cols) {
+    int64_t piece = eq_piece(rows * cols);
+    return cols < piece ? piece / (cols ? cols : 1) : 1;
+}
+
+/* Parts to cut each of n things into, at most `most` of them, so that there are some `least` items
+ * and sixteen threads (or eight, four, two) come out even to a tenth. */
+int64_t eq_even_parts(int64_t n, int64_t least, int64_t most);
 
 static inline void *eq_elem(eq_mut m, int64_t at) { return (char *)m.p + at * eq_dtype_size(m.dt); }
 /* Elements [at, at + n) as fp32: the array itself, or a copy in buf. */

@@ -8,7 +8,7 @@
 #include "backend/cpu/attention.h"
 #include "base/par.h"
 
-enum { ITEMS = 32 }; /* of work, at least, if there are as many blocks */
+enum { ITEMS = 32 }; /* of work, if there are as many blocks */
 
 typedef struct {
     const eq_cpu *c;
@@ -123,7 +123,7 @@ static void attn_fwd(eq_backend *be, eq_mut o, eq_mut lse, eq_view q, eq_view k,
                   .b = eq_attn_blocks(&s)};
     fwd_scratch measure;
     /* Few key heads: their queries in strips, so that many threads have work. */
-    j.strips = eq_least(eq_parts(s.T, j.b.queries), eq_parts(ITEMS, s.B * s.NKV));
+    j.strips = eq_even_parts(s.B * s.NKV, ITEMS, eq_parts(s.T, j.b.queries));
     j.scratch = eq_cpu_scratch(be, fwd_bind(&measure, NULL, &j), 0);
     if (j.scratch.base) eq_par_for(s.B * s.NKV * j.strips, fwd_item, &j);
 }

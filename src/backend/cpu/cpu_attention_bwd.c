@@ -6,7 +6,10 @@
  *   dS^T = P^T (V dO^T - delta) f           dK += dS^T Q
  *   delta = row sums of dO O                dQ += dS K
  *
- * Invariant: one item owns a key head with all of its query heads, so every sum has one order. */
+ * An item has a key head and one of `strips` sets of its blocks of queries (of all the query heads
+ * that share it). Where there are several, each leaves dK and dV of its own, which are then added
+ * in order. Invariant: the number of strips depends on the shape of one window, so every sum has
+ * one order for every number of threads and windows. */
 #include <string.h>
 
 #include "backend/cpu/attention.h"
@@ -18,14 +21,20 @@ typedef struct {
     eq_view do_, q, k, v, o, lse;
     eq_attn_shape s;
     eq_attn_block b;
-    eq_scratch scratch;
+    int64_t strips;
+    int64_t first;      /* sequence of this round */
+    eq_scratch scratch; /* shared: where strips > 1, dk and dv [T, HD] of every item */
 } bwd_job;
+
+/* Blocks of queries of an item, at least; bytes of partial sums at once, if that is one sequence.
+ */
+enum { LEAST_BLOCKS = 4, ITEMS = 15, PARTIAL_BYTES = 64 << 20 };
 
 /* A thread's scratch. In fp32 p and ds_t are s_t and dp_t themselves. */
 typedef struct {
     void *q, *do_;     /* [queries, HD] */
     void *k, *v;       /* [T, HD] of the key head */
-    float *dk, *dv;    /* [T, HD] of the key head */
+    float *dk, *dv;    /* [T, HD] of the key head; the item's own where strips > 1 */
     float *s_t, *dp_t; /* [keys, queries] */
     void *p_t, *ds_t;  /* [keys, queries] in the type of q */
     void *ds;          /* [queries, keys] in the type of q */
@@ -48,8 +57,10 @@ static int64_t bwd_bind(bwd_scratch *w, char *base, const bwd_job *j) {
     w->do_ = eq_attn_take(base, &at, j->b.queries * HD * size);
     w->k = eq_attn_take(base, &at, j->s.T * HD * size);
     w->v = eq_attn_take(base, &at, j->s.T * HD * size);
-    w->dk = eq_attn_take(base, &at, j->s.T * HD * 4);
-    w->dv = eq_attn_take(base, &at, j->s.T * HD * 4);
+    if (j->strips == 1) {
+        w->dk = eq_attn_take(base, &at, j->s.T * HD * 4);
+        w->dv = eq_attn_take(base, &at, j->s.T * HD * 4);
+    }
     w->s_t = eq_attn_take(base, &at, scores * 4);
     w->dp_t = eq_attn_take(base, &at, scores * 4);
     w->p_t = wide ? w->s_t : eq_attn_take(base, &at, scores * size);
@@ -116,32 +127,63 @@ static void put_rows(const bwd_job *j, eq_mut to, const float *from, int64_t b, 
                      from + r * j->s.HD);
 }
 
+/* Block i of the blocks of queries of a key head: those of its first query head, then of the next.
+ */
+static void bwd_queries(const bwd_job *j, const bwd_scratch *w, place *at, int64_t i) {
+    const eq_attn_shape *s = &j->s;
+    int64_t blocks = eq_parts(s->T, j->b.queries);
+    at->h = at->kv * (s->NH / s->NKV) + i / blocks;
+    at->q0 = i % blocks * j->b.queries;
+    at->nq = eq_least(j->b.queries, s->T - at->q0);
+    eq_attn_gather(w->q, j->q, s, at->b, at->q0, at->nq, s->NH, at->h);
+    eq_attn_gather(w->do_, j->do_, s, at->b, at->q0, at->nq, s->NH, at->h);
+    rows_dot(j, w, at);
+    int64_t start = eq_attn_first_block(s, at->q0), end = at->q0 + at->nq;
+    for (at->k0 = start; at->k0 < end; at->k0 += j->b.keys) {
+        at->nk = eq_least(j->b.keys, end - at->k0);
+        bwd_block(j, w, at, at->k0 == start);
+    }
+    put_rows(j, j->dq, w->dq, at->b, at->q0, at->nq, s->NH, at->h);
+}
+
+/* dk, then dv of an item of this round. */
+static float *partial(const bwd_job *j, int64_t item) {
+    return (float *)(void *)j->scratch.shared + item * 2 * j->s.T * j->s.HD;
+}
+
 static void bwd_item(void *ctx, int64_t item, int thread) {
     const bwd_job *j = ctx;
     const eq_attn_shape *s = &j->s;
-    int64_t group = s->NH / s->NKV;
-    place at = {.b = item / s->NKV, .kv = item % s->NKV, .thread = thread};
+    int64_t head = item / j->strips, n = s->T * s->HD;
+    int64_t blocks = s->NH / s->NKV * eq_parts(s->T, j->b.queries);
+    place at = {.b = j->first + head / s->NKV, .kv = head % s->NKV, .thread = thread};
     bwd_scratch w;
     bwd_bind(&w, eq_scratch_of(j->scratch, thread), j);
+    if (j->strips > 1) w.dk = partial(j, item), w.dv = w.dk + n;
     eq_attn_gather(w.k, j->k, s, at.b, 0, s->T, s->NKV, at.kv);
     eq_attn_gather(w.v, j->v, s, at.b, 0, s->T, s->NKV, at.kv);
-    memset(w.dk, 0, (size_t)(s->T * s->HD) * sizeof *w.dk);
-    memset(w.dv, 0, (size_t)(s->T * s->HD) * sizeof *w.dv);
-    for (at.h = at.kv * group; at.h < (at.kv + 1) * group; at.h++)
-        for (at.q0 = 0; at.q0 < s->T; at.q0 += j->b.queries) {
-            at.nq = eq_least(j->b.queries, s->T - at.q0);
-            eq_attn_gather(w.q, j->q, s, at.b, at.q0, at.nq, s->NH, at.h);
-            eq_attn_gather(w.do_, j->do_, s, at.b, at.q0, at.nq, s->NH, at.h);
-            rows_dot(j, &w, &at);
-            int64_t start = eq_attn_first_block(s, at.q0), end = at.q0 + at.nq;
-            for (at.k0 = start; at.k0 < end; at.k0 += j->b.keys) {
-                at.nk = eq_least(j->b.keys, end - at.k0);
-                bwd_block(j, &w, &at, at.k0 == start);
-            }
-            put_rows(j, j->dq, w.dq, at.b, at.q0, at.nq, s->NH, at.h);
-        }
+    memset(w.dk, 0, (size_t)n * sizeof *w.dk);
+    memset(w.dv, 0, (size_t)n * sizeof *w.dv);
+    for (int64_t i = item % j->strips; i < blocks; i += j->strips) bwd_queries(j, &w, &at, i);
+    if (j->strips > 1) return;
     put_rows(j, j->dk, w.dk, at.b, 0, s->T, s->NKV, at.kv);
     put_rows(j, j->dv, w.dv, at.b, 0, s->T, s->NKV, at.kv);
+}
+
+/* Some rows of a key head's dk and dv: the strips' in order. */
+static void add_strips(void *ctx, int64_t item, int thread) {
+    (void)thread;
+    const bwd_job *j = ctx;
+    const eq_attn_shape *s = &j->s;
+    int64_t runs = eq_parts(s->T, j->b.queries), head = item / runs, n = s->T * s->HD;
+    int64_t t0 = item % runs * j->b.queries, rows = eq_least(j->b.queries, s->T - t0);
+    for (int v = 0; v < 2; v++) {
+        float *sum = partial(j, head * j->strips) + v * n + t0 * s->HD;
+        for (int64_t i = 1; i < j->strips; i++)
+            j->c->k->add(sum, sum, sum + i * 2 * n, rows * s->HD);
+        put_rows(j, v ? j->dv : j->dk, sum, j->first + head / s->NKV, t0, rows, s->NKV,
+                 head % s->NKV);
+    }
 }
 
 static void attn_bwd(eq_backend *be, eq_mut dq, eq_mut dk, eq_mut dv, eq_view do_, eq_view q,
@@ -158,9 +200,19 @@ static void attn_bwd(eq_backend *be, eq_mut dq, eq_mut dk, eq_mut dv, eq_view do
                  .lse = lse,
                  .s = s,
                  .b = eq_attn_blocks(&s)};
+    int64_t blocks = eq_parts(s.T, j.b.queries), most = s.NH / s.NKV * blocks / LEAST_BLOCKS;
+    j.strips = eq_even_parts(s.NKV, ITEMS, most < 1 ? 1 : most);
+    int64_t window = j.strips > 1 ? s.NKV * j.strips * 2 * s.T * s.HD * 4 : 0, at_once = s.B;
+    if (window && PARTIAL_BYTES / window < at_once) at_once = PARTIAL_BYTES / window;
+    if (at_once < 1) at_once = 1;
     bwd_scratch measure;
-    j.scratch = eq_cpu_scratch(be, bwd_bind(&measure, NULL, &j), 0);
-    if (j.scratch.base) eq_par_for(s.B * s.NKV, bwd_item, &j);
+    j.scratch = eq_cpu_scratch(be, bwd_bind(&measure, NULL, &j), at_once * window);
+    if (!j.scratch.base) return;
+    for (; j.first < s.B; j.first += at_once) {
+        int64_t heads = eq_least(at_once, s.B - j.first) * s.NKV;
+        eq_par_for(heads * j.strips, bwd_item, &j);
+        if (j.strips > 1) eq_par_for(heads * blocks, add_strips, &j);
+    }
 }
 
 void eq_cpu_attention_bwd(eq_ops *ops) { ops->attn_bwd = attn_bwd; }

@@ -19,12 +19,12 @@ typedef struct job {
 static void piece(void *ctx, int64_t item, int thread) {
     (void)thread;
     const job *j = ctx;
-    int64_t end = eq_least((item + 1) * EQ_PIECE, j->y.n);
-    for (int64_t at = item * EQ_PIECE; at < end; at += EQ_CHUNK)
+    int64_t size = eq_piece(j->y.n), end = eq_least((item + 1) * size, j->y.n);
+    for (int64_t at = item * size; at < end; at += EQ_CHUNK)
         j->chunk(j, at, eq_least(EQ_CHUNK, end - at));
 }
 
-static void run(job *j) { eq_par_for(eq_parts(j->y.n, EQ_PIECE), piece, j); }
+static void run(job *j) { eq_par_for(eq_parts(j->y.n, eq_piece(j->y.n)), piece, j); }
 
 /* ---- fill, cast, add ------------------------------------------------------------------------- */
 
@@ -95,7 +95,7 @@ static void bias_rows(void *ctx, int64_t item, int thread) {
     (void)thread;
     const job *j = ctx;
     float by[EQ_CHUNK], bb[EQ_CHUNK];
-    int64_t per = eq_rows_per_item(j->cols), end = eq_least((item + 1) * per, j->rows);
+    int64_t per = eq_rows_per_item(j->rows, j->cols), end = eq_least((item + 1) * per, j->rows);
     for (int64_t c = 0; c < j->cols; c += EQ_CHUNK) {
         int64_t n = eq_least(EQ_CHUNK, j->cols - c);
         const float *b = eq_chunk_in(j->k, j->b, c, n, bb);
@@ -109,7 +109,7 @@ static void bias_rows(void *ctx, int64_t item, int thread) {
 }
 static void bias_add(eq_backend *be, eq_mut y, eq_view b, int64_t rows, int64_t cols) {
     job j = {.k = eq_cpu_of(be)->k, .y = y, .b = b, .rows = rows, .cols = cols};
-    eq_par_for(eq_parts(rows, eq_rows_per_item(cols)), bias_rows, &j);
+    eq_par_for(eq_parts(rows, eq_rows_per_item(rows, cols)), bias_rows, &j);
 }
 
 void eq_cpu_elementwise(eq_ops *ops) {

@@ -33,8 +33,8 @@ static double chunk_sum(const sum_job *j, int64_t at, int64_t n) {
 static void sum_piece(void *ctx, int64_t item, int thread) {
     (void)thread;
     const sum_job *j = ctx;
-    int64_t first = item / j->pieces * j->n, piece = item % j->pieces * EQ_PIECE;
-    int64_t end = first + eq_least(piece + EQ_PIECE, j->n);
+    int64_t first = item / j->pieces * j->n, piece = item % j->pieces * eq_piece(j->n);
+    int64_t end = first + eq_least(piece + eq_piece(j->n), j->n);
     double s = 0.0;
     for (int64_t at = first + piece; at < end; at += EQ_CHUNK)
         s += chunk_sum(j, at, eq_least(EQ_CHUNK, end - at));
@@ -45,7 +45,7 @@ static void sum_piece(void *ctx, int64_t item, int thread) {
  * noted. */
 static const double *run_sums(eq_backend *be, sum_job *j, int64_t windows) {
     j->n = j->y.n / windows;
-    j->pieces = j->n ? eq_parts(j->n, EQ_PIECE) : 1;
+    j->pieces = j->n ? eq_parts(j->n, eq_piece(j->n)) : 1;
     int64_t items = windows * j->pieces;
     j->k = eq_cpu_of(be)->k;
     j->partial = (double *)(void *)eq_cpu_scratch(be, 0, items * (int64_t)sizeof(double)).shared;

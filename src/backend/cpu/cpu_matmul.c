@@ -13,8 +13,11 @@
 /* 1024 x 512 is where oneDNN's general kernel is fastest with bf16 and K from 2048 to 11008: some
  * 10 % above 512 x 512, 20 % above 512 x 128. */
 enum { TILE_M = 1024, TILE_N = 512, TILES = 16, LEAST = 32, STEP = 16 };
-enum { BAND = 4096, TURN = 128 }; /* rows of y per turned band, columns of a turned at once */
-enum { TURN_ITEM = 1 << 18 };     /* elements of an item of turning */
+enum {
+    BAND = 4096,
+    TURN = 64,
+    TURN_ROWS = 512
+}; /* rows of y per turned band; of a turned at once */
 /* Multiply-adds of a tile (of SHORT_K at least, since windows that are added share one): a smaller
  * one is not worth a thread. */
 enum { LEAST_WORK = 4 << 20, SHORT_K = 512 };
@@ -129,28 +132,34 @@ static void matmul_nn(eq_backend *be, eq_mut y, eq_view a, eq_view b, int64_t M,
 
 /* ---- a transposed left side ------------------------------------------------------------------ */
 
-static void turn_piece(const matmul_job *j, int64_t window, int64_t m) {
-    int64_t n = eq_least(TURN, j->p.M - m), size = eq_dtype_size(j->p.in), T = j->p.K;
-    const void *from = j->turn + (window * T * j->turn_ld + m) * size;
-    void *to = (char *)j->p.a + window * j->a_step + m * j->p.lda * size;
-    if (size == 2)
-        j->c->k->transpose16(to, j->p.lda, from, j->turn_ld, T, n);
-    else
-        j->c->k->transpose32(to, j->p.lda, from, j->turn_ld, T, n);
+/* A piece: TURN columns of TURN_ROWS rows of a window, the columns first. */
+static int64_t turn_pieces(const matmul_job *j) {
+    return j->chain * eq_parts(j->p.K, TURN_ROWS) * eq_parts(j->p.M, TURN);
 }
 
-/* Pieces of an item, pieces in all: of TURN columns and one window. */
-static int64_t turn_per_item(const matmul_job *j) {
-    return eq_parts(TURN_ITEM, TURN * (j->p.K + 1));
+static void turn_piece(const matmul_job *j, int64_t piece) {
+    int64_t across = eq_parts(j->p.M, TURN), down = eq_parts(j->p.K, TURN_ROWS);
+    int64_t m = piece % across * TURN, r = piece / across % down * TURN_ROWS;
+    int64_t window = piece / across / down, size = eq_dtype_size(j->p.in);
+    int64_t n = eq_least(TURN, j->p.M - m), rows = eq_least(TURN_ROWS, j->p.K - r);
+    const void *from = j->turn + ((window * j->p.K + r) * j->turn_ld + m) * size;
+    void *to = (char *)j->p.a + window * j->a_step + (m * j->p.lda + r) * size;
+    if (size == 2)
+        j->c->k->transpose16(to, j->p.lda, from, j->turn_ld, rows, n);
+    else
+        j->c->k->transpose32(to, j->p.lda, from, j->turn_ld, rows, n);
 }
-static int64_t turn_pieces(const matmul_job *j) { return j->chain * eq_parts(j->p.M, TURN); }
+
+/* Pieces of an item: few where windows are short. */
+static int64_t turn_per_item(const matmul_job *j) {
+    return eq_parts(TURN_ROWS, eq_least(j->p.K, TURN_ROWS) + 1);
+}
 
 static void turn_item(void *ctx, int64_t item, int thread) {
     (void)thread;
     const matmul_job *j = ctx;
-    int64_t across = eq_parts(j->p.M, TURN), per = turn_per_item(j);
-    int64_t end = eq_least((item + 1) * per, turn_pieces(j));
-    for (int64_t i = item * per; i < end; i++) turn_piece(j, i / across, i % across * TURN);
+    int64_t per = turn_per_item(j), end = eq_least((item + 1) * per, turn_pieces(j));
+    for (int64_t i = item * per; i < end; i++) turn_piece(j, i);
 }
 
 static void matmul_tn(eq_backend *be, eq_mut y, eq_view a, eq_view b, int64_t M, int64_t N,

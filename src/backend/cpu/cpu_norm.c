@@ -9,7 +9,7 @@
 
 /* The weight's gradient: most partial sums of a window, least rows of one, columns added at once.
  */
-enum { DW_PARTS = 64, DW_ROWS = 16, DW_COLUMNS = 256 };
+enum { DW_PARTS = 64, DW_ROWS = 16, DW_COLUMNS = 32 };
 
 typedef struct {
     const eq_kernels *k;
@@ -46,7 +46,7 @@ static void rmsnorm_fwd(eq_backend *be, eq_mut y, eq_mut rstd, eq_view x, eq_vie
                   .w = w,
                   .rows = rows,
                   .D = D,
-                  .per = eq_rows_per_item(D),
+                  .per = eq_rows_per_item(rows, D),
                   .eps = eps,
                   .scratch = eq_cpu_scratch(be, 2 * D * (int64_t)sizeof(float), 0)};
     if (j.scratch.base) eq_par_for(eq_parts(rows, j.per), fwd_rows, &j);
@@ -154,7 +154,7 @@ static void rope(eq_backend *be, eq_mut x, eq_view cos, eq_view sin, int64_t B, 
                   .T = T,
                   .NH = NH,
                   .HD = HD,
-                  .per = eq_rows_per_item(NH * HD),
+                  .per = eq_rows_per_item(B * T, NH * HD),
                   .sign = (float)sign,
                   .scratch = eq_cpu_scratch(be, NH * HD * (int64_t)sizeof(float), 0)};
     if (j.scratch.base) eq_par_for(eq_parts(B * T, j.per), rope_rows, &j);

@@ -13,13 +13,13 @@ typedef struct {
 static void adamw_piece(void *ctx, int64_t item, int thread) {
     (void)thread;
     const adamw_job *j = ctx;
-    int64_t at = item * EQ_PIECE, n = eq_least(EQ_PIECE, j->n - at);
+    int64_t size = eq_piece(j->n), at = item * size, n = eq_least(size, j->n - at);
     j->k->adamw(j->p + at, j->m + at, j->v + at, j->g + at, &j->a, n);
 }
 
 static void adamw(eq_backend *be, eq_mut p, eq_mut m, eq_mut v, eq_view g, eq_adamw a) {
     adamw_job j = {eq_cpu_of(be)->k, p.p, m.p, v.p, g.p, p.n, a};
-    eq_par_for(eq_parts(p.n, EQ_PIECE), adamw_piece, &j);
+    eq_par_for(eq_parts(p.n, eq_piece(p.n)), adamw_piece, &j);
 }
 
 void eq_cpu_optim(eq_ops *ops) { ops->adamw = adamw; }

@@ -28,7 +28,10 @@ static eq_groups groups_at(const quant_job *j, int64_t at) {
 
 /* ---- whole groups: start and gradients ------------------------------------------------------- */
 
-static int64_t groups_per_item(const eq_qshape *q) { return q->G < EQ_PIECE ? EQ_PIECE / q->G : 1; }
+static int64_t groups_per_item(const eq_qshape *q) {
+    int64_t piece = eq_piece(q->O * q->I);
+    return q->G < piece ? piece / q->G : 1;
+}
 static int64_t groups_of(const eq_qshape *q) { return q->O * (q->I / q->G); }
 
 static void init_groups(void *ctx, int64_t item, int thread) {
@@ -99,7 +102,7 @@ static void dequant_bwd_row(const quant_job *j, int64_t row) {
 static void dequant_bwd_rows(void *ctx, int64_t item, int thread) {
     (void)thread;
     const quant_job *j = ctx;
-    int64_t per = eq_rows_per_item(j->q.I), end = eq_least((item + 1) * per, j->q.O);
+    int64_t per = eq_rows_per_item(j->q.O, j->q.I), end = eq_least((item + 1) * per, j->q.O);
     for (int64_t row = item * per; row < end; row++) dequant_bwd_row(j, row);
 }
 
@@ -117,7 +120,7 @@ static void round_row(const quant_job *j, int64_t row) {
     static void name(void *ctx, int64_t item, int thread) { \
         (void)thread; \
         const quant_job *j = ctx; \
-        int64_t I = j->q.I, per = eq_rows_per_item(I); \
+        int64_t I = j->q.I, per = eq_rows_per_item(j->q.O, I); \
         for (int64_t row = item * per; row < eq_least((item + 1) * per, j->q.O); row++) { \
             before_row; \
             for (int64_t c = 0; c < I; c += EQ_CHUNK) \
@@ -129,7 +132,7 @@ EQ_ROWS_ITEM(pack_rows, round_row(j, row), pack_chunk)
 EQ_ROWS_ITEM(dequant_rows, , dequant_chunk)
 
 static void over_rows(quant_job *j, eq_par_fn fn) {
-    eq_par_for(eq_parts(j->q.O, eq_rows_per_item(j->q.I)), fn, j);
+    eq_par_for(eq_parts(j->q.O, eq_rows_per_item(j->q.O, j->q.I)), fn, j);
 }
 
 /* ---- the operations -------------------------------------------------------------------------- */
