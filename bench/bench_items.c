@@ -67,7 +67,8 @@ typedef struct {
 
 static void bind(step *s) {
     const eq_config *c = s->c;
-    eq_student_bind(&s->student, &s->arena, c, BITS, G, EQ_TRAIN_S | EQ_TRAIN_Z | EQ_TRAIN_W | EQ_TRAIN_NORM);
+    eq_student_bind(&s->student, &s->arena, c, BITS, G,
+                    EQ_TRAIN_S | EQ_TRAIN_Z | EQ_TRAIN_W | EQ_TRAIN_NORM);
     eq_block_w_bind(&s->w, &s->arena, c, EQ_BF16, eq_student_make, &s->student);
     eq_rope_bind(&s->rope, &s->arena, c, T);
     eq_block_acts_bind(&s->acts, &s->arena, c, EQ_BF16, 1, T, true);
@@ -99,8 +100,8 @@ static void e2e_qp(step *s) {
         EQ_DO(s->be, fq_init, steps, zeros, eq_ro(s->student.W[l].p), q);
         EQ_DO(s->be, fq_pack, rows, steps, zeros, eq_ro(s->student.W[l].p), q);
         EQ_DO(s->be, dequant, s->w.w[l], eq_ro(rows), eq_ro(steps), eq_ro(zeros), q);
-        EQ_DO(s->be, dequant_bwd, steps, zeros, eq_ro(s->student.W[l].p), eq_ro(rows),
-              eq_ro(steps), eq_ro(zeros), q);
+        EQ_DO(s->be, dequant_bwd, steps, zeros, eq_ro(s->student.W[l].p), eq_ro(rows), eq_ro(steps),
+              eq_ro(zeros), q);
         EQ_DO(s->be, sumsq, s->total, eq_ro(s->student.W[l].p));
     }
     EQ_DO(s->be, cross_entropy, s->losses, s->logits, eq_ro(s->logits), eq_ro(s->targets),

@@ -172,6 +172,15 @@ static void attention(eq_dtype dt, eq_attn_shape s) {
     drop();
 }
 
+/* So long that the backward pass takes one sequence at a time for its partial sums' memory. */
+static void test_long_attention(void **state) {
+    (void)state;
+    ok(eq_backend_open(&be, "cpu", NULL, &err));
+    attention(EQ_F32, (eq_attn_shape){2, 1024, 4, 4, 256, 0, 0.06f});
+    be->close(be);
+    eq_par_shutdown();
+}
+
 /* ds += p where p is what zeros would become, for groups within and beyond a piece of a row. */
 static void steps(eq_qshape q) {
     int64_t ng = q.O * (q.I / q.G);
@@ -495,9 +504,9 @@ static void test_micro_batch(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order),       cmocka_unit_test(test_operations),
-        cmocka_unit_test(test_block),       cmocka_unit_test(test_model),
-        cmocka_unit_test(test_micro_batch),
+        cmocka_unit_test(test_order),          cmocka_unit_test(test_operations),
+        cmocka_unit_test(test_long_attention), cmocka_unit_test(test_block),
+        cmocka_unit_test(test_model),          cmocka_unit_test(test_micro_batch),
     };
     return cmocka_run_group_tests_name("sums over windows", tests, NULL, NULL);
 }

@@ -13,11 +13,8 @@
 /* 1024 x 512 is where oneDNN's general kernel is fastest with bf16 and K from 2048 to 11008: some
  * 10 % above 512 x 512, 20 % above 512 x 128. */
 enum { TILE_M = 1024, TILE_N = 512, TILES = 16, LEAST = 32, STEP = 16 };
-enum {
-    BAND = 4096,
-    TURN = 64,
-    TURN_ROWS = 512
-}; /* rows of y per turned band; of a turned at once */
+/* Rows of y per turned band; columns and rows of a turned at once. */
+enum { BAND = 4096, TURN = 64, TURN_ROWS = 512 };
 /* Multiply-adds of a tile (of SHORT_K at least, since windows that are added share one): a smaller
  * one is not worth a thread. */
 enum { LEAST_WORK = 4 << 20, SHORT_K = 512 };
