@@ -22,11 +22,12 @@
 /* ---- calls that can be made to fail ------------------------------------------------------------
  */
 
+/* clang-format off */
 #define CALLS(X) \
-    X(calloc, ENOMEM) \
-    X(write, ENOSPC) X(fsync, EIO) X(rename, EIO) X(open, EMFILE) X(mmap, ENOMEM) X(mkdir, ENOSPC) \
-        X(opendir, EMFILE) X(readdir, EIO) X(ftruncate, ENOSPC) X(posix_fallocate, ENOSPC) \
-            X(unlink, EIO) X(rmdir, EIO)
+    X(calloc, ENOMEM) X(write, ENOSPC) X(fsync, EIO) X(rename, EIO) X(open, EMFILE) X(mmap, ENOMEM) \
+    X(mkdir, ENOSPC) X(opendir, EMFILE) X(readdir, EIO) X(ftruncate, ENOSPC) \
+    X(posix_fallocate, ENOSPC) X(unlink, EIO) X(rmdir, EIO)
+/* clang-format on */
 typedef enum {
 #define ID(name, code) CALL_##name,
     CALLS(ID)
