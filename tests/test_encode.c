@@ -74,7 +74,21 @@ static const struct {
      "'pre_tokenizer':" SEQUENCE(REGEX("a", "Contiguous", "false"), BYTES)},
     {"prefix space", false, false,
      "'pre_tokenizer':{'type':'ByteLevel','add_prefix_space':true,'trim_offsets':true}"},
-    {"metaspace", false, true,
+    {"metaspace cut", true, true,
+     "'pre_tokenizer':{'type':'Metaspace','replacement':'" META
+     "','prepend_scheme':'first','split':true}"},
+    {"metaspace always", true, true,
+     "'pre_tokenizer':{'type':'Metaspace','replacement':'" META
+     "','prepend_scheme':'always','split':false},'added_tokens':[" ADDED(
+         13, "<s>", PLAIN) "," ADDED(14, "a<", NORMAL) "]"},
+    {"metaspace always cut", true, true,
+     "'pre_tokenizer':{'type':'Metaspace','replacement':'" META
+     "','prepend_scheme':'always','split':true},'added_tokens':[" ADDED(13, "<s>", PLAIN) "," ADDED(
+         14, "a<", NORMAL) "]"},
+    {"metaspace normalized", false, true,
+     "'normalizer':{'type':'NFC'},'pre_tokenizer':{'type':'Metaspace','replacement':'" META
+     "','prepend_scheme':'first','split':false}"},
+    {"metaspace", true, true,
      "'pre_tokenizer':{'type':'Metaspace','replacement':'" META
      "','prepend_scheme':'first','split':false}"},
 };

@@ -10,6 +10,7 @@
 #include "data/tokens.h"
 #include "format/npy.h"
 #include "scratch.h"
+#include "tiny_tokenizer.h"
 
 enum { BOS = 256, VOCAB = 257 };
 
@@ -560,6 +561,27 @@ static void stopping(void **state) {
     stop = 0;
 }
 
+/* A tokenizer whose tokens look at what stands before them takes a text as a whole, or not at all.
+ */
+static void whole_texts(void **state) {
+    (void)state;
+    eq_windows a, b;
+    eq_window_opts o = opts(T);
+    eq_tokenizer *whole = tiny_tokenizer_open(&(tiny_tokenizer){
+        .rest = "'pre_tokenizer':{'type':'ByteLevel','add_prefix_space':false,'trim_offsets':true},"
+                "'added_tokens':[{'id':256,'content':'<s>','single_word':false,'lstrip':true,"
+                "'rstrip':false,'normalized':false,'special':true}]"});
+    const char *path = put_long_text("whole.txt", 5000);
+    o.tok = whole, o.memory = 8 * 5000;
+    calibrate(&a, &b, path, NULL, 6, 4, &o);
+    eq_windows_free(&a), eq_windows_free(&b);
+    o.memory--;
+    eq_err err = {0};
+    assert_int_equal(eq_windows_calibration(&a, &b, path, NULL, 6, 4, &o, &err), EQ_ENOMEM);
+    check_error(&err, EQ_ENOMEM, "whole.txt", "as a whole", ".jsonl", NULL);
+    eq_tokenizer_close(whole);
+}
+
 static eq_status run(int what, const char *const paths[5], eq_err *err) {
     eq_windows a = {0}, b = {0};
     eq_window_opts o = opts(T);
@@ -605,6 +627,7 @@ int main(void) {
         cmocka_unit_test(one_reading),
         cmocka_unit_test(few_documents),
         cmocka_unit_test(little_memory),
+        cmocka_unit_test(whole_texts),
         cmocka_unit_test(evaluation),
         cmocka_unit_test(c4),
         cmocka_unit_test(wikitext),

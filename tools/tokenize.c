@@ -1,10 +1,11 @@
 /* Token ids of text, for comparison with another tokenizer and for measuring.
  *
- * usage: tokenize [-0lsbdk] [-r N] TOKENIZER [FILE]
+ * usage: tokenize [-0lsbdk] [-p N] [-r N] TOKENIZER [FILE]
  *   -0  the input is many texts, separated by NUL characters
  *   -l  the input is many texts, each led by its length in decimal and a newline
  *   -s  add the template's special tokens       -b  write binary int32 (count, ids) per text
  *   -d  decode again and write that instead     -k  leave special tokens out when decoding
+ *   -p N  encode in parts of N bytes (whole characters of UTF-8), with -s
  *   -r N  encode N times and write the best MB/s of processor time to stderr */
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +18,7 @@
 
 typedef struct {
     bool nul, lengths, special, binary, decode, skip;
-    long repeat;
+    long repeat, part;
     const char *tokenizer, *file;
 } options;
 
@@ -28,7 +29,7 @@ static int die(const eq_err *err) {
 
 static int parse(options *o, int argc, char **argv) {
     int c;
-    while ((c = getopt(argc, argv, "0lsbdkr:")) != -1) switch (c) {
+    while ((c = getopt(argc, argv, "0lsbdkp:r:")) != -1) switch (c) {
         case '0':
             o->nul = true;
             break;
@@ -47,6 +48,9 @@ static int parse(options *o, int argc, char **argv) {
         case 'k':
             o->skip = true;
             break;
+        case 'p':
+            o->part = strtol(optarg, NULL, 10);
+            break;
         case 'r':
             o->repeat = strtol(optarg, NULL, 10);
             break;
@@ -54,7 +58,7 @@ static int parse(options *o, int argc, char **argv) {
             return 2;
         }
     if (optind >= argc || argc - optind > 2) {
-        fprintf(stderr, "usage: tokenize [-0lsbdk] [-r N] TOKENIZER [FILE]\n");
+        fprintf(stderr, "usage: tokenize [-0lsbdk] [-p N] [-r N] TOKENIZER [FILE]\n");
         return 2;
     }
     o->tokenizer = argv[optind];
@@ -86,11 +90,30 @@ static void write_ids(const options *o, const int32_t *ids, int64_t n) {
     printf("\n");
 }
 
+static eq_status encode(const options *o, const eq_tokenizer *t, eq_ids *ids, const char *s,
+                        int64_t n, eq_err *err) {
+    if (!o->part) return eq_encode(t, ids, s, n, o->special, err);
+    eq_encoder *e = eq_encoder_new(t);
+    eq_ids more = {0};
+    eq_status st = e ? EQ_OK : EQ_ENOMEM;
+    for (bool last = false; !last && st == EQ_OK;) {
+        int64_t k = o->part < n ? o->part : n;
+        while (k < n && ((unsigned char)s[k] & 0xc0) == 0x80) k++;
+        last = k == n;
+        st = eq_encoder_put(e, &more, s, k, last, err);
+        s += k, n -= k;
+    }
+    eq_encoder_free(e);
+    eq_ids_free(ids);
+    *ids = more;
+    return st;
+}
+
 static eq_status one(const options *o, const eq_tokenizer *t, const char *s, int64_t n,
                      eq_err *err) {
     eq_ids ids = {0};
     eq_str text = {0};
-    eq_status st = eq_encode(t, &ids, s, n, o->special, err);
+    eq_status st = encode(o, t, &ids, s, n, err);
     double best = 1e9;
     for (long r = 0; r < o->repeat && st == EQ_OK; r++) {
         double t0 = cpu_now();

@@ -119,13 +119,23 @@ static eq_status wait_for_others(pass *p, const char *text, int64_t n, int64_t l
 typedef struct {
     eq_encoder *e;
     eq_ids ids;
-    int64_t line, done;
+    int64_t line, done, bytes;
 } long_text;
+
+/* Bytes that encoding takes for one byte of a text that cannot be cut (see eq_encoder_local): the
+ * text, two normalized copies in which a space has three bytes, four bytes for an id. */
+enum { WHOLE = 8 };
 
 static eq_status put_part(pass *p, long_text *l, const char *text, int64_t n, bool last,
                           eq_err *err) {
     if (eq_stopped(p->o->obs)) return eq_fail(err, EQ_EINTR, "%s: stopped", p->path);
-    l->ids.n = 0;
+    l->ids.n = 0, l->bytes += n;
+    if (p->o->memory && !eq_encoder_local(l->e) && l->bytes > p->o->memory / WHOLE)
+        return eq_fail(err, EQ_ENOMEM,
+                       "%s: this tokenizer takes a text as a whole, %d bytes of memory for each of "
+                       "its bytes, and the limit is %.2f GiB: cut the text into the lines of a "
+                       ".jsonl",
+                       p->path, WHOLE, (double)p->o->memory / (1 << 30));
     if (eq_encoder_put(l->e, &l->ids, text, n, last, err) != EQ_OK)
         return eq_fail_at(err, "%s", p->path);
     EQ_TRY(check_ids(l->ids.p, l->ids.n, l->done, l->line, p, err));

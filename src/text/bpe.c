@@ -157,12 +157,13 @@ static eq_status piece(const eq_bpe *b, eq_bpe_work *w, const char *word, int64_
 
 bool eq_bpe_local(const eq_bpe *b) { return !b->ignore_merges; }
 
-int64_t eq_bpe_cut(const eq_bpe *b, const char *word, int64_t n) {
+int64_t eq_bpe_cut(const eq_bpe *b, const char *word, int64_t n, uint32_t space) {
     int32_t next = -1;
     for (int64_t i = n; i > 0;) {
         uint32_t cp;
         int64_t len, at = b->bytes ? i - 1 : eq_utf8_back(word, i);
         int32_t id = symbol_at(b, word + at, &cp, &len);
+        if (cp == ' ' && !b->bytes) id = eq_bpe_char(b, space);
         if (next >= 0 && id >= 0 && !eq_pair_get(&b->joints, id, next)) return i;
         next = id, i = at;
     }

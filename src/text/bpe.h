@@ -21,9 +21,10 @@ eq_bpe_work *eq_bpe_work_new(int64_t text_n); /* NULL: memory is out */
 void eq_bpe_work_free(eq_bpe_work *w);
 
 /* A text that is one word can come in parts: the last place in [0, n) where no merge can close the
- * gap, 0: none. eq_bpe_local: there are such places. */
+ * gap, 0: none; `space`: the character that a space will become. eq_bpe_local: there are such
+ * places. */
 bool eq_bpe_local(const eq_bpe *b);
-int64_t eq_bpe_cut(const eq_bpe *b, const char *word, int64_t n);
+int64_t eq_bpe_cut(const eq_bpe *b, const char *word, int64_t n, uint32_t space);
 
 /* Appends the ids of one word, n > 0. */
 eq_status eq_bpe_word(const eq_bpe *b, eq_bpe_work *w, const char *word, int64_t n, eq_ids *out,

@@ -14,9 +14,10 @@ struct eq_encoder {
     const eq_tokenizer *t;
     eq_ids *out;
     const char *text; /* the whole input's beginning; NULL where it is behind us */
-    bool begun,
-        in_part;     /* the template was written; text behind the last added token was normalized */
-    eq_str raw, mid; /* what waits before and behind the normalizer */
+    bool begun, used; /* the template was written; some of the input is done */
+    /* of the text behind the last added token some was normalized, some was cut into words */
+    bool in_part, in_words;
+    eq_str raw, mid;  /* what waits before and behind the normalizer */
     int64_t patience; /* raw bytes that are worth another look */
     eq_normal normal;
     eq_pretok_work *pre;
@@ -24,9 +25,23 @@ struct eq_encoder {
 };
 
 static bool is_local(const eq_tokenizer *t) {
-    bool one_word = eq_pretokenizer_empty(t->pretokenizer);
-    return eq_added_local(t->added) && eq_normalizer_local(t->normalizer) &&
-           (one_word ? eq_bpe_local(t->model) : eq_pretokenizer_local(t->pretokenizer));
+    uint32_t mark;
+    bool cut = false, one_word = eq_pretokenizer_empty(t->pretokenizer);
+    if (!eq_added_local(t->added) || !eq_normalizer_local(t->normalizer)) return false;
+    if (eq_pretokenizer_metaspace(t->pretokenizer, &mark, &cut))
+        return eq_normalizer_empty(t->normalizer) && (cut || eq_bpe_local(t->model));
+    return one_word ? eq_bpe_local(t->model) : eq_pretokenizer_local(t->pretokenizer);
+}
+
+/* Where the words of a text that goes on can be cut, if no pattern says so; 0: nowhere yet. */
+static int64_t cut_words(const eq_tokenizer *t, const char *s, int64_t n) {
+    uint32_t mark = ' ';
+    bool cut = false;
+    if (!eq_pretokenizer_metaspace(t->pretokenizer, &mark, &cut) || !cut)
+        return eq_bpe_cut(t->model, s, n, mark);
+    while (--n > 0 && s[n] != ' ') {
+    }
+    return n > 0 ? n : 0;
 }
 
 static eq_status word(void *ctx, const char *s, int64_t n, eq_err *err) {
@@ -37,16 +52,17 @@ static eq_status word(void *ctx, const char *s, int64_t n, eq_err *err) {
 static eq_status normalized_part(void *ctx, int32_t id, const char *s, int64_t n, bool more,
                                  int64_t *used, eq_err *err) {
     eq_encoder *e = ctx;
-    *used = n;
+    const eq_pretokenizer *p = e->t->pretokenizer;
+    bool goes_on = e->in_words;
+    *used = n, e->in_words = false;
     if (id >= 0) return eq_ids_put(e->out, id, err);
-    if (more && !eq_pretokenizer_empty(e->t->pretokenizer))
-        return eq_pretokenize_more(e->t->pretokenizer, e->pre, s, n, used, word, e, err);
-    if (more) {
-        *used = eq_bpe_cut(e->t->model, s, n);
-        return *used ? word(e, s, *used, err) : EQ_OK;
-    }
+    if (more && !eq_pretokenizer_empty(p) && eq_pretokenizer_local(p))
+        return eq_pretokenize_more(p, e->pre, s, n, used, word, e, err);
+    if (more) *used = cut_words(e->t, s, n);
+    e->in_words = more && (goes_on || *used);
+    if (!*used) return EQ_OK;
     int64_t at = s - e->normal.text, head = e->normal.head > at ? e->normal.head - at : 0;
-    return eq_pretokenize(e->t->pretokenizer, e->pre, s, n, head, word, e, err);
+    return eq_pretokenize(p, e->pre, s, *used, head, goes_on, word, e, err);
 }
 
 static void drop(eq_str *s, int64_t n) {
@@ -77,6 +93,7 @@ static eq_status raw_part(void *ctx, int32_t id, const char *s, int64_t n, bool 
     *used = n;
     if (id >= 0) {
         EQ_TRY(end_part(e, err));
+        e->in_words = false;
         return eq_ids_put(e->out, id, err);
     }
     if (more && !eq_normalizer_empty(z)) *used = eq_normalizer_cut(z, s, n);
@@ -182,8 +199,9 @@ static eq_status put(eq_encoder *e, const char *text, int64_t n, bool last, eq_e
         return e->raw.oom ? eq_nomem(err, "text", n) : EQ_OK;
     }
     if (!e->t) return EQ_OK;
-    e->text = is_local(e->t) ? NULL : text;
+    e->text = e->used ? NULL : text;
     EQ_TRY(encode(e, text, n, !last, &used, err));
+    e->used = e->used || used;
     e->patience = used ? 0 : 2 * n;
     if (from_raw)
         drop(&e->raw, used);

@@ -115,6 +115,11 @@ char eq_pattern_byte(const eq_pattern *p) {
     return p->literal && p->literal_n == 1 && p->literal[0] > 0 ? p->literal[0] : 0;
 }
 
+bool eq_pattern_is(const eq_pattern *p, const char *literal) {
+    int64_t n = (int64_t)strlen(literal);
+    return p->literal && p->literal_n == n && !memcmp(p->literal, literal, (size_t)n);
+}
+
 bool eq_pattern_local(const eq_pattern *p) {
     uint32_t behind = 0;
     return p->literal ||

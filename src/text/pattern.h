@@ -19,6 +19,7 @@ eq_status eq_pattern_translate(eq_str *out, const char *regex, const char *where
 
 /* The one ASCII byte that it is, 0: it is something else. */
 char eq_pattern_byte(const eq_pattern *p);
+bool eq_pattern_is(const eq_pattern *p, const char *literal); /* nothing but this string */
 /* No match depends on what stands in front of it. */
 bool eq_pattern_local(const eq_pattern *p);
 

@@ -16,6 +16,7 @@ struct eq_pretok_work {
         eq_str buf;
     } * step;
     int64_t n;
+    bool goes_on;
     eq_word_fn fn;
     void *ctx;
 };
@@ -175,7 +176,7 @@ static eq_status metaspace(const span *s, const eq_pre_step *step, eq_err *err) 
     bool marked =
         s->text[0] == ' ' || (s->n >= mark_n && !memcmp(s->text, step->mark, (size_t)mark_n));
     buf->n = 0;
-    if (!marked &&
+    if (!marked && !s->w->goes_on &&
         (step->prepend == EQ_PREPEND_ALWAYS || (step->prepend == EQ_PREPEND_FIRST && head))) {
         eq_str_put(buf, step->mark, mark_n);
         if (head) head += mark_n;
@@ -222,9 +223,9 @@ static eq_status run(const span *s, eq_err *err) {
 }
 
 eq_status eq_pretokenize(const eq_pretokenizer *p, eq_pretok_work *w, const char *text, int64_t n,
-                         int64_t head, eq_word_fn fn, void *ctx, eq_err *err) {
+                         int64_t head, bool goes_on, eq_word_fn fn, void *ctx, eq_err *err) {
     span s = {p, w, 0, text, n, head};
-    w->fn = fn, w->ctx = ctx;
+    w->fn = fn, w->ctx = ctx, w->goes_on = goes_on;
     return n > 0 ? run(&s, err) : EQ_OK;
 }
 
@@ -234,6 +235,16 @@ eq_status eq_pretokenize(const eq_pretokenizer *p, eq_pretok_work *w, const char
 static bool is_free(eq_split how) { return how == EQ_SPLIT_ISOLATED || how == EQ_SPLIT_REMOVED; }
 
 bool eq_pretokenizer_empty(const eq_pretokenizer *p) { return p->n == 0; }
+
+bool eq_pretokenizer_metaspace(const eq_pretokenizer *p, uint32_t *mark, bool *cut) {
+    if (p->n < 1 || p->n > 2 || p->steps[0].kind != EQ_PRE_METASPACE) return false;
+    const char *text = p->steps[0].mark;
+    eq_utf8_get(text, mark);
+    *cut = p->n == 2;
+    return p->n == 1 ||
+           (p->steps[1].kind == EQ_PRE_SPLIT && eq_pattern_is(p->steps[1].pattern, text) &&
+            p->steps[1].split == EQ_SPLIT_WITH_NEXT && !p->steps[1].invert);
+}
 
 /* Single characters are cut out first if at all; then a pattern decides, and what is behind it sees
  * whole parts. A beginning of the text is no special place for any step. */
@@ -286,7 +297,7 @@ static eq_status run_open(const span *s, int64_t *done, eq_err *err) {
 eq_status eq_pretokenize_more(const eq_pretokenizer *p, eq_pretok_work *w, const char *text,
                               int64_t n, int64_t *used, eq_word_fn fn, void *ctx, eq_err *err) {
     span s = {p, w, 0, text, n, 0};
-    w->fn = fn, w->ctx = ctx;
+    w->fn = fn, w->ctx = ctx, w->goes_on = false;
     *used = 0;
     return n > 0 ? run_open(&s, used, err) : EQ_OK;
 }
