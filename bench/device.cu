@@ -184,6 +184,46 @@ static void cross_entropy(int64_t rows, int64_t V) {
     free_all();
 }
 
+/* ---- products with packed weights ------------------------------------------------------------ */
+
+/* Weights in more copies than the L2 cache holds, each used once in a graph. */
+static void matvec(int64_t O, int64_t I, int bits, int64_t G, int64_t rows) {
+    eq_qshape q = {O, I, G, bits};
+    int64_t words = O * I / 32 * bits, groups = O * I / G, bytes = 4 * words + 3 * groups;
+    int n = (int)std::max<int64_t>(2, (256 << 20) / bytes + 1),
+        dense = (int)(1 + (256 << 20) / (2 * O * I));
+    std::vector<uint32_t> code((size_t)words);
+    std::vector<uint8_t> zero((size_t)groups);
+    for (uint32_t &w : code) w = (uint32_t)(draw() >> 32);
+    for (uint8_t &z : zero) z = (uint8_t)(draw() >> (64 - bits));
+    std::vector<eq_mut> w, s, z, d;
+    for (int i = 0; i < n; i++) {
+        w.push_back(room(EQ_U32, words)), z.push_back(room(EQ_U8, groups));
+        be->upload(be, w.back(), code.data(), EQ_U32);
+        be->upload(be, z.back(), zero.data(), EQ_U8);
+        s.push_back(numbers(EQ_F16, groups, 0.01f));
+    }
+    d.push_back(numbers(EQ_BF16, O * I, 0.02f));
+    for (int i = 1; i < dense; i++) {
+        d.push_back(room(EQ_BF16, O * I));
+        EQ_DO(be, cast, d.back(), eq_ro(d[0]));
+    }
+    eq_mut x = numbers(EQ_BF16, rows * I, 1.0f), y = room(EQ_BF16, rows * O);
+    double packed = graph_seconds(n, [&](int i) {
+        size_t k = (size_t)i;
+        EQ_DO(be, matvec_q, y, eq_ro(x), eq_ro(w[k]), eq_ro(s[k]), eq_ro(z[k]), rows, q);
+    });
+    double blas = graph_seconds(dense, [&](int i) {
+        EQ_DO(be, matmul_nt, y, eq_ro(x), eq_ro(d[(size_t)i]), rows, O, I, 0);
+    });
+    double rate = (double)bytes / packed;
+    printf("matvec w%dg%-3lld %5lldx%-5lld rows %lld %8.2f us  %6.0f GB/s  %3.0f %% of the copy   "
+           "cuBLASLt bf16 %7.2f us, %4.1f x\n",
+           bits, (long long)G, (long long)O, (long long)I, (long long)rows, packed * 1e6,
+           rate * 1e-9, 100.0 * rate / copy_rate, blas * 1e6, blas / packed);
+    free_all();
+}
+
 /* ---- the run --------------------------------------------------------------------------------- */
 
 int main(int argc, char **argv) {
@@ -210,6 +250,15 @@ int main(int argc, char **argv) {
     if (wanted("loss")) {
         cross_entropy(4096, 32000);
         cross_entropy(1024, 128256);
+    }
+    if (wanted("matvec")) {
+        static const int64_t shapes[][2] = {{4096, 4096},  {11008, 4096}, {5120, 5120},
+                                            {13824, 5120}, {8192, 8192},  {28672, 8192}};
+        for (const int64_t *shape : shapes) matvec(shape[0], shape[1], 2, 64, 1);
+        matvec(8192, 8192, 3, 128, 1);
+        matvec(8192, 8192, 4, 128, 1);
+        matvec(8192, 8192, 2, 64, 2);
+        matvec(8192, 8192, 2, 64, 8);
     }
     be->close(be);
     return 0;

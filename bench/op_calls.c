@@ -277,6 +277,17 @@ static void dequant_(call *k, const eq_op_case *c) {
     eq_mut w_hat = out(k, "w_hat", c->out, n, 0);
     DO(k, dequant, w_hat, q, s, z, eq_case_qshape(c));
 }
+/* d[4]: rows */
+static void matvec_q_(call *k, const eq_op_case *c) {
+    eq_qshape q = eq_case_qshape(c);
+    int64_t n = q.O * q.I, ng = n / q.G, rows = c->d[4];
+    eq_view x = in(k, "x", c->in, rows * q.I, EQ_FILL_VALUES);
+    eq_view words = in(k, "q", EQ_U32, n / 32 * q.bits, EQ_FILL_WORDS);
+    eq_view s = in(k, "s", EQ_F16, ng, EQ_FILL_STEPS);
+    eq_view z = in(k, "z", EQ_U8, ng, EQ_FILL_CODES);
+    eq_mut y = out(k, "y", c->out, rows * q.O, tol_of(c->out));
+    DO(k, matvec_q, y, x, words, s, z, rows, q);
+}
 static void dequant_bwd_(call *k, const eq_op_case *c) {
     int64_t n = c->d[0] * c->d[1], ng = n / c->d[2];
     eq_view d = in(k, "dw_hat", c->in, n, EQ_FILL_UNIT);

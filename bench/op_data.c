@@ -144,6 +144,9 @@ static void fill_piece(void *ctx, int64_t item, int thread) {
     for (int64_t i = item * PIECE; i < end; i++) {
         if (b->kind == EQ_FILL_WORDS)
             ((uint32_t *)j->host)[i] = (uint32_t)(eq_rand_u64(j->seed, (uint64_t)i) >> 32);
+        else if (b->kind == EQ_FILL_CODES)
+            ((uint8_t *)j->host)[i] =
+                (uint8_t)(eq_rand_u64(j->seed, (uint64_t)i) >> (64 - j->c->d[3]));
         else if (b->kind == EQ_FILL_TARGETS)
             ((int32_t *)j->host)[i] = target(j->seed, i, j->c->d[1]);
         else

@@ -15,6 +15,7 @@ enum {
     EQ_FILL_WEIGHTS, /* what is quantized, by flavour */
     EQ_FILL_STEPS,   /* s */
     EQ_FILL_ZEROS,   /* z, real numbers */
+    EQ_FILL_CODES,   /* U8 of d[3] bits: z, integers */
     EQ_FILL_WORDS,   /* packed integers: any bits */
     EQ_FILL_TARGETS, /* I32, -1 .. V - 1, V = d[1] */
     EQ_FILL_COS,

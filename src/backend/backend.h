@@ -116,6 +116,9 @@ typedef struct eq_backend eq_backend;
   OP(fq_pack,   (eq_backend *be, eq_mut q, eq_mut s, eq_mut z, eq_view w, eq_qshape qs), (be, q, s, z, w, qs)) \
   /* equation (2) from packed integers: w_hat = (w_int - z) * s; any type */ \
   OP(dequant,   (eq_backend *be, eq_mut w_hat, eq_view q, eq_view s, eq_view z, eq_qshape qs), (be, w_hat, q, s, z, qs)) \
+  /* y[N, O] = x[N, I] w_hat^T for few rows, as generation has them: w_hat = (w_int - z) * s from what a \
+     finished linear holds, q as in dequant, s F16, z U8; x and y F32 or BF16 */ \
+  OP(matvec_q,  (eq_backend *be, eq_mut y, eq_view x, eq_view q, eq_view s, eq_view z, int64_t rows, eq_qshape qs), (be, y, x, q, s, z, rows, qs)) \
   /* of one window: ds += sum (w_int - z) * dw_hat, dz += sum -s * dw_hat over each group, completed first as with \
      windows; n == 0: not wanted */ \
   OP(dequant_bwd, (eq_backend *be, eq_mut ds, eq_mut dz, eq_view dw_hat, eq_view q, eq_view s, eq_view z, eq_qshape qs), (be, ds, dz, dw_hat, q, s, z, qs)) \

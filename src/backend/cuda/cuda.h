@@ -86,6 +86,7 @@ void eq_cuda_loss(eq_ops *ops);
 void eq_cuda_reduce(eq_ops *ops);
 void eq_cuda_quantize(eq_ops *ops);
 void eq_cuda_pack(eq_ops *ops);
+void eq_cuda_matvec(eq_ops *ops);
 void eq_cuda_optim(eq_ops *ops);
 #ifdef __cplusplus
 }

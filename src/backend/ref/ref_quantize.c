@@ -96,6 +96,25 @@ static void dequant(eq_backend *be, eq_mut w_hat, eq_view q, eq_view s, eq_view 
     }
 }
 
+static void matvec_q(eq_backend *be, eq_mut y, eq_view x, eq_view q, eq_view s, eq_view z,
+                     int64_t rows, eq_qshape qs) {
+    (void)be;
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t o = 0; o < qs.O; o++) {
+            double sum = 0.0;
+            uint8_t code[CHUNK];
+            for (int64_t i = 0; i < qs.I; i++) {
+                int64_t at = o * qs.I + i, g = at / qs.G;
+                if (i % CHUNK == 0)
+                    eq_unpack_row(code, (const uint32_t *)q.p + eq_pack_words(at, qs.bits), CHUNK,
+                                  qs.bits);
+                int w = code[i % CHUNK] - ((const uint8_t *)z.p)[g];
+                sum += w * eq_get(s, g) * eq_get(x, r * qs.I + i);
+            }
+            eq_put(y, r * qs.O + o, sum);
+        }
+}
+
 static void dequant_bwd(eq_backend *be, eq_mut ds, eq_mut dz, eq_view dw_hat, eq_view q, eq_view s,
                         eq_view z, eq_qshape qs) {
     (void)be;
@@ -119,5 +138,6 @@ void eq_ref_quantize(eq_ops *ops) {
     ops->fq_bwd = fq_bwd;
     ops->fq_pack = fq_pack;
     ops->dequant = dequant;
+    ops->matvec_q = matvec_q;
     ops->dequant_bwd = dequant_bwd;
 }
