@@ -35,7 +35,7 @@ static void one_output(const matvec_job *j, int64_t o, float *s, float *z, doubl
 
 static void some_outputs(void *ctx, int64_t item, int thread) {
     const matvec_job *j = ctx;
-    int64_t per = eq_rows_per_item(j->q.I), groups = j->q.I / j->q.G;
+    int64_t per = eq_rows_per_item(j->q.O, j->q.I), groups = j->q.I / j->q.G;
     double *sum = eq_scratch_of(j->scratch, thread);
     float *s = (float *)(sum + j->rows);
     for (int64_t o = item * per; o < eq_least((item + 1) * per, j->q.O); o++)
@@ -60,7 +60,7 @@ static void matvec_q(eq_backend *be, eq_mut y, eq_view x, eq_view q, eq_view s, 
     if (!j.scratch.base) return;
     j.x = x.dt == EQ_F32 ? x.p : (const float *)(const void *)j.scratch.shared;
     if (copy) eq_convert(j.scratch.shared, EQ_F32, x.p, x.dt, rows * qs.I);
-    eq_par_for(eq_parts(qs.O, eq_rows_per_item(qs.I)), some_outputs, &j);
+    eq_par_for(eq_parts(qs.O, eq_rows_per_item(qs.O, qs.I)), some_outputs, &j);
 }
 
 void eq_cpu_matvec(eq_ops *ops) { ops->matvec_q = matvec_q; }
