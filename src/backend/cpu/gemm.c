@@ -4,6 +4,7 @@
 #include "backend/cpu/gemm.h"
 
 #include <dnnl.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -215,6 +216,22 @@ static worker *worker_of(eq_gemm *g, int thread) {
 
 /* ---- running --------------------------------------------------------------------------------- */
 
+/* oneDNN's generated kernels of some CPUs (seen: 2.6.3, fp32 at AVX2) use the stack pointer in a
+ * way that leaves no room for a signal's frame: a handler that runs in their middle writes into
+ * their work space and what lies before it. So none runs there; what an instruction itself raises
+ * still does. */
+static dnnl_status_t execute(const entry *e, dnnl_stream_t stream, const dnnl_exec_arg_t *args) {
+    static const int raised[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP};
+    sigset_t all, before;
+    sigfillset(&all);
+    for (size_t i = 0; i < sizeof raised / sizeof *raised; i++) sigdelset(&all, raised[i]);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    dnnl_status_t st = dnnl_primitive_execute(e->run, stream, ARGS, args);
+    if (st == dnnl_success) st = dnnl_stream_wait(stream);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return st;
+}
+
 static void run(eq_gemm *g, worker *w, const eq_product *p) {
     shape_key key = {p->M,   p->N,  p->K, p->ldc, p->lda, p->ldb, (int32_t)p->in, (int32_t)p->out,
                      p->b_t, p->acc};
@@ -229,8 +246,7 @@ static void run(eq_gemm *g, worker *w, const eq_product *p) {
     dnnl_status_t st = dnnl_success;
     for (int i = 0; i < ARGS && st == dnnl_success; i++)
         st = dnnl_memory_set_data_handle(args[i].memory, data[i]);
-    if (st == dnnl_success) st = dnnl_primitive_execute(e->run, w->stream, ARGS, args);
-    if (st == dnnl_success) st = dnnl_stream_wait(w->stream);
+    if (st == dnnl_success) st = execute(e, w->stream, args);
     if (st != dnnl_success) fail(g, EQ_EDEVICE, (int)st);
 }
 
