@@ -9,10 +9,12 @@
 #include "output.h"
 
 static json_t *result_json(const char *out, const eq_quantize_result *r) {
-    return json_pack("{s:o, s:o, s:I, s:o, s:o, s:o}", "out", eq_json_lossy(out), "bits_per_weight",
-                     cli_number(r->bits_per_weight), "bytes", (json_int_t)r->bytes,
-                     "seconds_block_ap", cli_number(r->seconds_block_ap), "seconds_e2e",
-                     cli_number(r->seconds_e2e), "seconds_write", cli_number(r->seconds_write));
+    return json_pack("{s:o, s:o, s:I, s:o, s:o, s:o, s:I, s:I}", "out", eq_json_lossy(out),
+                     "bits_per_weight", cli_number(r->bits_per_weight), "bytes",
+                     (json_int_t)r->bytes, "seconds_block_ap", cli_number(r->seconds_block_ap),
+                     "seconds_e2e", cli_number(r->seconds_e2e), "seconds_write",
+                     cli_number(r->seconds_write), "rollbacks", (json_int_t)r->rollbacks,
+                     "blocks_untrained", (json_int_t)r->blocks_untrained);
 }
 
 static void print(const cli_common *common, const char *out, const eq_quantize_result *r) {
@@ -27,6 +29,17 @@ static void print(const cli_common *common, const char *out, const eq_quantize_r
     if (r->seconds_block_ap > 1e-3) printf("Block-AP %s, ", cli_seconds(time, r->seconds_block_ap));
     if (r->seconds_e2e > 1e-3) printf("E2E-QP %s, ", cli_seconds(time, r->seconds_e2e));
     printf("writing %s)\n", cli_seconds(time, r->seconds_write));
+}
+
+/* Also under -q: a result that is not what was asked for does not pass in silence. */
+static void warn(const char *out, const eq_quantize_result *r) {
+    if (!r->rollbacks && !r->blocks_untrained) return;
+    fprintf(stderr, "eqat: %s: losses that were not finite: %lld, each went back at half the rate",
+            out, (long long)r->rollbacks);
+    if (r->blocks_untrained)
+        fprintf(stderr, "; blocks that stayed at round-to-nearest: %lld",
+                (long long)r->blocks_untrained);
+    fputc('\n', stderr);
 }
 
 static eq_status open_observer(cli_observer *c, const quantize_args *a, char *default_work,
@@ -53,6 +66,9 @@ int cli_job(quantize_args *a, cli_job_fn run) {
     if (st != EQ_OK) return cli_fail(&err);
     st = run(&a->o, &c.obs, &res, &err);
     st = cli_observer_close(&c, st, result_json(a->o.out, &res), &err);
-    if (st == EQ_OK && !a->o.dry_run) print(&a->common, a->o.out, &res);
+    if (st == EQ_OK && !a->o.dry_run) {
+        print(&a->common, a->o.out, &res);
+        warn(a->o.out, &res);
+    }
     return cli_finish(&a->common, st, &err, &a->o.resume, c.begun);
 }

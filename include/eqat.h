@@ -137,6 +137,9 @@ typedef struct {
     double seconds_block_ap, seconds_e2e, seconds_write;
     double bits_per_weight; /* of the quantized linears: N + (N + 16) / g */
     int64_t bytes;          /* of the written model */
+    int64_t rollbacks;      /* losses that were not finite, in both phases */
+    int64_t
+        blocks_untrained; /* of these none of the epochs held: they stayed at round-to-nearest */
 } eq_quantize_result;
 
 /* Runs both phases and writes a GPTQ v2 checkpoint. `res` may be NULL. */

@@ -28,6 +28,11 @@ bool eq_same_file(const char *a, const char *b) {
     return !stat(a, &s) && !stat(b, &t) && s.st_dev == t.st_dev && s.st_ino == t.st_ino;
 }
 
+bool eq_same_disk(const char *a, const char *b) {
+    struct stat s, t;
+    return !stat(a, &s) && !stat(b, &t) && s.st_dev == t.st_dev;
+}
+
 eq_status eq_mkdir(const char *path, eq_err *err) {
     char *p = eq_strdup(path);
     if (!p) return eq_nomem(err, "a path", (int64_t)strlen(path));

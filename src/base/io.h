@@ -55,6 +55,7 @@ eq_status eq_copy_file(const char *from, const char *to, eq_err *err);
 bool eq_exists(const char *path);
 bool eq_is_dir(const char *path);
 bool eq_same_file(const char *a, const char *b);   /* the same inode */
+bool eq_same_disk(const char *a, const char *b);   /* of two that are there */
 eq_status eq_mkdir(const char *path, eq_err *err); /* parents too; existing is fine */
 eq_status eq_dir_is_empty(const char *path, bool *empty, eq_err *err); /* absent counts as empty */
 eq_status eq_remove_tree(const char *path, eq_err *err);

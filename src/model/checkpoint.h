@@ -14,8 +14,9 @@ typedef struct {
     int64_t group; /* as configured, -1 allowed */
     eq_qblock_source source;
     void *ctx;
-    const char *recipe;  /* JSON text: settings, seed, fingerprints, version; kept in metadata */
-    int64_t shard_bytes; /* start a new file beyond this; 0: 5 GB */
+    const char *recipe; /* JSON text: settings, seed, fingerprints, version; kept in metadata */
+    int64_t rollbacks, untrained; /* see eq_quantize_result; kept in metadata */
+    int64_t shard_bytes;          /* start a new file beyond this; 0: 5 GB */
 } eq_checkpoint;
 
 /* out: an absent or empty folder. Tensors that are not quantized keep their bytes; norms that
@@ -30,9 +31,8 @@ eq_status eq_checkpoint_check_side_files(const char *model, const eq_observer *o
 
 /* Lines of "XXH3-128 in hex, two spaces, name", as xxh128sum -c reads them. */
 #define EQ_SUMS_NAME "eqat.sums"
-/* Every file of a written folder is there as it was written, or the first that is not is named.
- * *bytes: of the model's tensor files. */
-eq_status eq_checkpoint_compare_sums(const char *dir, int64_t *bytes, eq_err *err);
+/* Every file of a written folder is there as it was written, or the first that is not is named. */
+eq_status eq_checkpoint_compare_sums(const char *dir, eq_err *err);
 
 /* out is an absent or empty folder that a rename can replace, its parent is writable, and it is not
  * `model`. Changes nothing. */

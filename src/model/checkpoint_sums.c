@@ -30,8 +30,7 @@ eq_status eq_checkpoint_put_sums(const char *dir, eq_err *err) {
 }
 
 /* One line: [line, end). */
-static eq_status compare(const char *dir, const char *line, const char *end, int64_t *bytes,
-                         eq_err *err) {
+static eq_status compare(const char *dir, const char *line, const char *end, eq_err *err) {
     if (end - line <= HEX + GAP)
         return eq_fail(err, EQ_EINPUT, "%s/%s: expected lines of a sum and a name", dir,
                        EQ_SUMS_NAME);
@@ -47,25 +46,22 @@ static eq_status compare(const char *dir, const char *line, const char *end, int
                          "%s: expected the file that was written (%.32s in %s), found %s of %lld "
                          "bytes",
                          path, line, EQ_SUMS_NAME, sum.hex, (long long)m.size);
-        else if (eq_ends_with(path, ".safetensors"))
-            *bytes += m.size;
     }
     eq_map_close(&m);
     eq_free(path);
     return st;
 }
 
-eq_status eq_checkpoint_compare_sums(const char *dir, int64_t *bytes, eq_err *err) {
+eq_status eq_checkpoint_compare_sums(const char *dir, eq_err *err) {
     char *path = eq_path(dir, EQ_SUMS_NAME);
     if (!path) return eq_nomem(err, "a path", 256);
     eq_map m;
-    *bytes = 0;
     eq_status st = eq_map_open(&m, path, err);
     const char *p = (const char *)m.data, *end = p + m.size;
     while (st == EQ_OK && p < end) {
         const char *line_end = memchr(p, '\n', (size_t)(end - p));
         if (!line_end) line_end = end;
-        st = compare(dir, p, line_end, bytes, err);
+        st = compare(dir, p, line_end, err);
         p = line_end + 1;
     }
     eq_map_close(&m);

@@ -321,6 +321,12 @@ static eq_status declare_state(writer *w, eq_err *err) {
     return EQ_OK;
 }
 
+static eq_status put_count(eq_stw *w, const char *key, int64_t n, eq_err *err) {
+    char text[32];
+    snprintf(text, sizeof text, "%lld", (long long)n);
+    return eq_stw_meta(w, key, text, err);
+}
+
 static eq_status begin_state(writer *w, eq_err *err) {
     char *path = eq_path(w->dir, EQ_STATE_NAME);
     if (!path) return eq_nomem(err, "a path", 256);
@@ -329,6 +335,8 @@ static eq_status begin_state(writer *w, eq_err *err) {
     if (st != EQ_OK) return st;
     EQ_TRY(eq_stw_meta(w->state, "recipe", w->c->recipe ? w->c->recipe : "{}", err));
     EQ_TRY(eq_stw_meta(w->state, "version", EQ_VERSION, err));
+    EQ_TRY(put_count(w->state, "rollbacks", w->c->rollbacks, err));
+    EQ_TRY(put_count(w->state, "blocks_untrained", w->c->untrained, err));
     EQ_TRY(declare_state(w, err));
     return eq_stw_begin(w->state, err);
 }

@@ -118,7 +118,7 @@ static eq_status open_in(eq_block_ap *j, const eq_windows *train, const eq_windo
     for (int k = 0; k < 2; k++)
         if (eq_stream_level(s[k]) < 0)
             EQ_TRY(eq_stream_embed(s[k], train, val, j->src->embed, err));
-    return EQ_OK;
+    return eq_weights_unchanged(j->src, err);
 }
 
 eq_status eq_block_ap_open(eq_block_ap **out, eq_backend *be, const eq_weights *src,
@@ -207,10 +207,16 @@ static eq_status pass(eq_block_ap *j, eq_stream *s, int64_t i, const eq_observer
     return EQ_OK;
 }
 
+eq_status eq_block_job_uploaded(const eq_block_ap *j, eq_err *err) {
+    EQ_TRY(j->be->sync(j->be, err));
+    return eq_weights_unchanged(j->src, err);
+}
+
 /* The targets of block i are its full-precision outputs, which are also the next block's inputs. */
 static eq_status pass_full(eq_block_ap *j, int64_t i, const eq_observer *obs, eq_err *err) {
     if (eq_stream_level(&j->fp) > i) return EQ_OK;
     EQ_TRY(eq_block_w_upload(&j->room, j->be, j->src, i, err));
+    EQ_TRY(eq_block_job_uploaded(j, err));
     return pass(j, &j->fp, i, obs, err);
 }
 
@@ -228,5 +234,6 @@ eq_status eq_block_ap_pass(eq_block_ap *j, int64_t i, const eq_qblock *done, con
     if (i + 1 == j->cfg->L || eq_stream_level(&j->q) > i) return EQ_OK;
     eq_block_small_upload(&j->w, j->be, j->src, i);
     eq_student_load(&j->student, done, &j->room);
+    EQ_TRY(eq_block_job_uploaded(j, err));
     return pass(j, &j->q, i, obs, err);
 }

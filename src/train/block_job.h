@@ -24,6 +24,9 @@ struct eq_block_ap {
     eq_stream fp, q;                   /* train windows, then validation windows */
 };
 
+/* After an upload of the model's tensors: the files still are what was opened, so nothing is
+ * computed from another model's. */
+eq_status eq_block_job_uploaded(const eq_block_ap *j, eq_err *err);
 /* Windows of the batch that begins at `from` in [.., to). */
 int64_t eq_block_job_batch(const eq_block_ap *j, int64_t from, int64_t to);
 /* The block with weights w on B windows. */

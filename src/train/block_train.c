@@ -97,6 +97,7 @@ static eq_status start(run *r, eq_err *err) {
     eq_block_ap *j = r->j;
     r->whole = false;
     EQ_TRY(eq_student_start(&j->student, j->src, r->block, err));
+    EQ_TRY(eq_block_job_uploaded(j, err));
     r->at = (place){.scale = 1, .best = INFINITY, .best_epoch = -1};
     r->whole = true;
     return EQ_OK;
@@ -330,6 +331,7 @@ static eq_status finish(run *r, eq_qblock *out, eq_err *err) {
 static eq_status epochs(run *r, eq_qblock *out, eq_err *err) {
     EQ_TRY(resume(r, err));
     eq_block_small_upload(&r->j->w, r->j->be, r->j->src, r->block);
+    EQ_TRY(eq_block_job_uploaded(r->j, err));
     r->over = r->at.epoch >= r->j->setup.ap.epochs; /* none asked for */
     while (!r->over) {
         EQ_TRY(advance(r, out, err));

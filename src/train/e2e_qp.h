@@ -35,6 +35,7 @@ int64_t eq_e2e_rollbacks(const eq_e2e *job);
  * is not finite rolls back; the result is always a state whose loss is finite, unless that of the
  * start is not. */
 eq_status eq_e2e_run(eq_e2e *job, const eq_windows *data, const eq_observer *obs, eq_err *err);
+int64_t eq_e2e_rollbacks(const eq_e2e *job); /* losses and gradients that were not finite */
 /* Puts the trained s and z of block i into b (which holds the start's integers). */
 eq_status eq_e2e_apply(eq_e2e *job, int64_t i, eq_qblock *b, eq_err *err);
 #endif

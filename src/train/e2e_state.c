@@ -130,6 +130,8 @@ static eq_status write_file(eq_e2e *j, const char *path,
                             eq_status (*write)(eq_e2e *j, eq_stw *w, void *piece, eq_err *err),
                             eq_err *err) {
     eq_stw *w = NULL;
+    /* What steps on another model's embeddings have led to is not kept. */
+    EQ_TRY(eq_weights_unchanged(j->lm->src, err));
     void *piece = eq_calloc(PIECE, sizeof(float));
     if (!piece) return eq_nomem(err, "a piece of the state to save", PIECE * 4);
     eq_status st = eq_stw_new(&w, path, err);

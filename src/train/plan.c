@@ -9,8 +9,7 @@
 #include "base/observe.h"
 #include "base/par.h"
 #include "model/qblock.h"
-#include "quant/pack.h"
-#include "train/settings.h"
+#include "train/quantize_job.h"
 #include "train/stream.h"
 
 /* Share of the product rate that a whole training step reaches (make bench prints it). */
@@ -93,25 +92,13 @@ static json_t *e2e_json(const plan *p) {
 /* What the output folder and the work folder hold, in bytes. */
 static void disk_bytes(const plan *p, int64_t *out, int64_t *work, double *bits) {
     const eq_config *c = &p->cfg;
-    int64_t codes = 0, groups = 0, rest, element = !strcmp(c->dtype, "float32") ? 4 : 2;
-    for (eq_lin l = 0; l < EQ_LINS; l++) {
-        eq_lin_spec s = eq_lin_of(c, l);
-        codes += c->L * s.O * eq_pack_words(s.I, p->set.o.bits) * 4;
-        groups += c->L * s.O * (s.I / eq_group(p->set.o.group_size, s.I));
-    }
-    rest = (eq_config_params(c) - eq_config_linear_params(c)) * element;
-    int64_t packed = codes + groups * 2 + groups * p->set.o.bits / 8;
-    *out = packed + rest + groups * 8;
-    *work = 0;
-    if (p->set.o.method != EQ_METHOD_RTN) {
-        eq_block_ap_setup s = eq_settings_ap(&p->set);
-        *work = codes + groups * 8 + eq_block_ap_snapshot_bytes(c, &s);
-    }
-    if (p->set.e2e) {
-        eq_e2e_setup s = eq_settings_e2e(&p->set, p->e2e_T, p->set.o.qp.train_size);
-        *work += eq_e2e_disk_bytes(c, &s, p->e2e_T);
-    }
-    *bits = 8.0 * (double)packed / (double)eq_config_linear_params(c);
+    int64_t element = !strcmp(c->dtype, "float32") ? 4 : 2;
+    eq_job_disk d =
+        eq_job_disk_of(&p->set, c, (eq_config_params(c) - eq_config_linear_params(c)) * element,
+                       p->e2e_T, p->set.o.qp.train_size);
+    *out = d.out;
+    *work = d.blocks + (d.first > d.second ? d.first : d.second);
+    *bits = 8.0 * (double)d.packed / (double)eq_config_linear_params(c);
 }
 
 static json_t *whole(const plan *p) {
@@ -139,6 +126,7 @@ eq_status eq_plan(const eq_quantize_opts *o, char **json, eq_err *err) {
     if (!o->model) return eq_fail(err, EQ_EINPUT, "plan: expected a model folder");
     EQ_TRY(eq_config_load(&p.cfg, o->model, err));
     EQ_TRY(eq_settings_resolve(&p.set, o, &p.cfg, false, NULL, err));
+    EQ_TRY(eq_qblock_check(&p.cfg, p.set.o.bits, p.set.o.group_size, err));
     p.set.e2e = o->e2e && (o->method != EQ_METHOD_RTN || o->data || o->qp.data);
     p.ap_T = p.set.ap_T, p.e2e_T = p.set.e2e_T;
     EQ_TRY(product_rate(&p, err));

@@ -159,7 +159,7 @@ bool eq_settings_streams_on_disk(const eq_settings *s, int64_t job, int64_t stre
 /* ---- what decides the result ----------------------------------------------------------------- */
 
 static void put_digest(json_t *o, const char *key, const eq_windows *w) {
-    if (w && w->n)
+    if (w->n)
         json_object_set_new(o, key,
                             json_pack("{s:s, s:I, s:I}", "digest", w->digest.hex, "windows",
                                       (json_int_t)w->n, "tokens", (json_int_t)w->T));
@@ -171,16 +171,17 @@ static json_t *ap_json(const eq_block_ap_opts *a) {
                      "weight_lr", a->weight_lr, "min_lr_factor", a->min_lr_factor, "train",
                      (int)a->train, "keep_best", a->keep_best, "early_stop", a->early_stop);
 }
+/* Not the micro-batch: gradients do not depend on it (backend/backend.h, windows). */
 static json_t *e2e_json(const eq_e2e_opts *q) {
     return json_pack("{s:I, s:i, s:f, s:f, s:f, s:i}", "batch_size", (json_int_t)q->batch_size,
                      "epochs", q->epochs, "lr", q->lr, "warmup", q->warmup, "clip", q->clip,
                      "train", (int)q->train);
 }
 
-json_t *eq_settings_json(const eq_settings *s, const char *model, const eq_windows *train,
-                         const eq_windows *val, const eq_windows *e2e, bool tune) {
+json_t *eq_settings_first(const eq_settings *s, const char *model, const eq_windows *train,
+                          const eq_windows *val, bool tune) {
     const eq_quantize_opts *o = &s->o;
-    json_t *data = json_object(), *recipe = json_object(), *run = json_object();
+    json_t *data = json_object(), *recipe = json_object();
     const char *method = tune ? "tune" : o->method == EQ_METHOD_RTN ? "rtn" : "block-ap";
     json_object_set_new(recipe, "method", json_string(method));
     json_object_set_new(recipe, "bits", json_integer(o->bits));
@@ -188,15 +189,24 @@ json_t *eq_settings_json(const eq_settings *s, const char *model, const eq_windo
     json_object_set_new(recipe, "precision",
                         json_string(o->compute.precision == EQ_PREC_F32 ? "f32" : "bf16"));
     json_object_set_new(recipe, "seed", json_integer((json_int_t)o->seed));
-    if (train) json_object_set_new(recipe, "block_ap", ap_json(&o->ap));
-    if (e2e) {
-        eq_e2e_setup q = eq_settings_e2e(s, e2e->T, e2e->n);
-        json_object_set_new(recipe, "e2e_qp", e2e_json(&q.qp));
-    }
-    put_digest(data, "train", train), put_digest(data, "val", val), put_digest(data, "e2e", e2e);
-    json_object_set_new(run, "eqat", json_string(EQ_VERSION));
-    json_object_set_new(run, "recipe", recipe);
-    json_object_set_new(run, "model", json_string(model));
-    json_object_set_new(run, "data", data);
-    return run;
+    if (train->n) json_object_set_new(recipe, "block_ap", ap_json(&o->ap));
+    put_digest(data, "train", train), put_digest(data, "val", val);
+    return json_pack("{s:o, s:s, s:o}", "recipe", recipe, "model", model, "data", data);
+}
+
+json_t *eq_settings_second(const eq_settings *s, const eq_windows *e2e) {
+    json_t *data = json_object();
+    eq_e2e_setup q = eq_settings_e2e(s, e2e->T, e2e->n);
+    put_digest(data, "e2e", e2e);
+    return json_pack("{s:{s:o}, s:o}", "recipe", "e2e_qp", e2e_json(&q.qp), "data", data);
+}
+
+json_t *eq_settings_recipe(const json_t *first, const json_t *second) {
+    json_t *all = json_deep_copy(first), *front = json_pack("{s:s}", "eqat", EQ_VERSION);
+    const char *const parts[] = {"recipe", "data"};
+    for (int i = 0; second && i < 2; i++)
+        json_object_update(json_object_get(all, parts[i]), json_object_get(second, parts[i]));
+    json_object_update(front, all);
+    json_decref(all);
+    return front;
 }

@@ -19,9 +19,13 @@ eq_status eq_settings_resolve(eq_settings *s, const eq_quantize_opts *o, const e
                               bool tune, const eq_observer *obs, eq_err *err);
 eq_block_ap_setup eq_settings_ap(const eq_settings *s);
 eq_e2e_setup eq_settings_e2e(const eq_settings *s, int64_t T, int64_t windows);
-/* Everything that decides the result, with the fingerprints of model and data (NULL: not used). */
-json_t *eq_settings_json(const eq_settings *s, const char *model, const eq_windows *train,
-                         const eq_windows *val, const eq_windows *e2e, bool tune);
+/* What decides the result, with the fingerprints of model and data: as far as phase one knows it
+ * (windows that are not used have n == 0), what phase two adds, and both for the finished folder.
+ */
+json_t *eq_settings_first(const eq_settings *s, const char *model, const eq_windows *train,
+                          const eq_windows *val, bool tune);
+json_t *eq_settings_second(const eq_settings *s, const eq_windows *e2e);
+json_t *eq_settings_recipe(const json_t *first, const json_t *second); /* second may be NULL */
 /* Should the streams live in files? Says so when they should. */
 bool eq_settings_streams_on_disk(const eq_settings *s, int64_t job, int64_t streams);
 #endif

@@ -60,3 +60,32 @@ tiny() { "$MAKE_MODEL" "$1" --like tiny "${@:2}" >/dev/null || { echo "make-mode
 # Settings that exercise both phases in a second.
 SMALL=(--train-size 24 --val-size 4 --seqlen 32 --epochs 2 --e2e-train-size 32 --e2e-seqlen 32
     --e2e-batch-size 4 --save-every 1 -q)
+
+# ---- a run held at a point of it -----------------------------------------------------------------------
+# hold TEXT ARGS...: the program in the background ($pid), stopped by SIGSTOP as soon as its log says TEXT.
+# Its stderr is $TMP/.bg. Then one of: let_go ($rc, $err), kill_it.
+hold() {
+    local text=$1 line; shift
+    rm -f "$TMP/.fifo" && mkfifo "$TMP/.fifo"
+    "$EQAT" "$@" --log "$TMP/.fifo" >/dev/null 2>"$TMP/.bg" &
+    pid=$!
+    exec 9<"$TMP/.fifo"
+    while read -r -u 9 line; do
+        [[ $line != *"$text"* ]] && continue
+        kill -STOP $pid
+        return
+    done
+    fail "no $text in the log of eqat $*" "$(cat "$TMP/.bg")"
+}
+let_go() {
+    cat <&9 >/dev/null &
+    kill -CONT $pid
+    wait $pid
+    rc=$? err=$(cat "$TMP/.bg")
+    exec 9<&-
+}
+kill_it() {
+    kill -9 $pid
+    wait $pid 2>/dev/null
+    exec 9<&-
+}

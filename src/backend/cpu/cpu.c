@@ -39,9 +39,10 @@ static eq_status cpu_init(eq_backend *be, const char *cpu_mask, eq_err *err) {
     c->k = tables[level];
     eq_ref_ops(&c->ref);
     EQ_TRY(eq_gemm_open(&c->gemm, level, c->k, true, err));
-    char version[32];
-    snprintf(c->kernels, sizeof c->kernels, "%s, %s (bf16 %s)", c->k->name,
-             eq_gemm_version(version), eq_gemm_native_bf16(c->gemm) ? "native" : "through fp32");
+    char version[32], mode[64];
+    snprintf(c->kernels, sizeof c->kernels, "%s, %s %s (bf16 %s)", c->k->name,
+             eq_gemm_version(version), eq_gemm_mode(mode),
+             eq_gemm_native_bf16(c->gemm) ? "native" : "through fp32");
     be->kernels = c->kernels;
     c->host_sync = be->sync;
     be->sync = cpu_sync;

@@ -13,7 +13,7 @@ typedef struct {
     char *scratch; /* grows to the largest that was asked for */
     int64_t scratch_bytes;
     eq_status (*host_sync)(eq_backend *be, eq_err *err);
-    char kernels[96];
+    char kernels[192];
 } eq_cpu;
 
 static inline eq_cpu *eq_cpu_of(eq_backend *be) { return ((eq_host *)be->self)->own; }

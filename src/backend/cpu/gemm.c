@@ -4,6 +4,7 @@
 #include "backend/cpu/gemm.h"
 
 #include <dnnl.h>
+#include <dnnl_debug.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -358,5 +359,23 @@ bool eq_gemm_native_bf16(const eq_gemm *g) { return g->native_bf16; }
 const char *eq_gemm_version(char out[32]) {
     const dnnl_version_t *v = dnnl_version();
     snprintf(out, 32, "oneDNN %d.%d.%d", v->major, v->minor, v->patch);
+    return out;
+}
+
+static const char *behind(const char *text, const char *head) {
+    size_t n = strlen(head);
+    return strncmp(text, head, n) ? text : text + n;
+}
+
+/* ONEDNN_MAX_CPU_ISA and ONEDNN_DEFAULT_FPMATH_MODE change what oneDNN computes. */
+const char *eq_gemm_mode(char out[64]) {
+    dnnl_fpmath_mode_t mode = dnnl_fpmath_mode_strict;
+    const char *isa = behind(dnnl_cpu_isa2str(dnnl_get_effective_cpu_isa()), "cpu_isa_");
+    dnnl_get_default_fpmath_mode(&mode);
+    if (mode == dnnl_fpmath_mode_strict)
+        snprintf(out, 64, "%s", isa);
+    else
+        snprintf(out, 64, "%s, fp32 as %s", isa,
+                 behind(dnnl_fpmath_mode2str(mode), "fpmath_mode_"));
     return out;
 }

@@ -28,4 +28,5 @@ void eq_gemm_run(eq_gemm *g, int thread, const eq_product *p);
 eq_status eq_gemm_error(eq_gemm *g, eq_err *err);
 bool eq_gemm_native_bf16(const eq_gemm *g);
 const char *eq_gemm_version(char out[32]); /* "oneDNN 2.6.3" */
+const char *eq_gemm_mode(char out[64]);    /* its instruction set in force, and how exact fp32 is */
 #endif

@@ -1,0 +1,263 @@
+/* What is looked at before the first step. quantize, tune and --dry-run all come through here.
+ * Invariant: nothing is made, changed or removed, so a refused command leaves nothing behind. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "base/mem.h"
+#include "base/observe.h"
+#include "base/par.h"
+#include "data/tokens.h"
+#include "train/quantize_job.h"
+#include "train/stream.h"
+
+/* ---- places ---------------------------------------------------------------------------------- */
+
+/* A folder that the run keeps files in: not the model's, not in the output, which is renamed into
+ * place whole. */
+static eq_status check_folder(const char *dir, const char *what, const eq_job *j, eq_err *err) {
+    const char *out = j->set.o.out, *model = j->set.o.model;
+    if (!*dir) return eq_fail(err, EQ_EINPUT, "expected a %s, found an empty name", what);
+    if (eq_same_file(dir, model))
+        return eq_fail(err, EQ_EINPUT, "%s: expected a %s other than the model's folder", dir,
+                       what);
+    if (eq_lies_in(dir, out))
+        return eq_fail(err, EQ_EINPUT, "%s: expected a %s outside of the output %s", dir, what,
+                       out);
+    if (eq_is_dir(dir)) return eq_dir_takes_entries(dir, dir, err);
+    if (eq_exists(dir) || eq_is_dangling(dir))
+        return eq_fail(err, EQ_EINPUT, "%s: expected a %s, found %s", dir, what,
+                       eq_exists(dir) ? "a file" : "a link to nowhere");
+    return eq_output_check_parent(dir, dir, err);
+}
+
+/* *begun: there is a run to go on with. A finished output is looked at when the run is known. */
+static eq_status check_places(eq_job *j, bool *begun, bool *finished, eq_err *err) {
+    const eq_quantize_opts *o = &j->set.o;
+    bool empty = true;
+    j->work_dir = o->work_dir ? eq_strdup(o->work_dir) : eq_output_beside(o->out, ".work");
+    if (!j->work_dir) return eq_nomem(err, "a path", 256);
+    if (o->resume && eq_is_dir(o->out)) EQ_TRY(eq_dir_is_empty(o->out, &empty, err));
+    *finished = !empty && !eq_same_file(o->out, o->model);
+    if (!*finished) EQ_TRY(eq_output_check(o->out, o->model, err));
+    EQ_TRY(check_folder(j->work_dir, "work folder", j, err));
+    if (o->cache_dir) EQ_TRY(check_folder(o->cache_dir, "cache folder", j, err));
+    EQ_TRY(eq_work_look(j->work_dir, o->resume, begun, err));
+    if (o->resume && !*begun && !*finished)
+        eq_note(j->obs, "%s: nothing to go on with, the run begins", j->work_dir);
+    return EQ_OK;
+}
+
+/* ---- data ------------------------------------------------------------------------------------ */
+
+static bool needs_tokenizer(const char *path) { return path && !eq_ends_with(path, ".npy"); }
+
+static eq_status load_data(eq_job *j, eq_err *err) {
+    const eq_quantize_opts *o = &j->set.o;
+    eq_tokenizer *tok = NULL;
+    eq_tokens *last = NULL; /* both phases mostly draw from one file */
+    eq_status st = EQ_OK;
+    bool ap = eq_job_trains_blocks(j);
+    if (ap && !o->data)
+        return eq_fail(err, EQ_EINPUT, "Block-AP needs text or token ids: give --data");
+    if (j->set.e2e && !o->qp.data)
+        return eq_fail(err, EQ_EINPUT, "E2E-QP needs text or token ids: give --e2e-data or --data");
+    if ((ap && (needs_tokenizer(o->data) || needs_tokenizer(o->val_data))) ||
+        (j->set.e2e && needs_tokenizer(o->qp.data)))
+        EQ_TRY(eq_tokenizer_open_bos(&tok, o->model, o->bos, err));
+    j->bos = !tok ? NULL : eq_tokenizer_bos(tok) ? "yes" : "no";
+    eq_window_opts w = {.tok = tok,
+                        .vocab = j->src->cfg.V,
+                        .seqlen = o->ap.seqlen,
+                        .seqlen_default = j->set.ap_T,
+                        .seed = o->seed,
+                        .memory = j->set.memory,
+                        .last = &last,
+                        .obs = j->obs};
+    if (ap)
+        st = eq_windows_calibration(&j->train, &j->val, o->data, o->val_data, o->ap.train_size,
+                                    o->ap.val_size, &w, err);
+    w.seqlen = o->qp.seqlen, w.seqlen_default = j->set.e2e_T;
+    if (st == EQ_OK && j->set.e2e)
+        st = eq_windows_chunks(&j->e2e, o->qp.data, o->qp.train_size, &w, err);
+    eq_tokens_close(last);
+    eq_tokenizer_close(tok);
+    return st;
+}
+
+/* ---- memory and disk ------------------------------------------------------------------------- */
+
+static eq_status fits(const eq_job *j, int64_t bytes, const char *who, const char *advice,
+                      eq_err *err) {
+    if (bytes <= j->set.memory) return EQ_OK;
+    return eq_fail(err, EQ_ENOMEM, "%s needs %.3g GiB, the limit is %.3g GiB: lower %s", who,
+                   (double)bytes / (1 << 30), (double)j->set.memory / (1 << 30), advice);
+}
+
+/* Of both phases, as far as they are not behind the run. */
+static eq_status check_memory(const eq_job *j, int64_t blocks, eq_err *err) {
+    const eq_config *c = &j->src->cfg;
+    if (eq_job_trains_blocks(j) && blocks < c->L) {
+        eq_block_ap_setup ap = eq_settings_ap(&j->set);
+        EQ_TRY(fits(j, eq_block_ap_bytes(c, &ap, j->train.T), "Block-AP for one block",
+                    "--batch-size or --seqlen", err));
+    }
+    if (!j->set.e2e) return EQ_OK;
+    eq_e2e_setup qp = eq_settings_e2e(&j->set, j->e2e.T, j->e2e.n);
+    return fits(j, eq_e2e_bytes(c, &qp, j->e2e.T), "E2E-QP",
+                qp.qp.micro_batch > 1 ? "--e2e-micro-batch or --e2e-seqlen" : "--e2e-seqlen", err);
+}
+
+/* Of all tensors outside of the quantized linears, as they will be written. */
+static int64_t bytes_outside(const eq_weights *w) {
+    int64_t bytes = w->embed->bytes + w->norm->bytes;
+    if (!w->cfg.tied) bytes += w->head->bytes;
+    for (int64_t i = 0; i < w->cfg.L; i++) {
+        const eq_block_tensors *b = &w->blocks[i];
+        for (int l = 0; l < EQ_LINS; l++) bytes += b->bias[l] ? b->bias[l]->bytes : 0;
+        for (int k = 0; k < EQ_NORM_COUNT; k++) bytes += b->norm[k] ? b->norm[k]->bytes : 0;
+    }
+    return bytes;
+}
+
+/* The nearest folder on the way to `path` that is there. eq_free it. */
+static char *existing(const char *path) {
+    char *p = eq_real_path(path);
+    while (p && !eq_exists(p)) {
+        char *slash = strrchr(p, '/');
+        if (!slash) break;
+        slash[slash == p] = 0;
+    }
+    return p;
+}
+
+static eq_status has_room(const char *dir, int64_t bytes, eq_err *err) {
+    int64_t have = eq_disk_free(dir);
+    if (have < 0 || have >= bytes) return EQ_OK;
+    return eq_fail(err, EQ_EIO, "%s: expected room for %.3g MiB on this disk, found %.3g MiB", dir,
+                   (double)bytes / (1 << 20), (double)have / (1 << 20));
+}
+
+/* The blocks stay until the output is written, the states of phase two too. */
+static eq_status check_disk(const eq_job *j, int64_t blocks, bool second_begun, eq_err *err) {
+    const eq_config *c = &j->src->cfg;
+    eq_job_disk d = eq_job_disk_of(&j->set, c, bytes_outside(j->src), j->e2e.T, j->e2e.n);
+    d.blocks = d.blocks / c->L * (c->L - blocks);
+    if (blocks == c->L) d.first = 0;
+    if (second_begun) d.second = 0;
+    char *out = existing(j->set.o.out), *work = existing(j->work_dir);
+    eq_status st = out && work ? EQ_OK : eq_nomem(err, "a path", 256);
+    int64_t first = d.blocks + d.first, second = d.blocks + d.second;
+    if (st == EQ_OK && eq_same_disk(out, work)) {
+        st = has_room(work, first > second + d.out ? first : second + d.out, err);
+    } else if (st == EQ_OK) {
+        st = has_room(work, first > second ? first : second, err);
+        if (st == EQ_OK) st = has_room(out, d.out, err);
+    }
+    eq_free(out), eq_free(work);
+    return st;
+}
+
+/* ---- the model ------------------------------------------------------------------------------- */
+
+/* All that training will read; a quantized folder's integers and states are looked at as they will
+ * be read. */
+static eq_status look_through(eq_job *j, char hex[33], eq_err *err) {
+    EQ_TRY(eq_checkpoint_check_side_files(j->set.o.model, j->obs, err));
+    EQ_TRY(eq_weights_read_through(j->src, j->obs, hex, err));
+    for (int64_t i = 0; j->tune && i < j->src->cfg.L; i++) {
+        if (eq_stopped(j->obs)) return eq_fail(err, EQ_EINTR, "stopped on request");
+        EQ_TRY(eq_qblock_read(&j->block, j->src, i, err));
+    }
+    return EQ_OK;
+}
+
+static eq_status identify(eq_job *j, const char *model, eq_err *err) {
+    j->first = eq_settings_first(&j->set, model, &j->train, &j->val, j->tune);
+    if (j->set.e2e) j->second = eq_settings_second(&j->set, &j->e2e);
+    json_t *recipe = eq_settings_recipe(j->first, j->second);
+    j->recipe = eq_json_text(recipe, 2);
+    json_decref(recipe);
+    return j->first && j->recipe ? EQ_OK : eq_nomem(err, "the recipe", 4096);
+}
+
+/* ---- an output that is there already --------------------------------------------------------- */
+
+static int64_t count_of(const eq_st *st, const char *key) {
+    const char *text = eq_st_meta(st, key);
+    return text ? strtoll(text, NULL, 10) : 0;
+}
+
+/* The recipe that a folder was written with, without the version of the program. */
+static eq_status recipe_of(const char *path, json_t **recipe, eq_quantize_result *res,
+                           eq_err *err) {
+    eq_st *st = NULL;
+    EQ_TRY(eq_st_open(&st, path, err));
+    const char *text = eq_st_meta(st, "recipe");
+    eq_status s = text ? eq_json_parse(recipe, text, (int64_t)strlen(text), path, err)
+                       : eq_fail(err, EQ_EINPUT, "%s: expected a recipe", path);
+    res->rollbacks = count_of(st, "rollbacks");
+    res->blocks_untrained = count_of(st, "blocks_untrained");
+    eq_st_close(st);
+    if (*recipe) json_object_del(*recipe, "eqat");
+    return s;
+}
+
+static eq_status tensor_bytes(const char *out, int64_t *bytes, eq_err *err) {
+    eq_st *st = NULL;
+    EQ_TRY(eq_st_open(&st, out, err));
+    for (int64_t i = 0; i < eq_st_count(st); i++) *bytes += eq_st_at(st, i)->bytes;
+    eq_st_close(st);
+    return EQ_OK;
+}
+
+/* Of this very run, and every file as it was written? */
+static eq_status check_finished(eq_job *j, eq_err *err) {
+    const char *out = j->set.o.out;
+    json_t *was = NULL, *is = eq_settings_recipe(j->first, j->second);
+    char *path = eq_path(out, EQ_STATE_NAME);
+    eq_status st = path && is ? EQ_OK : eq_nomem(err, "a path", 256);
+    if (st == EQ_OK && !eq_exists(path))
+        st = eq_fail(err, EQ_EINPUT, "%s: expected an absent or empty folder, found files in it",
+                     out);
+    if (st == EQ_OK) st = recipe_of(path, &was, &j->res, err);
+    if (st == EQ_OK) json_object_del(is, "eqat");
+    if (st == EQ_OK) st = eq_work_differ(was, is, path, err);
+    if (st == EQ_OK) st = eq_checkpoint_compare_sums(out, err);
+    if (st == EQ_OK) st = tensor_bytes(out, &j->res.bytes, err);
+    json_decref(was), json_decref(is);
+    eq_free(path);
+    j->complete = st == EQ_OK;
+    return st;
+}
+
+/* ---- the whole ------------------------------------------------------------------------------- */
+
+static eq_status open_all(eq_job *j, const eq_quantize_opts *o, bool *begun, bool *finished,
+                          eq_err *err) {
+    if (!o->model || !o->out)
+        return eq_fail(err, EQ_EINPUT, "expected a model folder and an output folder");
+    EQ_TRY(eq_weights_open(&j->src, o->model, err));
+    EQ_TRY(eq_settings_resolve(&j->set, o, &j->src->cfg, j->tune, j->obs, err));
+    if (!j->tune) EQ_TRY(eq_checkpoint_check(&j->src->cfg, o->bits, o->group_size, err));
+    EQ_TRY(check_places(j, begun, finished, err));
+    eq_par_threads(o->compute.threads); /* tokenizing keeps to them, too */
+    EQ_TRY(eq_backend_open(&j->be, o->compute.backend, o->compute.cpu_mask, err));
+    EQ_TRY(eq_stop_wrap(&j->be, j->obs, err));
+    EQ_TRY(load_data(j, err));
+    return eq_qblock_alloc(&j->block, &j->src->cfg, j->set.o.bits, j->set.o.group_size, err);
+}
+
+eq_status eq_job_look(eq_job *j, const eq_quantize_opts *o, eq_err *err) {
+    bool begun = false, finished = false;
+    char model[33];
+    EQ_TRY(open_all(j, o, &begun, &finished, err));
+    int64_t blocks = begun ? eq_work_blocks(j->work_dir, j->src->cfg.L) : 0;
+    if (!finished) EQ_TRY(check_memory(j, blocks, err));
+    EQ_TRY(look_through(j, model, err));
+    EQ_TRY(identify(j, model, err));
+    if (finished) return check_finished(j, err);
+    eq_identity who = eq_job_identity(j);
+    if (begun) EQ_TRY(eq_work_compare(j->work_dir, &who, err));
+    return check_disk(j, blocks, begun && eq_work_second_begun(j->work_dir), err);
+}

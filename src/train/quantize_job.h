@@ -1,0 +1,57 @@
+/* Inside of eq_quantize and eq_tune, shared by preflight.c (what is looked at before the first
+ * step) and quantize.c (the steps). */
+#ifndef EQ_TRAIN_QUANTIZE_JOB_H
+#define EQ_TRAIN_QUANTIZE_JOB_H
+#include "backend/backend.h"
+#include "model/checkpoint.h"
+#include "train/e2e_qp.h"
+#include "train/settings.h"
+#include "train/work.h"
+
+/* How a block came about: see eq_qblock. */
+typedef struct {
+    int64_t rollbacks;
+    bool untrained;
+} eq_fate;
+
+typedef struct {
+    eq_settings set;
+    bool tune;
+    const eq_observer *obs;
+    eq_weights *src;
+    eq_backend *be;
+    eq_windows train, val, e2e;
+    json_t *first, *second; /* see eq_identity; second NULL: no phase two */
+    char *recipe;           /* both, as text */
+    const char *bos;        /* does a text begin with one: "yes", "no"; NULL: no text */
+    eq_work work;
+    char *work_dir, *cache; /* cache: see stream_folder */
+    bool complete;          /* the output is there already, whole */
+    eq_e2e *qp;
+    eq_qblock block; /* the one under way */
+    eq_fate *fate;   /* [L] */
+    eq_quantize_result res;
+} eq_job;
+
+/* Block-AP is part of the job. */
+static inline bool eq_job_trains_blocks(const eq_job *j) {
+    return !j->tune && j->set.o.method == EQ_METHOD_BLOCK_AP;
+}
+static inline eq_identity eq_job_identity(const eq_job *j) {
+    return (eq_identity){j->first, j->second, j->be->kernels ? j->be->kernels : j->be->name};
+}
+
+/* Opens model, data and backend and refuses what can be refused: everything that would stop a run
+ * later and can be known now. Changes nothing, so a refused command leaves nothing. */
+eq_status eq_job_look(eq_job *j, const eq_quantize_opts *o, eq_err *err);
+
+/* Bytes that the output, and the work folder at its fullest, will take at least. rest: of the
+ * tensors outside of the quantized linears; T, windows: of phase two. */
+typedef struct {
+    int64_t out, packed;   /* packed: of the quantized linears alone */
+    int64_t blocks;        /* finished blocks in the work folder */
+    int64_t first, second; /* states beside them, in each phase */
+} eq_job_disk;
+eq_job_disk eq_job_disk_of(const eq_settings *s, const eq_config *c, int64_t rest, int64_t T,
+                           int64_t windows);
+#endif
