@@ -1,5 +1,6 @@
-/* Signals that are handled while products run: neither memory nor results may suffer. oneDNN's kernels
- * leave no room for a handler's frame; without a guard this program dies of a broken heap. */
+/* Signals that are handled while products run: neither memory nor results may suffer. oneDNN's
+ * kernels leave no room for a handler's frame; without a guard this program dies of a broken heap.
+ */
 #include <signal.h>
 #include <string.h>
 #include <sys/time.h>
