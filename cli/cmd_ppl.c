@@ -48,8 +48,8 @@ static const opt options[] = {
     {OPT_I64, 0, "batch-size", NULL, "N", AT(batch), 1, 1 << 20,
      .fallback = "as many as hold 8192 tokens", .help = "windows at once"},
     {OPT_FLAG, 0, "as-written", .at = AT(as_written),
-     .help = "steps as fp16, as other runtimes read them; else the trained fp32 steps of "
-             "eqat.state where the folder has them"},
+     .help = "steps as fp16 and zero points as integers, as other runtimes read them; else as "
+             "trained, of eqat.state where the folder has it"},
     {OPT_HEADING, .help = "running"},
     EQ_TALK_ROWS(ppl_args),
     EQ_COMMON_ROWS(ppl_args),

@@ -54,7 +54,8 @@
     {OPT_NUM, 0, P "clip", "e2e-clip", "X", offsetof(T, f.clip), 0, 1e9, \
      .help = "global gradient norm; 0: no clipping"}, \
     {OPT_SET, 0, P "train", "e2e-train", "s,z", offsetof(T, f.train), \
-     .help = "what is trained: step sizes, zero points, or both"}, \
+     .help = "what is trained: step sizes, zero points, or both; trained zero points are real " \
+             "numbers, which GPTQ tensors hold rounded"}, \
     {OPT_I64, 0, "save-every", .arg = "N", .at = offsetof(T, f.save_every), .lo = 1, .hi = BIG, \
      .help = "steps between two saved states, beside those saved by time"}, \
     {OPT_NUM, 0, "save-seconds", .arg = "X", .at = offsetof(T, o.save_seconds), .lo = 0, \

@@ -161,7 +161,7 @@ typedef struct {
     int64_t limit;   /* windows at most; 0: all */
     int64_t batch;   /* windows at once */
     eq_bos bos;      /* in front of every text of the data */
-    bool as_written; /* steps as fp16, as other runtimes read them; else the trained fp32 steps of
+    bool as_written; /* fp16 steps and whole zero points, as other runtimes read them; else those of
                         eqat.state where the folder has them */
     eq_compute_opts compute;
 } eq_ppl_opts;

@@ -117,6 +117,22 @@ for protocol in 'data t.txt windows' 'wikitext2 t.txt wikitext2' 'c4 t.jsonl c4'
     has "ppl --$1" json '"ppl":[0-9.]+' "\"protocol\":\"$3\"" '"windows":8' '"steps":null'
 done
 
+# A trained zero point is a real number: ppl has it, GPTQ tensors and ppl --as-written have it rounded.
+number() { grep -oE "\"$1\":[^,}]+" <<<"$out"; }
+ok quantize m --data d.npy -o no-z "${SMALL[@]}" --no-e2e
+ok quantize m --data d.npy -o real-z "${SMALL[@]}" --e2e-train z --e2e-lr 1e-3 --log z.log
+ok ppl no-z --data d.npy --seqlen 32 --limit 4 --json -q
+start=$(number ppl)
+ok ppl real-z --data d.npy --seqlen 32 --limit 4 --json -q
+trained=$(number ppl)
+ok ppl real-z --data d.npy --seqlen 32 --limit 4 --json -q --as-written
+written=$(number ppl)
+cases=$((cases + 2))
+[ "$trained" != "$start" ] || fail "trained zero points change nothing" "$trained"
+[ "$written" = "$start" ] || fail "zero points as written" "$written, not $start"
+has "zero points" z.log '"event":"zero_points","real":[1-9][0-9]*,"of":[0-9]+,"off":0.0'
+cmp -s no-z/model.safetensors real-z/model.safetensors || fail "z moved to other integers at such a rate"
+
 # generate: the prompt and what follows; greedy is the same twice, a seed too
 ok generate m --prompt 'ab 12' --max-tokens 8
 first=$out
