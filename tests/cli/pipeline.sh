@@ -66,7 +66,7 @@ done
 ok quantize m --method rtn --scheme W3A16G128 -o a -q
 ok quantize m --method rtn --bits 3 --group-size 128 -o b -q
 same "--scheme" a b
-ok quantize m --data d.npy -o ap "${SMALL[@]}" --no-e2e
+ok quantize m --data d.npy -o ap "${SMALL[@]::8}" -q --no-e2e
 ok tune ap --data d.npy -o tuned --train-size 32 --seqlen 32 --batch-size 4 --save-every 1 -q
 ok tune ap --data d.npy -o tuned-z --train-size 32 --seqlen 32 --batch-size 4 --train s,z -q
 ok quantize m --data d.npy -o both "${SMALL[@]}"
@@ -119,7 +119,7 @@ done
 
 # A trained zero point is a real number: ppl has it, GPTQ tensors and ppl --as-written have it rounded.
 number() { grep -oE "\"$1\":[^,}]+" <<<"$out"; }
-ok quantize m --data d.npy -o no-z "${SMALL[@]}" --no-e2e
+ok quantize m --data d.npy -o no-z "${SMALL[@]::8}" -q --no-e2e
 ok quantize m --data d.npy -o real-z "${SMALL[@]}" --e2e-train z --e2e-lr 1e-3 --log z.log
 ok ppl no-z --data d.npy --seqlen 32 --limit 4 --json -q
 start=$(number ppl)
