@@ -300,6 +300,21 @@ static void micro_batches(void **state) {
     eq_qblock_free(&rounded);
 }
 
+/* METHOD sections 2 and 3, as a library user gets them; rates < 0 follow from the bits. */
+static void paper_settings(void **state) {
+    (void)state;
+    eq_quantize_opts o;
+    eq_quantize_opts_init(&o);
+    assert_true(o.bits == 2 && o.group_size == 64 && o.seed == 2 && o.e2e);
+    assert_true(o.ap.train_size == 4096 && o.ap.val_size == 64 && o.ap.batch_size == 2);
+    assert_true(o.ap.epochs == 2 && o.ap.min_lr_factor == 20 && !o.ap.keep_best);
+    assert_true(o.ap.early_stop == 0 && o.ap.quant_lr < 0 && o.ap.weight_lr < 0);
+    assert_true(o.ap.train == (EQ_TRAIN_S | EQ_TRAIN_Z | EQ_TRAIN_W | EQ_TRAIN_NORM));
+    assert_true(o.qp.train_size == 4096 && o.qp.batch_size == 32 && o.qp.epochs == 1);
+    assert_true(o.qp.warmup == 0.03 && o.qp.clip == 0.3 && o.qp.lr < 0);
+    assert_true(o.qp.train == EQ_TRAIN_S);
+}
+
 static int set_up(void **state) {
     (void)state;
     tiny_train_open("llama", "cpu");
@@ -315,6 +330,7 @@ int main(void) {
         cmocka_unit_test(block_ap),
         cmocka_unit_test(e2e_qp),
         cmocka_unit_test(micro_batches),
+        cmocka_unit_test(paper_settings),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
