@@ -116,7 +116,8 @@ typedef struct {
     const char *data, *val_data; /* .txt .jsonl (.gz .zst) .npy; val_data NULL: held out of data */
     const char *work_dir;        /* state for --resume; NULL: OUT.work beside the output */
     const char *cache_dir; /* activation streams in mapped files here, which outlive a killed run
-                              until it is resumed; NULL: in memory, or in work_dir if too large */
+                              until it is resumed; NULL: in memory, in work_dir if they are too
+                              large for it or would take long to be made anew */
     bool resume, dry_run;
     eq_bos bos;          /* in front of every text of the data */
     double save_seconds; /* between two saved states within a block or a step: what a kill loses */

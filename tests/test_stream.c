@@ -5,6 +5,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "scratch.h"
+#include "train/settings.h"
 #include "train/stream.h"
 
 enum { N = 7, B = 3, T = 4, D = 8, LEVELS = 5 };
@@ -167,12 +168,26 @@ static void test_refused(void **state) {
     assert_int_equal(eq_mem_current(), memory);
 }
 
+/* In memory as long as making them anew is a matter of minutes. */
+static void test_place(void **state) {
+    (void)state;
+    eq_settings s = {.memory = 1000};
+    eq_config c = {.L = 32, .D = 4096, .F = 11008, .NH = 32, .NKV = 32, .HD = 128};
+    assert_false(eq_settings_streams_on_disk(&s, &c, 600, 400, 2048, NULL));
+    assert_true(eq_settings_streams_on_disk(&s, &c, 600, 401, 2048, NULL));
+    assert_true(eq_settings_streams_on_disk(&s, &c, 600, 400, 4096, NULL)); /* 1e14 FLOP */
+    assert_true(eq_settings_streams_on_disk(&s, &c, 600, 400, 4096, scratch_dir()));
+    s.memory = INT64_MAX;
+    assert_false(eq_settings_streams_on_disk(&s, &c, 0, INT64_MAX / 2, 4096, scratch_dir()));
+    s.o.cache_dir = "x";
+    assert_true(eq_settings_streams_on_disk(&s, &c, 600, 400, 2048, NULL));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_passes),
-        cmocka_unit_test(test_kills),
-        cmocka_unit_test(test_distrust),
-        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_passes),   cmocka_unit_test(test_kills),
+        cmocka_unit_test(test_distrust), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -64,7 +64,7 @@ static json_t *block_ap_json(const plan *p) {
     int64_t windows = o->ap.train_size + o->ap.val_size;
     int64_t job = eq_block_ap_bytes(c, &s, p->ap_T);
     int64_t streams = 2 * eq_stream_bytes(windows, o->ap.batch_size, p->ap_T, c->D, st);
-    bool disk = eq_settings_streams_on_disk(&p->set, job, streams);
+    bool disk = eq_settings_streams_on_disk(&p->set, c, job, streams, windows * p->ap_T, NULL);
     double tokens = (double)o->ap.train_size * (double)p->ap_T;
     double flop = (6.0 * o->ap.epochs + 4.0) * (double)eq_config_linear_params(c) * tokens +
                   (3.5 * o->ap.epochs + 2.0) * attention_flop(c, tokens, p->ap_T);

@@ -56,8 +56,7 @@ static eq_status blocks(eq_job *j, eq_block_ap *ap, eq_err *err) {
     return EQ_OK;
 }
 
-/* Streams in files, when they do not fit into memory, when the user says where, and when they are
- * there. */
+/* Streams in files: see eq_settings_streams_on_disk; also when they are there. */
 static void place_streams(const eq_job *j, eq_block_ap_setup *s) {
     const eq_config *c = &j->src->cfg;
     eq_dtype st = s->precision == EQ_PREC_F32 ? EQ_F32 : EQ_BF16;
@@ -65,7 +64,9 @@ static void place_streams(const eq_job *j, eq_block_ap_setup *s) {
     int64_t streams =
         2 * eq_stream_bytes(j->train.n + j->val.n, s->ap.batch_size, j->train.T, c->D, st);
     bool there = eq_block_ap_has_files(s);
-    if (!there && !eq_settings_streams_on_disk(&j->set, mem, streams)) s->cache_dir = NULL;
+    if (!there && !eq_settings_streams_on_disk(&j->set, c, mem, streams,
+                                               (j->train.n + j->val.n) * j->train.T, s->cache_dir))
+        s->cache_dir = NULL;
     if (s->cache_dir)
         eq_note(j->obs, "activation streams of %.2f GiB in mapped files in %s%s",
                 (double)streams / (1 << 30), s->cache_dir,

@@ -152,8 +152,15 @@ eq_e2e_setup eq_settings_e2e(const eq_settings *s, int64_t T, int64_t windows) {
     return e;
 }
 
-bool eq_settings_streams_on_disk(const eq_settings *s, int64_t job, int64_t streams) {
-    return s->o.cache_dir || job + streams > s->memory;
+/* What passing over all blocks may cost when streams in memory are lost with the run: ten minutes
+ * at 1e11 FLOP/s. */
+static const double PASS_FLOP = 6e13;
+
+bool eq_settings_streams_on_disk(const eq_settings *s, const eq_config *c, int64_t job,
+                                 int64_t streams, int64_t tokens, const char *dir) {
+    if (s->o.cache_dir || job + streams > s->memory) return true;
+    bool room = !dir || eq_disk_free(dir) > 2 * streams;
+    return room && 4.0 * (double)eq_config_linear_params(c) * (double)tokens > PASS_FLOP;
 }
 
 /* ---- what decides the result ----------------------------------------------------------------- */

@@ -26,6 +26,9 @@ json_t *eq_settings_first(const eq_settings *s, const char *model, const eq_wind
                           const eq_windows *val, bool tune);
 json_t *eq_settings_second(const eq_settings *s, const eq_windows *e2e);
 json_t *eq_settings_recipe(const json_t *first, const json_t *second); /* second may be NULL */
-/* Should the streams live in files? Says so when they should. */
-bool eq_settings_streams_on_disk(const eq_settings *s, int64_t job, int64_t streams);
+/* Should the streams, of so many bytes for so many tokens, live in files of this folder (NULL: of
+ * one with room enough)? When the user names a folder, when memory has no room for them beside the
+ * job, and when making them anew after a kill would take long. */
+bool eq_settings_streams_on_disk(const eq_settings *s, const eq_config *c, int64_t job,
+                                 int64_t streams, int64_t tokens, const char *dir);
 #endif
