@@ -340,8 +340,8 @@ double eq_case_flop(const eq_op_case *c) {
 }
 
 void eq_case_label(const eq_op_case *c, char *text, int n) {
-    static const char *const flavour[] = {"",      " large",   " tiny",    " constant",
-                                          " ties", " clipped", " decayed", " special"};
+    static const char *const flavour[] = {"",       " large",   " tiny",    " constant", " ties",
+                                          " small", " clipped", " decayed", " special"};
     int at = snprintf(text, (size_t)n, "%s %s>%s%s", eq_op_names[c->op], eq_dtype_name(c->in),
                       eq_dtype_name(c->out), flavour[c->flavour]);
     int sizes = 6;

@@ -76,7 +76,8 @@
     X(CONSTANT, 3, 192, 64, 3) X(CONSTANT, 2, 256, 128, 4) X(TIES, 6, 128, 64, 2) \
     X(TIES, 5, 128, 32, 3) X(TIES, 4, 256, 128, 4) X(CLIPPED, 8, 128, 32, 2) \
     X(CLIPPED, 5, 192, 64, 3) X(CLIPPED, 6, 256, 64, 4) X(LARGE, 4, 128, 64, 2) \
-    X(LARGE, 4, 128, 32, 4) X(TINY, 4, 128, 64, 3)
+    X(LARGE, 4, 128, 32, 4) X(TINY, 4, 128, 64, 3) \
+    X(SMALL, 7, 192, 64, 2) X(SMALL, 5, 96, 32, 3) X(SMALL, 3, 1376, 1376, 4) X(SMALL, 6, 128, 64, 8)
 /* clang-format on */
 
 #define Q_INIT(f, ...) F32(fq_init, f, 0, __VA_ARGS__)

@@ -12,6 +12,7 @@ typedef enum {
     EQ_TINY,     /* subnormals and zeros: where eps decides */
     EQ_CONSTANT, /* every group or row all-equal, zeros among them */
     EQ_TIES,     /* w / s exactly on .5 */
+    EQ_SMALL,    /* weights far below the paper's least step, steps at and beyond their floor */
     EQ_CLIPPED,  /* most weights beyond the codes; s and z beyond their clamps */
     EQ_DECAYED,  /* AdamW late in a run: moments of gradients that have long been 0 */
     EQ_SPECIAL   /* NaN, infinities, the largest, the smallest */

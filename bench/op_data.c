@@ -54,6 +54,8 @@ static float weight(const eq_op_case *c, uint64_t seed, int64_t i) {
     }
     case EQ_LARGE:
         return x * (i % 7 == 0 ? 3e4f : 1e-2f);
+    case EQ_SMALL:
+        return x * ldexpf(1.0f, -8 - (int)(i / q.G % 12));
     case EQ_TINY:
         return i % 3 ? x * 1e-6f : x * 1e-39f;
     default:
@@ -71,6 +73,8 @@ static float step(const eq_op_case *c, uint64_t seed, int64_t g) {
         static const float beyond[] = {-0.5f, 0.0f, 3e4f, 1e-5f};
         return g % 4 == 3 ? beyond[g / 4 % 4] : 0.001f + 0.002f * u;
     }
+    case EQ_SMALL: /* of the size of the weights; every fifth beyond the floor */
+        return ldexpf(g % 5 ? 0.5f + u : u - 0.5f, -9 - (int)(g % 12) - (g % 5 ? 0 : 8));
     case EQ_LARGE:
         return 10.0f + 2000.0f * u;
     default:

@@ -1,5 +1,6 @@
 /* The number format (METHOD section 1) on values worked out by hand: every backend takes it from
  * quant/number.h, so comparing backends with each other cannot see a mistake there. */
+#include "base/num.h"
 #include "quant/number.h"
 
 #include "scratch.h"
@@ -40,8 +41,23 @@ static void limits(void **state) {
     (void)state;
     assert_true(eq_q_max(2) == 3 && eq_q_max(3) == 7 && eq_q_max(4) == 15 && eq_q_max(8) == 255);
     /* s in [1e-4, 1e4] */
-    assert_true(eq_s_used(0.25f) == 0.25f && eq_s_used(1e-5f) == 1e-4f && eq_s_used(-1) == 1e-4f);
-    assert_true(eq_s_used(1e5f) == 1e4f);
+    assert_true(eq_s_used(0.25f, 1) == 0.25f && eq_s_used(1e-5f, 1) == 1e-4f);
+    assert_true(eq_s_used(-1, 1) == 1e-4f && eq_s_used(1e5f, 1) == 1e4f &&
+                isnan(eq_s_used(NAN, 1)));
+    assert_true(eq_s_used(0.25f, 0) == 0.25f && eq_s_used(1e-4f, 1e-9f) == 1e-4f);
+    /* lower where the group's weights are small: a power of two, at most their largest / 256 */
+    const float low[][2] = {{0.0257f, 1e-4f},     {0.0255f, 0x1p-14f},
+                            {0x1p-8f, 0x1p-16f},  {0x1.8p-8f, 0x1p-16f},
+                            {0x1p-12f, 0x1p-20f}, {0x1p-13f, 0x1p-21f},
+                            {1e-5f, 0x1p-21f},    {0x1p-22f, 0x1p-21f},
+                            {0x1p-23f, 1e-4f},    {0, 1e-4f}};
+    for (size_t i = 0; i < sizeof low / sizeof *low; i++) {
+        float f = low[i][1];
+        assert_true(eq_s_floor(low[i][0]) == f && eq_s_used(0, low[i][0]) == f);
+        assert_true(eq_s_held(f) && !eq_s_held(1.5f * f));
+        assert_true(eq_f16_to_f32(eq_f32_to_f16(f)) >= f); /* what is written is not below it */
+    }
+    assert_false(eq_s_held(0.25f));
     /* z an integer in [0, Q], ties to even */
     const float z[][3] = {{0.4f, 0, 2}, {0.5f, 0, 2}, {1.5f, 2, 2}, {2.5f, 2, 2},   {-0.6f, 0, 2},
                           {3.4f, 3, 2}, {7, 3, 2},    {7, 7, 3},    {14.6f, 15, 4}, {20, 15, 4}};
@@ -66,6 +82,11 @@ static void min_max(void **state) {
         {0, 0, 2, 1e-4f, 0},
         {0.25f, 0.25f, 2, 1e-4f, -2500}, /* constant: finite */
         {-2, -2, 4, 1e-4f, 1e4f},
+        /* the first row, small: the step follows */
+        {-0x1p-14f, 0x1p-13f, 2, 0x1p-14f, 1},
+        {-0x1p-20f, 0x1p-19f, 2, 0x1p-20f, 1},
+        {0x1p-13f, 0x1p-13f, 2, 0x1p-21f, -256}, /* constant: finite */
+        {0, 0x1p-20f, 8, 0x1p-21f, 0},           /* as far as fp16 goes */
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         float s, z;

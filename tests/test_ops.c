@@ -177,6 +177,38 @@ static void test_pack_identity(void **state) {
         }
 }
 
+/* Small weights keep their codes: 2^-k w has the codes and zero points of w and 2^-k of its steps,
+ * as long as fp16 has steps for it. The paper's floor of 1e-4 would turn them all into 0. */
+static void small_weights(eq_backend *be, int bits) {
+    enum { O = 3, I = 192, G = 64, NG = O * I / G };
+    eq_qshape q = {O, I, G, bits};
+    uint32_t words[2][O * I / 4] = {{0}};
+    float w[O * I], s[2][NG], z[2][NG];
+    eq_mut dw = dev(be, EQ_F32, O * I), ds = dev(be, EQ_F32, NG), dz = dev(be, EQ_F32, NG);
+    eq_mut dq = dev(be, EQ_U32, O * I / 32 * bits);
+    for (int k = 0; k < 2; k++) {
+        for (int i = 0; i < O * I; i++) w[i] = ldexpf(eq_rand_normal(3, (uint64_t)i), k ? -12 : 0);
+        be->upload(be, dw, w, EQ_F32);
+        EQ_DO(be, fq_init, ds, dz, eq_ro(dw), q);
+        EQ_DO(be, fq_pack, dq, ds, dz, eq_ro(dw), q);
+        be->download(be, words[k], EQ_U32, eq_ro(dq));
+        be->download(be, s[k], EQ_F32, eq_ro(ds));
+        be->download(be, z[k], EQ_F32, eq_ro(dz));
+    }
+    assert_memory_equal(words[0], words[1], O * I / 8 * bits);
+    assert_memory_equal(z[0], z[1], sizeof z[0]);
+    for (int g = 0; g < NG; g++) assert_true(s[1][g] == ldexpf(s[0][g], -12));
+    eq_mut all[] = {dw, ds, dz, dq};
+    for (int i = 0; i < 4; i++) be->free_(be, all[i].p);
+}
+static void test_small_weights(void **state) {
+    (void)state;
+    for (int bits = 2; bits <= 4; bits++) {
+        small_weights(ref, bits);
+        for (int m = 0; m < MASKS; m++) small_weights(cpu[m], bits);
+    }
+}
+
 /* ---- the run --------------------------------------------------------------------------------- */
 
 /* A segmentation fault is caught by cmocka, which does not know which case it was. */
@@ -210,6 +242,7 @@ int main(void) {
         EQ_OPS(ROW) cmocka_unit_test(test_bench_rows),
         cmocka_unit_test(test_random_probe),
         cmocka_unit_test(test_pack_identity),
+        cmocka_unit_test(test_small_weights),
     };
     return cmocka_run_group_tests_name("operations", tests, set_up, tear_down);
 }

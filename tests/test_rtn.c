@@ -115,10 +115,57 @@ static void not_finite(void **state) {
     drop(&m);
 }
 
+/* Groups without a range and groups below what fp16 can hold are counted, small ones are not. */
+static char said[512];
+static void keep_line(void *ctx, const char *line) {
+    (void)ctx;
+    snprintf(said + strlen(said), sizeof said - strlen(said), "%s\n", line);
+}
+static void held_steps(void **state) {
+    (void)state;
+    model m;
+    eq_err err = {0};
+    eq_backend *be;
+    eq_qblock b;
+    make(&m);
+    uint16_t *k = (uint16_t *)(uintptr_t)m.linear[EQ_LIN_K].data;
+    for (int i = 0; i < 5 * 32; i++) {
+        float w = i % 32 ? eq_bf16_to_f32(k[i]) : 0.09f;
+        const float of_group[] = {0.25f, 0, w * 0x1p-30f, w * 0x1p-10f, w};
+        k[i] = eq_f32_to_bf16(of_group[i / 32]);
+    }
+    assert_int_equal(eq_backend_open(&be, "cpu", NULL, &err), EQ_OK);
+    assert_int_equal(eq_qblock_alloc(&b, &cfg, 2, 32, &err), EQ_OK);
+    for (int again = 0; again < 2; again++)
+        assert_int_equal(eq_rtn_block(be, &m.w, 0, &b, &err), EQ_OK);
+    for (int l = 0; l < EQ_LINS; l++) assert_int_equal(b.lin[l].held, l == EQ_LIN_K ? 3 : 0);
+    assert_true(b.lin[EQ_LIN_K].s[3] > 0x1p-15f && b.lin[EQ_LIN_K].s[3] < 1e-4f);
+    const eq_observer obs = {.event = keep_line, .note = keep_line};
+    eq_rtn_say_held(&b, &cfg, 7, &obs);
+    int64_t all = 0;
+    for (int l = 0; l < EQ_LINS; l++) all += b.lin[l].O * b.lin[l].I / 32;
+    char want[512];
+    snprintf(
+        want, sizeof want,
+        "{\"event\":\"steps_at_floor\",\"block\":7,\"steps\":3,\"of\":%lld,\"linears\":{"
+        "\"self_attn.k_proj\":3}}\n"
+        "block 7: 3 of %lld group steps are held at their floor (weights that are all equal, or "
+        "too small for fp16 steps)\n",
+        (long long)all, (long long)all);
+    assert_string_equal(said, want);
+    b.lin[EQ_LIN_K].held = 0, said[0] = '\0';
+    eq_rtn_say_held(&b, &cfg, 7, &obs);
+    assert_string_equal(said, "");
+    eq_qblock_free(&b);
+    be->close(be);
+    drop(&m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(as_defined),
         cmocka_unit_test(not_finite),
+        cmocka_unit_test(held_steps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

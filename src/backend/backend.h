@@ -104,7 +104,8 @@ typedef struct eq_backend eq_backend;
      dlogits (n == 0: not wanted; F32 or BF16; may be logits) = (softmax - onehot) * scale, 0 where target < 0. \
      logits F32 [rows, V], targets I32 [rows] */ \
   OP(cross_entropy, (eq_backend *be, eq_mut loss, eq_mut dlogits, eq_view logits, eq_view targets, int64_t rows, int64_t V, float scale), (be, loss, dlogits, logits, targets, rows, V, scale)) \
-  /* the min-max start (METHOD section 1): s, z F32 from w F32; finite for constant groups */ \
+  /* the min-max start (METHOD section 1): s, z F32 from w F32; finite for constant groups. Here and below a step \
+     is used as eq_s_used (quant/number.h) says, whose floor a group's weights decide */ \
   OP(fq_init,   (eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_qshape q), (be, s, z, w, q)) \
   /* equations (1) and (2): w_hat any, w s z F32 (s and z as trained, real numbers) */ \
   OP(fq_fwd,    (eq_backend *be, eq_mut w_hat, eq_view w, eq_view s, eq_view z, eq_qshape q), (be, w_hat, w, s, z, q)) \

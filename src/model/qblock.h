@@ -10,6 +10,7 @@ typedef struct {
     uint32_t *rows;  /* [O, I * bits / 32], see quant/pack.h */
     float *s;        /* [O, I / G]: fp16 values after Block-AP, any fp32 after E2E-QP */
     float *z;        /* [O, I / G]: integers, or trained reals (rounded when written as GPTQ) */
+    int64_t held;    /* steps at their floor, counted by who makes the block; 0 when it is read */
 } eq_qlinear;
 
 typedef struct {

@@ -32,6 +32,7 @@ static eq_status one_block(eq_job *j, eq_block_ap *ap, int64_t i, const char *pa
         EQ_TRY(eq_qblock_load(&j->block, c, j->set.o.bits, j->set.o.group_size, path, err));
     } else {
         EQ_TRY(eq_block_ap_train(ap, i, &j->block, j->obs, err));
+        eq_rtn_say_held(&j->block, c, i, j->obs);
         EQ_TRY(eq_weights_unchanged(j->src, err));
         EQ_TRY(eq_qblock_save(&j->block, c, path, err));
     }
@@ -133,7 +134,12 @@ static eq_status start_block(void *ctx, int64_t i, const eq_qblock **b, eq_err *
     eq_job *j = ctx;
     *b = &j->block;
     if (j->tune) return eq_qblock_read(&j->block, j->src, i, err);
-    if (!eq_job_trains_blocks(j)) return eq_rtn_block(j->be, j->src, i, &j->block, err);
+    if (!eq_job_trains_blocks(j)) {
+        EQ_TRY(eq_rtn_block(j->be, j->src, i, &j->block, err));
+        if (i >= j->rounded) eq_rtn_say_held(&j->block, &j->src->cfg, i, j->obs);
+        if (i >= j->rounded) j->rounded = i + 1;
+        return EQ_OK;
+    }
     char *path = eq_work_block(j->work.dir, i);
     if (!path) return eq_nomem(err, "a path", 256);
     eq_status st =

@@ -29,6 +29,7 @@ typedef struct {
     bool complete;          /* the output is there already, whole */
     eq_e2e *qp;
     eq_qblock block; /* the one under way */
+    int64_t rounded; /* blocks that were rounded to nearest once */
     eq_fate *fate;   /* [L] */
     eq_quantize_result res;
 } eq_job;

@@ -3,7 +3,10 @@
  * Invariant: rows do not know of each other, so the runs' length shows in no result. */
 #include "train/rtn.h"
 
+#include "base/mem.h"
+#include "base/observe.h"
 #include "base/par.h"
+#include "base/str.h"
 #include "quant/number.h"
 #include "quant/pack.h"
 
@@ -49,7 +52,9 @@ static eq_status run(eq_backend *be, const buffers *b, const eq_tensor *t, eq_ql
     be->download(be, q->rows + o * words, EQ_U32, eq_ro(rows));
     be->download(be, q->s + o * NG, EQ_F32, eq_ro(s));
     be->download(be, q->z + o * NG, EQ_F32, eq_ro(z));
-    return be->sync(be, err);
+    EQ_TRY(be->sync(be, err));
+    for (int64_t i = o * NG; i < (o + n) * NG; i++) q->held += eq_s_held(q->s[i]);
+    return EQ_OK;
 }
 
 static void round_steps(void *ctx, int64_t item, int thread) {
@@ -64,6 +69,7 @@ static eq_status linears(eq_backend *be, const buffers *b, const eq_block_tensor
     for (int l = 0; l < EQ_LINS; l++) {
         eq_qlinear *q = &out->lin[l];
         int64_t step = rows_of_run(q);
+        q->held = 0;
         for (int64_t o = 0; o < q->O; o += step)
             EQ_TRY(run(be, b, t->weight[l], q, o, step < q->O - o ? step : q->O - o, err));
         eq_par_for((q->O * (q->I / q->G) + PIECE - 1) / PIECE, round_steps, q);
@@ -85,4 +91,29 @@ eq_status eq_rtn_block(eq_backend *be, const eq_weights *src, int64_t i, eq_qblo
         if (out->norm[n])
             eq_convert(out->norm[n], EQ_F32, t->norm[n]->data, t->norm[n]->dt, t->norm[n]->n);
     return st;
+}
+
+void eq_rtn_say_held(const eq_qblock *b, const eq_config *c, int64_t i, const eq_observer *obs) {
+    int64_t held = 0, all = 0;
+    eq_str linears = {0};
+    for (eq_lin l = 0; l < EQ_LINS; l++) {
+        const eq_qlinear *q = &b->lin[l];
+        all += q->O * (q->I / q->G);
+        if (!q->held) continue;
+        eq_str_printf(&linears, "%s\"%s\":%lld", held ? "," : "", eq_lin_of(c, l).name,
+                      (long long)q->held);
+        held += q->held;
+    }
+    if (held && linears.p) {
+        eq_event(obs,
+                 "{\"event\":\"steps_at_floor\",\"block\":%lld,\"steps\":%lld,\"of\":%lld,"
+                 "\"linears\":{%s}}",
+                 (long long)i, (long long)held, (long long)all, linears.p);
+        eq_note(
+            obs,
+            "block %lld: %lld of %lld group steps are held at their floor (weights that are all "
+            "equal, or too small for fp16 steps)",
+            (long long)i, (long long)held, (long long)all);
+    }
+    eq_str_free(&linears);
 }

@@ -7,4 +7,7 @@
 /* Block i of src into *out, whose shapes say bits and groups. */
 eq_status eq_rtn_block(eq_backend *be, const eq_weights *src, int64_t i, eq_qblock *out,
                        eq_err *err);
+/* Says how many steps of block i are held at their floor, in an event and a note, where some are.
+ */
+void eq_rtn_say_held(const eq_qblock *b, const eq_config *c, int64_t i, const eq_observer *obs);
 #endif

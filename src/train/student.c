@@ -140,8 +140,14 @@ eq_status eq_student_finite(eq_student *st, bool *finite, eq_err *err) {
     return be->sync(be, err);
 }
 
-static void round_fp16(float *s, int64_t n) {
-    for (int64_t i = 0; i < n; i++) s[i] = eq_f16_to_f32(eq_f32_to_f16(eq_s_used(s[i])));
+/* Steps as used to fp16; how many are held at their floor. */
+static int64_t round_fp16(float *s, int64_t n) {
+    int64_t held = 0;
+    for (int64_t i = 0; i < n; i++) {
+        held += eq_s_held(s[i]);
+        s[i] = eq_f16_to_f32(eq_f32_to_f16(s[i]));
+    }
+    return held;
 }
 
 eq_status eq_student_finalise(eq_student *st, eq_qblock *out, eq_err *err) {
@@ -151,9 +157,14 @@ eq_status eq_student_finalise(eq_student *st, eq_qblock *out, eq_err *err) {
         eq_qlinear *o = &out->lin[l];
         eq_mut s = eq_mut_at(st->ds, 0, groups(q)), z = eq_mut_at(st->dz, 0, groups(q));
         eq_mut rows = eq_mut_at(st->rows, 0, words(q));
-        be->download(be, o->s, EQ_F32, eq_ro(st->s[l].p));
+        /* Twice: first for the steps as used, which only then go to fp16; the codes are of those.
+         */
+        EQ_DO(be, cast, s, eq_ro(st->s[l].p));
+        EQ_DO(be, cast, z, eq_ro(st->z[l].p));
+        EQ_DO(be, fq_pack, rows, s, z, eq_ro(st->W[l].p), q);
+        be->download(be, o->s, EQ_F32, eq_ro(s));
         EQ_TRY(be->sync(be, err));
-        round_fp16(o->s, s.n);
+        o->held = round_fp16(o->s, s.n);
         be->upload(be, s, o->s, EQ_F32);
         EQ_DO(be, cast, z, eq_ro(st->z[l].p));
         EQ_DO(be, fq_pack, rows, s, z, eq_ro(st->W[l].p), q);

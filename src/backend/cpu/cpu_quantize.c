@@ -110,7 +110,7 @@ static void dequant_bwd_rows(void *ctx, int64_t item, int thread) {
 static void round_row(const quant_job *j, int64_t row) {
     int64_t per_row = j->q.I / j->q.G;
     for (int64_t g = row * per_row; g < (row + 1) * per_row; g++) {
-        j->s[g] = eq_s_used(j->s[g]);
+        j->s[g] = j->k->fq_step(j->s[g], j->w + g * j->q.G, j->q.G);
         j->z[g] = eq_z_used(j->z[g], j->q.bits);
     }
 }

@@ -50,7 +50,9 @@ typedef struct {
   K(float, softmax,   (float *y, const float *x, float f, float top, int64_t n)) \
   /* p[i] = exp(s[i] * f - lse[i]); ds[i] = p[i] * (dp[i] - delta[i]) * f, written over dp */ \
   K(void, attn_grad,  (float *p, float *dp, const float *s, const float *lse, const float *delta, float f, int64_t n)) \
-  /* the number format over n weights; n, G and off are multiples of 32. s and z as trained: */ \
+  /* the number format over n weights; n, G and off are multiples of 32. s and z as trained (the weights of a \
+     group that the run holds a part of may be read for its floor): */ \
+  K(float, fq_step,   (float s, const float *w, int64_t G)) \
   K(void, fq_fwd,     (float *w_hat, const float *w, eq_groups g, int64_t n)) \
   /* whole groups, off 0; dw (may be dw_hat), ds, dz NULL: not wanted */ \
   K(void, fq_bwd,     (float *dw, float *ds, float *dz, const float *dw_hat, const float *w, eq_groups g, int64_t n)) \

@@ -13,10 +13,19 @@
 /* Tells the compiler that no loop has a remainder. */
 static inline int64_t whole(int64_t n) { return n & ~(int64_t)31; }
 
+/* s' of a group of weights, which are looked at only where the step is low. */
+static inline float k_fq_step(float s, const float *w, int64_t G) {
+    float most = 0.0f;
+    if (s < EQ_S_MIN)
+        for (int64_t i = 0; i < G; i++) most = fabsf(w[i]) > most ? fabsf(w[i]) : most;
+    return eq_s_used(s, most);
+}
+
 static inline void k_fq_fwd(float *w_hat, const float *w, eq_groups g, int64_t n) {
     const float top = eq_q_max(g.bits);
     EQ_EACH_GROUP(i, run, k, g, n) {
-        const float s = eq_s_used(g.s[k]), z = eq_z_used(g.z[k], g.bits);
+        const float s = k_fq_step(g.s[k], k ? w + i : w - g.off, g.G);
+        const float z = eq_z_used(g.z[k], g.bits);
 #pragma omp simd
         for (int64_t j = i; j < i + run; j++)
             w_hat[j] = (eq_clampf(eq_code(w[j], s, z), 0.0f, top) - z) * s;
@@ -61,7 +70,7 @@ static inline void k_fq_bwd(float *dw, float *ds, float *dz, const float *dw_hat
                             eq_groups g, int64_t n) {
     EQ_EACH_GROUP(i, run, k, g, n) {
         float gs, gz;
-        fq_bwd_group(dw ? dw + i : NULL, &gs, &gz, dw_hat + i, w + i, eq_s_used(g.s[k]),
+        fq_bwd_group(dw ? dw + i : NULL, &gs, &gz, dw_hat + i, w + i, k_fq_step(g.s[k], w + i, g.G),
                      eq_z_used(g.z[k], g.bits), eq_q_max(g.bits), run);
         if (ds) ds[k] = gs;
         if (dz) dz[k] = gz;

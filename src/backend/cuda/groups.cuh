@@ -33,6 +33,18 @@ static __device__ __forceinline__ eq_group eq_my_group(int64_t groups, int lanes
     return g;
 }
 
+/* s' of a group from unit `first` of w on, whose weights are looked at only where the step is low.
+ */
+static __device__ __forceinline__ float eq_step_used(float s, eq_dev w, int64_t first,
+                                                     int64_t units) {
+    float v[EQ_UNIT], most = 0.0f;
+    for (int64_t u = 0; s < EQ_S_MIN && u < units; u++) {
+        eq_read(v, w, first + u, EQ_UNIT);
+        for (int k = 0; k < EQ_UNIT; k++) most = fmaxf(most, fabsf(v[k]));
+    }
+    return eq_s_used(s, most);
+}
+
 /* s: sum of dw_hat times the derivative by s; z: sum of dw_hat beyond the codes. */
 typedef struct {
     float s, z;

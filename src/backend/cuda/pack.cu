@@ -5,10 +5,11 @@
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-static __global__ void finalise_kernel(float *s, float *z, int64_t groups, int bits) {
+static __global__ void finalise_kernel(float *s, float *z, eq_dev w, int64_t groups, int64_t units,
+                                       int bits) {
     int64_t g = eq_unit();
     if (g >= groups) return;
-    s[g] = eq_s_used(s[g]);
+    s[g] = eq_step_used(s[g], w, g * units, units);
     z[g] = eq_z_used(z[g], bits);
 }
 
@@ -50,7 +51,8 @@ static void pack(eq_backend *be, eq_mut q, eq_mut s, eq_mut z, eq_view w, const 
 static void fq_pack(eq_backend *be, eq_mut q, eq_mut s, eq_mut z, eq_view w, eq_qshape qs) {
     int64_t groups = qs.O * (qs.I / qs.G);
     EQ_RUN(be, "fq_pack", finalise_kernel, eq_ceil_div(groups, EQ_THREADS), EQ_THREADS,
-           static_cast<float *>(s.p), static_cast<float *>(z.p), groups, qs.bits);
+           static_cast<float *>(s.p), static_cast<float *>(z.p), eq_dev_of(w), groups,
+           qs.G / EQ_UNIT, qs.bits);
     switch (qs.bits) {
     case 2:
         return pack<2>(be, q, s, z, w, &qs);

@@ -31,7 +31,8 @@ static __global__ void fwd_kernel(eq_dev w_hat, eq_dev w, const float *s, const 
     if (c >= n) return;
     eq_raw r = eq_fetch(w, c, EQ_UNIT);
     unsigned g = (unsigned)c / units;
-    float su = eq_s_used(s[g]), zu = eq_z_used(z[g], bits), top = eq_q_max(bits), v[EQ_UNIT];
+    float su = eq_step_used(s[g], w, (int64_t)g * units, units), zu = eq_z_used(z[g], bits);
+    float top = eq_q_max(bits), v[EQ_UNIT];
     eq_unpack(v, r, w.dt);
 #pragma unroll
     for (int k = 0; k < EQ_UNIT; k++)
@@ -51,7 +52,7 @@ static __global__ void bwd_kernel(eq_dev dw, float *ds, float *dz, eq_dev dw_hat
                                   int lanes, int bits) {
     eq_group g = eq_my_group(groups, lanes);
     eq_fq_sums sums = {0.0f, 0.0f};
-    float su = g.exists ? eq_s_used(s[g.index]) : 1.0f;
+    float su = g.exists ? eq_step_used(s[g.index], w, g.index * units, units) : 1.0f;
     float zu = g.exists ? eq_z_used(z[g.index], bits) : 0.0f, top = eq_q_max(bits);
     for (int64_t u = g.lane; g.exists && u < units; u += lanes) {
         int64_t c = g.index * units + u;
