@@ -214,7 +214,7 @@ static void matvec(int64_t O, int64_t I, int bits, int64_t G, int64_t rows) {
         EQ_DO(be, matvec_q, y, eq_ro(x), eq_ro(w[k]), eq_ro(s[k]), eq_ro(z[k]), rows, q);
     });
     double blas = graph_seconds(dense, [&](int i) {
-        EQ_DO(be, matmul_nt, y, eq_ro(x), eq_ro(d[(size_t)i]), rows, O, I, 0);
+        EQ_DO(be, matmul_nt, y, eq_ro(x), eq_ro(d[(size_t)i]), rows, O, I, rows, 0);
     });
     double rate = (double)bytes / packed;
     printf("matvec w%dg%-3lld %5lldx%-5lld rows %lld %8.2f us  %6.0f GB/s  %3.0f %% of the copy   "

@@ -16,9 +16,9 @@ pack() {
     local dir=$1 t shared=../shared
     mkdir -p "$dir" && t=$(mktemp -d) || exit 1
     trap 'rm -rf "$t"' EXIT
-    make -j"$(nproc)" all tools cuda build/tests/test_device build/tests/test_reference || exit 1
+    make -j"$(nproc)" all tools cuda build/device-bench build/tests/test_device build/tests/test_reference || exit 1
     mkdir -p "$t/tree/tools" "$t/tree/bin" "$t/tree/lib"
-    cp build/eqat build/make-model build/libeqat-cuda.so build/tests/test_device \
+    cp build/eqat build/make-model build/libeqat-cuda.so build/device-bench build/tests/test_device \
         build/tests/test_reference "$t/tree/bin"
     strip "$t"/tree/bin/*
     cp tools/peer_step.py tools/peer_gpu.py "$t/tree/tools"
@@ -89,6 +89,7 @@ run() {
     step twice 60 'same|ppl|SKIP' bash -c twice
     step reference 60 'block 1 epoch 1|ppl|SKIP|PASSED' bin/test_reference paper_rates cuda
     step bench 60 'roof|% of' bin/eqat bench --filter ops --backend cuda
+    step kernels 60 'fwd|GB/s' bin/device-bench
     step block-ap 60 'step|products' bin/eqat bench --filter block-ap --backend cuda --scratch "$T/scratch"
     step e2e-qp 60 'step|products' bin/eqat bench --filter e2e-qp --backend cuda
     step profile 40 '%|operation|_|cast|add|mse|rope|adamw' bash -c profile

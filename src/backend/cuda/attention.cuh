@@ -209,14 +209,18 @@ static inline int eq_attn_flash_size(const eq_attn_args &a, eq_dtype dt, const v
     return a.HD;
 }
 
-/* Runs a kernel that takes heads of `of` a sequence (NH or NKV) in tiles of `rows` tokens. */
+/* Runs a kernel that takes heads of `of` a sequence (NH or NKV) in tiles of `rows` tokens. A
+ * section is what the L2 cache holds, but some 500 blocks at least, or the last one would keep a
+ * large card waiting for its dear tiles. */
 static inline void eq_attn_launch(eq_backend *be, const char *op, void (*kernel)(eq_attn_args),
                                   eq_attn_args a, int of, int rows, int threads, int shared) {
-    enum { L2 = 16 << 20, PLAIN = 48 << 10 };
-    int64_t streamed = eq_least((int64_t)a.T * a.HD * 4 * (of == a.NKV ? a.NH / a.NKV : 1), L2);
-    int64_t together = L2 / streamed * (of == a.NKV ? 1 : a.NH / a.NKV), B = a.heads / a.NH;
+    enum { L2 = 16 << 20, ENOUGH = 512, PLAIN = 48 << 10 };
+    int64_t group = a.NH / a.NKV, B = a.heads / a.NH; /* query heads that share a key head */
+    int64_t streamed = (int64_t)a.T * a.HD * 4 * (of == a.NH ? 1 : group);
+    int64_t together = L2 / eq_least(streamed, L2) * (of == a.NH ? group : 1);
     a.heads = (int)(B * of);
     a.tiles = (a.T + rows - 1) / rows;
+    if (together * a.tiles < ENOUGH) together = eq_ceil_div(ENOUGH, a.tiles);
     a.section = (int)eq_least(together, a.heads);
     if (shared > PLAIN &&
         !eq_cuda_ok(be,

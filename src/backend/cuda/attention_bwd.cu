@@ -52,9 +52,9 @@ EQ_INLINE void dq_delta(const eq_attn_args &a, const uint4 *o, const uint4 *do_,
 template <int HD, int MT> struct dq_rows { float dq[MT][HD / 8][4], lse[MT][2], delta[MT][2]; };
 
 /* One tile of keys. qa, oa: the lane's places in q and do; kb, vb, ka: in this tile. */
-template <int HD, int MT>
+template <int HD, int MT, bool WHOLE>
 EQ_INLINE void dq_step(const eq_attn_args &a, dq_rows<HD, MT> &r, eq_shared qa, eq_shared oa,
-                       eq_shared kb, eq_shared vb, eq_shared ka, int t0, int k0, bool whole) {
+                       eq_shared kb, eq_shared vb, eq_shared ka, int t0, int k0) {
     float p[MT][DQ_KEYS / 8][4], dp[MT][DQ_KEYS / 8][4], scale = a.scale * EQ_LOG2E;
     int c = eq_lane() & 3;
     eq_product_nt<HD, MT, DQ_KEYS / 8>(p, qa, kb);
@@ -66,7 +66,7 @@ EQ_INLINE void dq_step(const eq_attn_args &a, dq_rows<HD, MT> &r, eq_shared qa, 
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 float x = eq_ptx_exp2(fmaf(p[m][n][i], scale, -r.lse[m][i / 2]));
-                if (!whole && !eq_attn_sees(a, t0 + 16 * m + i / 2 * 8, k0 + 8 * n + 2 * c + i % 2))
+                if (!WHOLE && !eq_attn_sees(a, t0 + 16 * m + i / 2 * 8, k0 + 8 * n + 2 * c + i % 2))
                     x = 0.0f;
                 p[m][n][i] = x * (dp[m][n][i] - r.delta[m][i / 2]);
             }
@@ -91,6 +91,7 @@ static __global__ __launch_bounds__(DQ_THREADS, 2) void attn_bwd_dq(eq_attn_args
     int last = (min(q0 + at::QUERIES, a.T) - 1) / DQ_KEYS;
     int first = a.window > 0 ? max(0, q0 - a.window + 1) / DQ_KEYS : 0;
     int own = warp * 16 * MT * tile::BYTES;
+    eq_shared qa = qs + own + eq_lane_a<HD>(), oa = qa + at::DO_AT;
 
     eq_tile_load<HD, at::QUERIES, DQ_THREADS>(qs, (const uint16_t *)a.q + start, stride_q, q0, a.T);
     eq_tile_load<HD, at::QUERIES, DQ_THREADS>(qs + at::DO_AT, do_, stride_q, q0, a.T);
@@ -122,11 +123,10 @@ static __global__ __launch_bounds__(DQ_THREADS, 2) void attn_bwd_dq(eq_attn_args
             eq_tile_load<HD, DQ_KEYS, DQ_THREADS>(vs + next, v, stride_k, k0 + DQ_KEYS, a.T);
             eq_copy_commit();
         }
-        if (seen)
-            dq_step<HD, MT>(a, r, qs + own + eq_lane_a<HD>(),
-                            qs + at::DO_AT + own + eq_lane_a<HD>(), ks + here + eq_lane_b<HD>(),
-                            vs + here + eq_lane_b<HD>(), ks + here + eq_lane_a<HD>(), t0, k0,
-                            whole);
+        eq_shared kb = ks + here + eq_lane_b<HD>(), vb = vs + here + eq_lane_b<HD>();
+        eq_shared ka = ks + here + eq_lane_a<HD>();
+        if (seen && whole) dq_step<HD, MT, true>(a, r, qa, oa, kb, vb, ka, t0, k0);
+        if (seen && !whole) dq_step<HD, MT, false>(a, r, qa, oa, kb, vb, ka, t0, k0);
         if (STAGES == 1 && j < last) {
             __syncthreads();
             eq_tile_load<HD, DQ_KEYS, DQ_THREADS>(ks, k, stride_k, k0 + DQ_KEYS, a.T);
@@ -145,7 +145,8 @@ static __global__ __launch_bounds__(DQ_THREADS, 2) void attn_bwd_dq(eq_attn_args
 
 /* WARPS warps of 16 MT keys; SPLIT of them take the same keys and part the columns of dk and dv.
  * HELD: fragments of k and v stay in registers, and their tiles make room for those of q and do. */
-template <int HD_, int MT_, int WARPS_, int SPLIT_, bool HELD_, int QUERIES_, int STAGES_>
+template <int HD_, int MT_, int WARPS_, int SPLIT_, bool HELD_, int QUERIES_, int STAGES_,
+          int TAKEN_ = 32>
 struct dkv_tiles {
     typedef eq_tile<HD_> tile;
     enum {
@@ -156,17 +157,18 @@ struct dkv_tiles {
         HELD = HELD_,
         QUERIES = QUERIES_,
         STAGES = STAGES_,
+        TAKEN = TAKEN_,
         THREADS = 32 * WARPS,
         KEYS = 16 * MT * WARPS / SPLIT,
         NT = HD / SPLIT / 8,
         STAGE = QUERIES * tile::BYTES,
         K_AT = 0,
-        V_AT = KEYS * tile::BYTES,
+        V_AT = HELD ? STAGES * STAGE : KEYS * tile::BYTES,
         Q_AT = HELD ? 0 : 2 * V_AT,
         DO_AT = Q_AT + STAGES * STAGE,
         SHARED = DO_AT + STAGES * STAGE
     };
-    static_assert(!HELD || STAGES * QUERIES == KEYS, "tiles of k and q share their place");
+    static_assert(!HELD || STAGES * QUERIES >= KEYS, "tiles of k and q share their place");
     static_assert(2 * QUERIES <= THREADS, "a thread for each lse and delta");
 };
 
@@ -206,13 +208,14 @@ template <class at> EQ_INLINE void dkv_next(dkv_walk &w, int first, int last) {
     w.head++;
 }
 
-/* 32 queries from t0 on against the warp's keys. qb, ob, qa, oa: the lane's places in their rows;
- * ka, va: in k and v; rows: the first of q's rows, for lse and delta; j0: the lane's first key. */
-template <class at>
+/* TAKEN queries from t0 on against the warp's keys. qb, ob, qa, oa: the lane's places in their
+ * rows; ka, va: in k and v; rows: the first of q's rows, for lse and delta; j0: the lane's first
+ * key. */
+template <class at, bool WHOLE>
 EQ_INLINE void dkv_step(const eq_attn_args &a, dkv_rows<at> &r, eq_shared q, eq_shared o,
                         eq_shared ka, eq_shared va, const unsigned char *rows, int part, int t0,
-                        int j0, bool whole) {
-    enum { HD = at::HD, MT = at::MT, N = 4, ROW = eq_tile<HD>::BYTES };
+                        int j0) {
+    enum { HD = at::HD, MT = at::MT, N = at::TAKEN / 8, ROW = eq_tile<HD>::BYTES };
     float p[MT][N][4], ds[MT][N][4], scale = a.scale * EQ_LOG2E;
     int c = eq_lane() & 3;
     if constexpr (at::HELD)
@@ -230,7 +233,7 @@ EQ_INLINE void dkv_step(const eq_attn_args &a, dkv_rows<at> &r, eq_shared q, eq_
 #pragma unroll
                 for (int i = e; i < 4; i += 2) {
                     float x = eq_ptx_exp2(fmaf(p[m][n][i], scale, -lse));
-                    bool sees = whole || eq_attn_sees(a, t0 + t, j0 + 16 * m + i / 2 * 8);
+                    bool sees = WHOLE || eq_attn_sees(a, t0 + t, j0 + 16 * m + i / 2 * 8);
                     p[m][n][i] = sees ? x : 0.0f;
                 }
         }
@@ -298,12 +301,15 @@ static __global__ __launch_bounds__(at::THREADS,
             dkv_next<at>(ahead, first, last);
         }
 #pragma unroll 1
-        for (int sub = 0; sub < at::QUERIES; sub += 32) {
-            int t0 = w.tile * at::QUERIES + sub, in = stage * at::STAGE + sub * ROW;
-            if (t0 + 31 < key0 || (a.window > 0 && t0 - key1 >= a.window)) continue;
-            bool whole = key1 <= t0 && (a.window <= 0 || t0 + 31 - key0 < a.window);
-            dkv_step<at>(a, r, s + at::Q_AT + in, s + at::DO_AT + in, ka, va,
-                         memory + at::Q_AT + in, part, t0, key0 + (eq_lane() >> 2), whole);
+        for (int sub = 0; sub < at::QUERIES; sub += at::TAKEN) {
+            int t0 = w.tile * at::QUERIES + sub, t1 = t0 + at::TAKEN - 1;
+            int in = stage * at::STAGE + sub * ROW, j0 = key0 + (eq_lane() >> 2);
+            eq_shared qs = s + at::Q_AT + in, os = s + at::DO_AT + in;
+            if (t1 < key0 || (a.window > 0 && t0 - key1 >= a.window)) continue;
+            if (key1 <= t0 && (a.window <= 0 || t1 - key0 < a.window))
+                dkv_step<at, true>(a, r, qs, os, ka, va, memory + at::Q_AT + in, part, t0, j0);
+            else
+                dkv_step<at, false>(a, r, qs, os, ka, va, memory + at::Q_AT + in, part, t0, j0);
         }
         if (at::STAGES == 1 && ahead.left > 0) {
             __syncthreads();
