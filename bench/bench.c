@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "backend/backend.h"
 #include "base/io.h"
@@ -76,11 +77,20 @@ static eq_status section(const eq_bench_opts *o, int i, const char *dir, eq_err 
     return st;
 }
 
+static eq_status scratch(char **dir, int *lock, eq_err *err) {
+    const char *tmp = getenv("TMPDIR");
+    char *path = eq_path(tmp && *tmp ? tmp : "/tmp", "eqat-bench");
+    eq_status st = path ? eq_temporary_folder(path, dir, lock, err) : eq_nomem(err, "a path", 256);
+    eq_free(path);
+    return st;
+}
+
 eq_status eq_bench_run(const eq_bench_opts *opts, eq_err *err) {
-    char temp[] = "/tmp/eqat-bench-XXXXXX";
     eq_bench_opts o = *opts;
-    const char *dir = o.scratch ? o.scratch : mkdtemp(temp);
-    if (!dir) return eq_fail_errno(err, "%s: cannot create", temp);
+    char *temporary = NULL;
+    int lock = -1;
+    if (!o.scratch) EQ_TRY(scratch(&temporary, &lock, err));
+    const char *dir = o.scratch ? o.scratch : temporary;
     eq_status st = eq_mkdir(dir, err);
     o.compute.threads = eq_par_threads(o.compute.threads);
     fprintf(o.out, "%d threads\n", o.compute.threads);
@@ -98,5 +108,7 @@ eq_status eq_bench_run(const eq_bench_opts *opts, eq_err *err) {
             o.filter);
     eq_err ignored = {0};
     if (!o.scratch) eq_remove_tree(dir, &ignored);
+    if (lock >= 0) close(lock);
+    eq_free(temporary);
     return st;
 }

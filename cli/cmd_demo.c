@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/io.h"
 #include "base/json.h"
@@ -85,6 +86,7 @@ enum { FP, RTN, AP, E2E, ROWS };
 typedef struct {
     const demo_args *args;
     char *model, *train, *test, *out;
+    int lock; /* of the scratch folder; -1: none */
     demo_row row[ROWS];
     cli_observer obs;
 } demo;
@@ -102,11 +104,19 @@ static eq_status find_train(demo *d, eq_err *err) {
     return EQ_OK;
 }
 
+static eq_status scratch(demo *d, eq_err *err) {
+    const char *tmp = getenv("TMPDIR");
+    char *path = eq_path(tmp && *tmp ? tmp : "/tmp", "eqat-demo");
+    eq_status st =
+        path ? eq_temporary_folder(path, &d->out, &d->lock, err) : eq_nomem(err, "a path", 256);
+    eq_free(path);
+    return st;
+}
+
 static eq_status prepare(demo *d, eq_err *err) {
     static const char *const folder[ROWS] = {NULL, "rtn", "block-ap", "block-ap-e2e-qp"};
     static const char *const method[ROWS] = {"full precision", "round to nearest", "Block-AP",
                                              "Block-AP + E2E-QP"};
-    char temporary[] = "/tmp/eqat-demo-XXXXXX";
     bool empty;
     d->model = eq_path(d->args->assets, "model");
     d->test = eq_path(d->args->assets, "test.txt");
@@ -118,8 +128,7 @@ static eq_status prepare(demo *d, eq_err *err) {
         EQ_TRY(eq_mkdir(d->args->out, err));
         d->out = eq_strdup(d->args->out);
     } else {
-        if (!mkdtemp(temporary)) return eq_fail_errno(err, "%s: cannot create", temporary);
-        d->out = eq_strdup(temporary);
+        EQ_TRY(scratch(d, err));
     }
     if (!d->model || !d->test || !d->out) return eq_nomem(err, "a path", 256);
     for (int i = 0; i < ROWS; i++) {
@@ -237,6 +246,7 @@ static void print_json(const demo *d) {
 
 static void clean(demo *d) {
     if (d->out && !d->args->out) eq_remove_tree(d->out, NULL);
+    if (d->lock >= 0) close(d->lock);
     eq_free(d->model), eq_free(d->train), eq_free(d->test), eq_free(d->out);
     for (int i = 0; i < ROWS; i++) {
         eq_free(d->row[i].folder);
@@ -257,7 +267,7 @@ static eq_status steps(demo *d, eq_err *err) {
 }
 
 static int run(void *arguments) {
-    demo d = {.args = arguments};
+    demo d = {.args = arguments, .lock = -1};
     eq_err err = {0};
     eq_status st = steps(&d, &err);
     if (d.obs.common) st = cli_observer_close(&d.obs, st, NULL, &err);

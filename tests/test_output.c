@@ -92,8 +92,8 @@ static void stale_folders(void **state) {
     eq_err err = {0};
     char *parent = dir_of("s"), *out = eq_path(parent, "out"), *first, *second, *third;
     int lock[3];
-    assert_int_equal(eq_output_temporary(out, &first, &lock[0], &err), EQ_OK);
-    assert_int_equal(eq_output_temporary(out, &second, &lock[1], &err), EQ_OK);
+    assert_int_equal(eq_temporary_folder(out, &first, &lock[0], &err), EQ_OK);
+    assert_int_equal(eq_temporary_folder(out, &second, &lock[1], &err), EQ_OK);
     assert_true(lock[0] >= 0 && lock[1] >= 0);
     assert_true(eq_exists(first) && eq_exists(second));
     assert_string_not_equal(first, second);
@@ -103,7 +103,7 @@ static void stale_folders(void **state) {
     char *file = eq_path(first, "model.safetensors");
     assert_int_equal(eq_write_file(file, "half", 4, NULL), EQ_OK);
     close(lock[0]); /* as a kill does */
-    assert_int_equal(eq_output_temporary(out, &third, &lock[2], &err), EQ_OK);
+    assert_int_equal(eq_temporary_folder(out, &third, &lock[2], &err), EQ_OK);
     assert_false(eq_exists(first));
     assert_true(eq_exists(second) && eq_exists(third) && eq_exists(other) && eq_exists(neighbour));
     close(lock[1]), close(lock[2]);

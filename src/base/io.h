@@ -36,6 +36,10 @@ void eq_map_forget(const void *base);
 enum { EQ_TEMPORARY = 8 };
 char *eq_temporary(const char *path);
 
+/* Makes such a folder and locks it, and removes those that killed runs left under that PATH. *tmp:
+ * eq_free it; *lock: to be closed when the folder is done with, -1 where folders have no locks. */
+eq_status eq_temporary_folder(const char *path, char **tmp, int *lock, eq_err *err);
+
 /* Writes eq_temporary(PATH); commit = fsync, rename to PATH, fsync of the folder. Nothing is ever
  * written to PATH itself, so a mapped old version stays whole. */
 typedef struct eq_writer eq_writer;

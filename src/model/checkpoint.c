@@ -93,7 +93,7 @@ eq_status eq_checkpoint_write(const eq_checkpoint *c, const char *out, const eq_
     EQ_TRY(eq_output_check(out, c->base->dir, err));
     char *path = eq_output_path(out), *tmp = NULL;
     int lock = -1;
-    eq_status st = path ? eq_output_temporary(path, &tmp, &lock, err)
+    eq_status st = path ? eq_temporary_folder(path, &tmp, &lock, err)
                         : eq_nomem(err, "a path", (int64_t)strlen(out));
     if (st == EQ_OK) st = write_at(c, path, tmp, obs, &written, err);
     if (lock >= 0) close(lock);

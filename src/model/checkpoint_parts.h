@@ -17,10 +17,6 @@ eq_status eq_checkpoint_tensors(const eq_checkpoint *c, const char *dir, const e
 /* EQ_SUMS_NAME, of all files in dir. */
 eq_status eq_checkpoint_put_sums(const char *dir, eq_err *err);
 
-/* Makes a locked folder beside `path`, and removes those that killed runs left there. *tmp: eq_free
- * it; *lock: close it after the rename, -1 where folders cannot be locked. */
-eq_status eq_output_temporary(const char *path, char **tmp, int *lock, eq_err *err);
-
 /* Integers, steps, zero points and norms of a block. */
 eq_status eq_checkpoint_sum(const eq_qblock *b, const eq_config *c, eq_digest *sum, eq_err *err);
 #endif

@@ -191,6 +191,13 @@ static eq_status in_use(const char *dir, eq_err *err) {
                    dir);
 }
 
+/* For people who look at the folder. */
+static eq_status note_use(int fd, int flags, const char *path, eq_err *err) {
+    static const char text[] = "locked while a run uses this folder\n";
+    if (!(flags & O_CREAT) || pwrite(fd, text, sizeof text - 1, 0) == sizeof text - 1) return EQ_OK;
+    return eq_fail_errno(err, "%s: cannot write", path);
+}
+
 /* EQ_OK with *fd -1: gone meanwhile. A file system without locks gives them to everybody. */
 static eq_status try_lock(const char *path, const char *dir, int flags, int *fd, eq_err *err) {
     struct stat here, there;
@@ -201,7 +208,7 @@ static eq_status try_lock(const char *path, const char *dir, int flags, int *fd,
     bool busy = flock(*fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK;
     bool same = !fstat(*fd, &here) && !stat(path, &there) && here.st_ino == there.st_ino &&
                 here.st_dev == there.st_dev;
-    if (!busy && same) return EQ_OK;
+    if (!busy && same) return note_use(*fd, flags, path, err);
     close(*fd);
     *fd = -1;
     return busy ? in_use(dir, err) : EQ_OK;

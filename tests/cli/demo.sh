@@ -5,8 +5,12 @@
 case $B in *san*) echo "SKIP demo: minutes under a sanitizer, and cli/pipeline walks the same code"; exit 77 ;; esac
 
 cases=$((cases + 1))
-run demo --json -q
+mkdir -p "$TMP/scratch/eqat-demo.tmp-0killed0/rtn" # what a killed demo left goes, a folder of one's own stays
+mkdir "$TMP/scratch/eqat-demo.tmp-mine"
+TMPDIR=$TMP/scratch run demo --json -q
 [ "$rc" = 0 ] || fail "eqat demo" "exit $rc" "$err"
+cases=$((cases + 1))
+[ "$(ls "$TMP/scratch")" = eqat-demo.tmp-mine ] || fail "the demo's scratch folder" "$(ls "$TMP/scratch")"
 field() { grep -o "\"$1\":[0-9.e+-]*" <<<"$out" | cut -d: -f2; }
 mapfile -t ppl < <(field ppl)
 mapfile -t bits < <(field bits_per_weight)

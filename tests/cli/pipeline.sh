@@ -74,7 +74,8 @@ cases=$((cases + 1))
 data() { tail -c +$((9 + $(od -An -tu8 -N8 "$1"))) "$1" | md5sum; } # of a safetensors file: all but its header
 for f in both/*; do # the recipe, in the header of the state, says which command it was
     cmp -s "$f" "tuned/${f#both/}" && continue
-    [[ $f = both/eqat.* ]] && [ "$(data "$f")" = "$(data "tuned/${f#both/}")" ] ||
+    [ "$f" = both/eqat.sums ] && diff <(grep -v eqat.state both/eqat.sums) <(grep -v eqat.state tuned/eqat.sums) && continue
+    [ "$f" = both/eqat.state ] && [ "$(data "$f")" = "$(data "tuned/${f#both/}")" ] ||
         fail "one command is not quantize and tune" "$f"
 done
 [ "$(ls both)" = "$(ls tuned)" ] || fail "one command and two write other files" "$(ls both tuned)"
