@@ -198,6 +198,20 @@ static void damaged_files(void **state) {
     eq_work_close(&w), end(&f);
 }
 
+/* A run that could not begin leaves nothing. */
+static void disk_full_at_the_start(void **state) {
+    (void)state;
+    fixture f = begin("w/full");
+    eq_work w;
+    eq_err err = {0};
+    eq_io_fail_nth(1);
+    assert_int_equal(eq_work_open(&w, f.dir, false, &f.who, NULL, &err), EQ_EIO);
+    eq_io_fail_nth(0);
+    check_error(&err, EQ_EIO, "run.json: cannot write", NULL);
+    assert_false(eq_exists(f.dir));
+    end(&f);
+}
+
 /* What is the user's stays: an empty folder, and files that are not the run's. */
 static void what_stays(void **state) {
     (void)state;
@@ -224,9 +238,10 @@ static void what_stays(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_run_at_a_time),  cmocka_unit_test(what_makes_another_run),
-        cmocka_unit_test(damage_of_run_json), cmocka_unit_test(versions),
-        cmocka_unit_test(damaged_files),      cmocka_unit_test(what_stays),
+        cmocka_unit_test(one_run_at_a_time),      cmocka_unit_test(what_makes_another_run),
+        cmocka_unit_test(damage_of_run_json),     cmocka_unit_test(versions),
+        cmocka_unit_test(damaged_files),          cmocka_unit_test(what_stays),
+        cmocka_unit_test(disk_full_at_the_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -290,7 +290,11 @@ static eq_status open_in(eq_work *w, const char *file, bool resume, const eq_ide
     EQ_TRY(eq_dir_is_empty(w->dir, &empty, err));
     w->keep_dir = empty && eq_exists(w->dir);
     EQ_TRY(take_lock(w, err));
-    if (!eq_exists(file)) return save(w, file, who, err);
+    if (!eq_exists(file)) {
+        eq_status st = save(w, file, who, err);
+        if (st != EQ_OK) eq_work_remove(w, NULL); /* nothing was begun */
+        return st;
+    }
     EQ_TRY(load(&was, file, err));
     w->keep_dir = json_is_true(json_object_get(was, "keep_dir"));
     eq_status st = compare(was, w->dir, file, who, err);
