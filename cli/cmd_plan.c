@@ -1,6 +1,22 @@
 /* eqat plan: memory, disk and time of a quantize run before it starts. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/mem.h"
 #include "quantize_options.h"
 #include "report.h"
+
+/* Why the run would be refused, eq_free it; NULL: it would not. */
+static char *refused(const char *report) {
+    json_t *o = NULL;
+    eq_err ignored = {0};
+    if (eq_json_parse(&o, report, (int64_t)strlen(report), "plan", &ignored) != EQ_OK) return NULL;
+    const char *why = json_string_value(eq_json_get(o, "refused"));
+    char *copy = why ? eq_strdup(why) : NULL;
+    json_decref(o);
+    return copy;
+}
 
 static int run(void *arguments) {
     quantize_args *a = arguments;
@@ -8,7 +24,14 @@ static int run(void *arguments) {
     char *text = NULL;
     if (!a->o.model) return cli_usage("plan", "no MODEL given");
     if (eq_plan(&a->o, &text, &err)) return cli_fail(&err);
-    return cli_report(text, a->common.json);
+    char *why = refused(text);
+    int code = cli_report(text, a->common.json);
+    if (why) {
+        fprintf(stderr, "eqat: plan: quantize would refuse this: %s\n", why);
+        code = EXIT_FAILED;
+    }
+    eq_free(why);
+    return code;
 }
 
 const cli_command cmd_plan = {
@@ -17,7 +40,8 @@ const cli_command cmd_plan = {
     .usage = "plan MODEL [options of quantize]",
     .about =
         "Takes every option of quantize, so that `quantize` in a command line can be replaced by\n"
-        "`plan`. Of MODEL only config.json is read; nothing is written.",
+        "`plan`; data and output may be left out. Of MODEL only config.json is read; nothing is\n"
+        "written. Exit 1 when quantize would refuse the run: memory, disk, group size, output.",
     .example = "  eqat plan Llama-2-70b --bits 2 --group-size 64 --train-size 4096",
     .options = quantize_options,
     .rules = quantize_rules,

@@ -178,7 +178,7 @@ void cli_progress_say(cli_progress *c, const eq_progress *p) {
     update_rate(c, p, now, anew);
     double loss = c->last.loss;
     c->last = *p;
-    if (p->part && !new_phase && !isfinite(p->loss)) c->last.loss = loss; /* of the part before */
+    if (!new_phase && !isfinite(p->loss)) c->last.loss = loss; /* a pass has none */
     c->unit_ended = now;
     if (p->job > 0 && !(c->job_at > 0)) c->job_at = now, c->job_first = p->job;
     if (c->quiet) return;

@@ -91,6 +91,9 @@ const opt quantize_options[] = {
 
 /* ---- options that change nothing ------------------------------------------------------------- */
 
+/* --no-e2e switches a phase off in a command line that may have its settings; that is no mistake.
+ */
+
 static const eq_quantize_opts *of(const void *args) { return &((const quantize_args *)args)->o; }
 static bool rtn(const void *args) { return of(args)->method == EQ_METHOD_RTN; }
 static bool no_e2e(const void *args) { return !of(args)->e2e; }
@@ -113,7 +116,6 @@ const opt_rule quantize_rules[] = {
      "early-stop val-data cache-dir",
      rtn, "with --method rtn, which trains no blocks"},
     {"data", rtn_alone, "with --method rtn and --no-e2e, which train nothing"},
-    {SECOND, no_e2e, "with --no-e2e"},
     {SECOND, no_data, "with --method rtn and no --data, which round alone"},
     {"keep-best early-stop val-data", no_validation, "with --val-size 0"},
     {"keep-best early-stop", one_epoch, "with --epochs 1"},

@@ -207,8 +207,9 @@ eq_status eq_about(char **json, eq_err *err);
 /* *json: architecture, tensors, bits per weight, sizes; eq_text_free it. */
 eq_status eq_inspect(const char *model, bool tensors, char **json, eq_err *err);
 
-/* *json: RAM, disk and time of a run, from the tables that allocate. The folder o->model needs
- * only a config.json. Nothing is read beside it, nothing is written. */
+/* *json: RAM, disk and time of a run, from the tables that allocate, and whether eq_quantize would
+ * refuse it ("fits", "refused": why, or null). The folder o->model needs only a config.json.
+ * Nothing is read beside it, nothing is written; o->data and o->out may be NULL. */
 eq_status eq_plan(const eq_quantize_opts *o, char **json, eq_err *err);
 
 #ifdef __cplusplus

@@ -87,25 +87,17 @@ static eq_status load_data(eq_job *j, eq_err *err) {
 
 /* ---- memory and disk ------------------------------------------------------------------------- */
 
-static eq_status fits(const eq_job *j, int64_t bytes, const char *who, const char *advice,
-                      eq_err *err) {
-    if (bytes <= j->set.memory) return EQ_OK;
-    return eq_fail(err, EQ_ENOMEM, "%s needs %.3g GiB, the limit is %.3g GiB: lower %s", who,
-                   (double)bytes / (1 << 30), (double)j->set.memory / (1 << 30), advice);
-}
-
 /* Of both phases, as far as they are not behind the run. */
-static eq_status check_memory(const eq_job *j, int64_t blocks, eq_err *err) {
-    const eq_config *c = &j->src->cfg;
-    if (eq_job_trains_blocks(j) && blocks < c->L) {
-        eq_block_ap_setup ap = eq_settings_ap(&j->set);
-        EQ_TRY(fits(j, eq_block_ap_bytes(c, &ap, j->train.T), "Block-AP for one block",
-                    "--batch-size or --seqlen", err));
-    }
-    if (!j->set.e2e) return EQ_OK;
-    eq_e2e_setup qp = eq_settings_e2e(&j->set, j->e2e.T, j->e2e.n);
-    return fits(j, eq_e2e_bytes(c, &qp, j->e2e.T), "E2E-QP",
-                qp.qp.micro_batch > 1 ? "--e2e-micro-batch or --e2e-seqlen" : "--e2e-seqlen", err);
+static eq_status check_memory(eq_job *j, int64_t blocks, eq_err *err) {
+    eq_run_shape r = eq_run_shape_of(&j->set, eq_job_trains_blocks(j));
+    r.train = j->train.n, r.val = j->val.n, r.ap_T = j->train.T;
+    r.e2e_windows = j->e2e.n, r.e2e_T = j->e2e.T;
+    char *dir = eq_job_existing(j->work_dir);
+    j->cost = eq_run_cost_of(&j->set, &j->src->cfg, &r, dir);
+    eq_free(dir);
+    eq_share_weigh(&j->share, &j->cost, &j->src->cfg);
+    r.ap = r.ap && blocks < j->src->cfg.L;
+    return eq_run_cost_check(&j->cost, &j->set, &r, err);
 }
 
 /* Of all tensors outside of the quantized linears, as they will be written. */
@@ -120,42 +112,13 @@ static int64_t bytes_outside(const eq_weights *w) {
     return bytes;
 }
 
-/* The nearest folder on the way to `path` that is there. eq_free it. */
-static char *existing(const char *path) {
-    char *p = eq_real_path(path);
-    while (p && !eq_exists(p)) {
-        char *slash = strrchr(p, '/');
-        if (!slash) break;
-        slash[slash == p] = 0;
-    }
-    return p;
-}
-
-static eq_status has_room(const char *dir, int64_t bytes, eq_err *err) {
-    int64_t have = eq_disk_free(dir);
-    if (have < 0 || have >= bytes) return EQ_OK;
-    return eq_fail(err, EQ_EIO, "%s: expected room for %.3g MiB on this disk, found %.3g MiB", dir,
-                   (double)bytes / (1 << 20), (double)have / (1 << 20));
-}
-
-/* The blocks stay until the output is written, the states of phase two too. */
 static eq_status check_disk(const eq_job *j, int64_t blocks, bool second_begun, eq_err *err) {
     const eq_config *c = &j->src->cfg;
     eq_job_disk d = eq_job_disk_of(&j->set, c, bytes_outside(j->src), j->e2e.T, j->e2e.n);
     d.blocks = d.blocks / c->L * (c->L - blocks);
     if (blocks == c->L) d.first = 0;
     if (second_begun) d.second = 0;
-    char *out = existing(j->set.o.out), *work = existing(j->work_dir);
-    eq_status st = out && work ? EQ_OK : eq_nomem(err, "a path", 256);
-    int64_t first = d.blocks + d.first, second = d.blocks + d.second;
-    if (st == EQ_OK && eq_same_disk(out, work)) {
-        st = has_room(work, first > second + d.out ? first : second + d.out, err);
-    } else if (st == EQ_OK) {
-        st = has_room(work, first > second ? first : second, err);
-        if (st == EQ_OK) st = has_room(out, d.out, err);
-    }
-    eq_free(out), eq_free(work);
-    return st;
+    return eq_job_disk_check(&d, j->set.o.out, j->work_dir, err);
 }
 
 /* ---- the model ------------------------------------------------------------------------------- */

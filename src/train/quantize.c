@@ -59,18 +59,11 @@ static eq_status blocks(eq_job *j, eq_block_ap *ap, eq_err *err) {
 
 /* Streams in files: see eq_settings_streams_on_disk; also when they are there. */
 static void place_streams(const eq_job *j, eq_block_ap_setup *s) {
-    const eq_config *c = &j->src->cfg;
-    eq_dtype st = s->precision == EQ_PREC_F32 ? EQ_F32 : EQ_BF16;
-    int64_t mem = eq_block_ap_bytes(c, s, j->train.T);
-    int64_t streams =
-        2 * eq_stream_bytes(j->train.n + j->val.n, s->ap.batch_size, j->train.T, c->D, st);
     bool there = eq_block_ap_has_files(s);
-    if (!there && !eq_settings_streams_on_disk(&j->set, c, mem, streams,
-                                               (j->train.n + j->val.n) * j->train.T, s->cache_dir))
-        s->cache_dir = NULL;
+    if (!there && !j->cost.streams_on_disk) s->cache_dir = NULL;
     if (s->cache_dir)
         eq_note(j->obs, "activation streams of %.2f GiB in mapped files in %s%s",
-                (double)streams / (1 << 30), s->cache_dir,
+                (double)j->cost.streams / (1 << 30), s->cache_dir,
                 there ? "; they are there and looked through" : "");
 }
 
@@ -231,12 +224,12 @@ static void say_run(const eq_job *j) {
     json_t *settings = NULL;
     eq_err ignored = {0};
     (void)!eq_json_parse(&settings, j->recipe, (int64_t)strlen(j->recipe), "run", &ignored);
-    eq_json_event(j->obs, json_pack("{s:s, s:b, s:o*, s:s?, s:o*, s:o*, s:s, s:i}", "event", "run",
-                                    "resumed", j->set.o.resume, "settings", settings, "bos", j->bos,
-                                    "train_documents", documents(&j->train), "val_documents",
-                                    documents(&j->val), "kernels",
-                                    j->be->kernels ? j->be->kernels : j->be->name, "threads",
-                                    eq_par_count()));
+    eq_json_event(j->obs, json_pack("{s:s, s:b, s:o*, s:o, s:s?, s:o*, s:o*, s:s, s:i}", "event",
+                                    "run", "resumed", j->set.o.resume, "settings", settings, "plan",
+                                    eq_run_cost_json(&j->cost), "bos", j->bos, "train_documents",
+                                    documents(&j->train), "val_documents", documents(&j->val),
+                                    "kernels", j->be->kernels ? j->be->kernels : j->be->name,
+                                    "threads", eq_par_count()));
 }
 
 static eq_status run(eq_job *j, eq_err *err) {
@@ -271,7 +264,8 @@ static double bits_per_weight(const eq_job *j) {
 
 static eq_status whole(const eq_quantize_opts *o, bool tune, const eq_observer *obs,
                        eq_quantize_result *res, eq_err *err) {
-    eq_job j = {.tune = tune, .obs = obs, .work = {.lock = -1}};
+    eq_job j = {.tune = tune, .work = {.lock = -1}};
+    j.obs = eq_share_open(&j.share, obs);
     eq_status st = eq_job_look(&j, o, err);
     if (st == EQ_OK) st = run(&j, err);
     if (st == EQ_OK) j.res.bits_per_weight = bits_per_weight(&j);

@@ -6,6 +6,7 @@
 #include "model/checkpoint.h"
 #include "train/e2e_qp.h"
 #include "train/settings.h"
+#include "train/share.h"
 #include "train/work.h"
 
 /* How a block came about: see eq_qblock. */
@@ -17,7 +18,9 @@ typedef struct {
 typedef struct {
     eq_settings set;
     bool tune;
-    const eq_observer *obs;
+    const eq_observer *obs; /* of share */
+    eq_share share;
+    eq_run_cost cost;
     eq_weights *src;
     eq_backend *be;
     eq_windows train, val, e2e;
@@ -55,4 +58,9 @@ typedef struct {
 } eq_job_disk;
 eq_job_disk eq_job_disk_of(const eq_settings *s, const eq_config *c, int64_t rest, int64_t T,
                            int64_t windows);
+/* Have the disks room for it? The blocks stay until the output is written, the states of phase two
+ * too. */
+eq_status eq_job_disk_check(const eq_job_disk *d, const char *out, const char *work, eq_err *err);
+char *eq_job_existing(const char *path);    /* the nearest folder on the way there; eq_free it */
+int64_t eq_job_disk_free(const char *path); /* where it is or would be made; -1: unknown */
 #endif

@@ -42,7 +42,7 @@ printf '\xff\xff\xff\xff' | dd of=broken/eqat.state bs=1 seek=$(($(stat -c %s br
 refused 'broken/eqat\.state: tensor .*: expected finite numbers, .*' tune broken --data d.npy --train-size 8 --seqlen 32 -o out
 
 # ---- memory of both phases, before either; the advice can be followed
-big=("${q[@]}" --e2e-batch-size 256 --e2e-train-size 256 --memory-limit 20M)
+big=("${q[@]}" --e2e-batch-size 256 --e2e-train-size 256 --threads 2 --memory-limit 20M)
 refused 'E2E-QP needs 0\.[0-9]+ GiB, the limit is 0\.0195 GiB: lower --e2e-micro-batch or --e2e-seqlen' \
     quantize m "${big[@]}" --e2e-micro-batch 256 -o out
 works quantize m "${big[@]}" --e2e-micro-batch 4 -o out
@@ -62,7 +62,7 @@ rm out.work/e2e.*
 before=$(listing)
 expect_match 1 'eqat: E2E-QP needs .*: lower .*' "${args[@]}" --resume --memory-limit 1M
 [ "$before" = "$(listing)" ] || fail "a refused --resume changed something" "$(diff <(echo "$before") <(listing))"
-works "${args[@]}" --resume --e2e-seqlen 16 --e2e-micro-batch 1 --memory-limit 2M --log two.log
+works "${args[@]}" --resume --e2e-seqlen 16 --e2e-micro-batch 1 --threads 2 --memory-limit 16M --log two.log
 same "phase two as it fits" want out
 cases=$((cases + 1))
 grep -q '"e2e_step"' two.log && ! grep -q '"block_step"' two.log || fail "blocks were trained again" "$(head -n 3 two.log)"

@@ -107,7 +107,9 @@ for how in '' files damaged small forgotten moved; do
     files=()
     case $how in
     files | damaged | forgotten | moved) files=(--cache-dir cache) ;;
-    small) files=(--memory-limit 3300000) ;; # enough for a block, not for the streams
+    small) # enough for a block, not for the streams
+        need=$("$EQAT" plan "${long[@]:1}" --json | sed -n '/"block_ap"/,/}/s/.*"memory_bytes": *\([0-9]*\).*/\1/p')
+        files=(--memory-limit $((need - 1000))) ;;
     esac
     "$EQAT" "${long[@]}" -o two "${files[@]}" >/dev/null 2>.err &
     pid=$!
