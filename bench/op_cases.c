@@ -83,6 +83,7 @@
 #define Q_INIT(f, ...) F32(fq_init, f, 0, __VA_ARGS__)
 #define Q_FWD(f, ...) TO_ANY(fq_fwd, f, 0, __VA_ARGS__)
 #define Q_BWD(f, ...) F32(fq_bwd, f, 0, __VA_ARGS__) F32(fq_bwd, f, EQ_OPT_INPLACE, __VA_ARGS__)
+#define Q_STEP(f, ...) TO_ANY(fq_step, f, 0, __VA_ARGS__)
 #define Q_PACK(f, ...) F32(fq_pack, f, 0, __VA_ARGS__)
 #define Q_DEQ(f, ...) TO_ANY(dequant, f, 0, __VA_ARGS__)
 #define Q_DEQ_BWD(f, ...) \
@@ -170,6 +171,9 @@ const eq_op_case eq_op_cases[] = {
     QUANT_CASES(Q_BWD) BENCH(fq_bwd, F32, F32, IN, 4096, 4096, 64, 2)
     F32(fq_bwd, CLIPPED, NO1, 6, 128, 64, 2) F32(fq_bwd, CLIPPED, NO2, 6, 128, 64, 3) F32(fq_bwd, CLIPPED, NO3, 6, 128, 64, 4)
     F32(fq_bwd, CLIPPED, NO2 | NO3, 6, 128, 64, 2) F32(fq_bwd, PLAIN, NO1 | NO3, 6, 128, 64, 2)
+    QUANT_CASES(Q_STEP) BENCH(fq_step, F32, BF16, 0, 4096, 4096, 64, 2)
+    F32(fq_step, CLIPPED, NO1, 6, 128, 64, 2) F32(fq_step, CLIPPED, NO2, 6, 128, 64, 3) F32(fq_step, CLIPPED, NO3, 6, 128, 64, 4)
+    F32(fq_step, CLIPPED, NO2 | NO3, 6, 128, 64, 2) F32(fq_step, PLAIN, NO1 | NO3, 6, 128, 64, 2)
     QUANT_CASES(Q_PACK) BENCH(fq_pack, F32, F32, 0, 4096, 4096, 64, 2) BENCH(fq_pack, F32, F32, 0, 4096, 4096, 128, 3)
     QUANT_CASES(Q_DEQ) BENCH(dequant, F32, BF16, 0, 4096, 4096, 64, 2) BENCH(dequant, F32, BF16, 0, 4096, 4096, 128, 3)
     BENCH(dequant, F32, BF16, 0, 4096, 4096, 128, 4)

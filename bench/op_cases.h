@@ -48,11 +48,12 @@ typedef struct {
     eq_dtype dt;
     int64_t n;
     int kind;         /* what it is filled with; private to op_data.c and op_calls.c */
-    double tolerance; /* outputs: largest squared error over squared size; 0: the same bits */
+    double tolerance; /* outputs: largest squared error over squared size; 0: the same bits; < 0:
+                         undefined afterwards, not compared */
     double floor;     /* the size counts as at least this: of the terms, where they may cancel */
     int on;           /* shares the memory of this buffer (same type, same n); -1: its own */
 } eq_case_buf;
-enum { EQ_CASE_BUFS = 10 };
+enum { EQ_CASE_BUFS = 14 };
 
 /* The buffers of a case; returns how many. */
 int eq_case_describe(const eq_op_case *c, eq_case_buf bufs[EQ_CASE_BUFS]);

@@ -158,7 +158,7 @@ int op_run_compare(const op_run *got, const uint8_t *const want[EQ_CASE_BUFS], b
                    char *why, int len) {
     for (int i = 0; i < got->n; i++) {
         const eq_case_buf *b = &got->bufs[i];
-        if (b->role != EQ_OUT && b->role != EQ_INOUT) continue;
+        if ((b->role != EQ_OUT && b->role != EQ_INOUT) || b->tolerance < 0) continue;
         int at = b->on >= 0 ? b->on : i;
         bool ints = b->dt == EQ_U32;
         if (exact || ints) {

@@ -103,7 +103,7 @@ static void one_family(const eq_config *family, const char *backend, bool slot) 
     fixture f = {.c = *family, .slot = slot};
     f.c.D = 16, f.c.F = 40, f.c.NH = 4, f.c.NKV = 2, f.c.L = 1, f.c.V = 11, f.c.T_max = 64,
     f.c.eps = 1e-5;
-    f.c.rope.theta = 10000;
+    f.c.rope.theta = 10000, f.c.rope.scale = 1;
     char path[128];
     snprintf(path, sizeof path, "tests/golden/block-%s.safetensors", f.c.family);
     if (eq_backend_open(&f.be, backend, NULL, &err) || eq_st_open(&f.st, path, &err))

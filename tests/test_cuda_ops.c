@@ -31,7 +31,7 @@ static void test_small_card(void **state) {
     eq_backend *large = emu;
     eq_err err = {0};
     eq_emu_shared_memory(99 << 10);
-    assert_int_equal(eq_cuda_open(&emu, &err), EQ_OK);
+    assert_int_equal(eq_cuda_open(&emu, eq_par_for, &err), EQ_OK);
     for (int i = 0; i < eq_op_case_count; i++) {
         const eq_op_case *c = &eq_op_cases[i];
         bool attention = c->op == EQ_OP_attn_fwd || c->op == EQ_OP_attn_bwd;
@@ -60,7 +60,7 @@ static int set_up(void **state) {
     (void)state;
     eq_err err = {0};
     if (eq_backend_open(&ref, "ref", NULL, &err) != EQ_OK) return -1;
-    if (eq_cuda_open(&emu, &err) == EQ_OK) return 0;
+    if (eq_cuda_open(&emu, eq_par_for, &err) == EQ_OK) return 0;
     print_error("%s\n", err.msg);
     return -1;
 }
@@ -72,7 +72,7 @@ static int tear_down(void **state) {
     return eq_mem_current() == 0 && eq_emu_allocated() == 0 ? 0 : -1;
 }
 
-int main(void) {
+int main(int argc, char **argv) {
 #if defined(__SANITIZE_THREAD__)
     puts("SKIP the emulated device has fibers, which ThreadSanitizer does not follow");
     return 77;
@@ -81,5 +81,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {EQ_OPS(ROW)
                                            cmocka_unit_test_teardown(test_small_card, say_where),
                                        cmocka_unit_test(test_gradients)};
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests_name("operations of the CUDA backend", tests, set_up, tear_down);
 }

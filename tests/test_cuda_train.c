@@ -103,7 +103,8 @@ static void check(const char *family, eq_precision precision, double tolerance) 
     eq_backend *emu;
     eq_err err = {0};
     tiny_train_open(family, "ref");
-    tiny_ok(eq_cuda_open(&emu, &err), &err);
+    tiny_ok(eq_cuda_open(&emu, eq_par_for, &err), &err);
+    emu->hints = eq_backend_hints("cuda"); /* keeps weights, brings batches ahead */
     outcome *want = train(tiny.be, precision), *got[2];
     for (int falling = 0; falling < 2; falling++) {
         eq_emu_falling = falling;

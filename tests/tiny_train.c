@@ -26,6 +26,7 @@ void tiny_train_open(const char *family, const char *backend) {
     tiny_ok(eq_weights_open(&tiny.src, tiny.model, &err), &err);
     tiny_ok(eq_backend_open(&tiny.be, backend, NULL, &err), &err);
     tiny_ok(eq_wrap_open(&tiny.be, "look:", &tiny.wrap, &err), &err);
+    tiny.be->op.fq_step = eq_fq_step_plain; /* its parts are looked at */
     tiny.events = json_array();
 }
 

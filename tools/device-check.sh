@@ -6,25 +6,28 @@
 #
 #   tools/device-check.sh pack DIR       builds and puts everything into DIR/device-check.tar.gz (20 MB)
 #   tools/device-check.sh run DIR OUT    there, below 6 minutes: OUT/page.txt (printed too), OUT/log.txt
+#   SM=80 tools/device-check.sh pack ...           for another card than sm_90
 #   ONLY="ops block-ap" tools/device-check.sh run ...   some parts alone (their names stand before each line)
 set -u
 cd "$(dirname "$0")/.." || exit 1
-usage() { sed -n '7,9s/^# *//p' "$0" >&2; exit 2; }
+usage() { sed -n '7,10s/^# *//p' "$0" >&2; exit 2; }
 
 # ---- here ------------------------------------------------------------------------------------------
 pack() {
     local dir=$1 t shared=../shared
     mkdir -p "$dir" && t=$(mktemp -d) || exit 1
-    trap 'rm -rf "$t"' EXIT
-    make -j"$(nproc)" all tools cuda build/device-bench build/tests/test_device build/tests/test_reference || exit 1
+    trap "rm -rf '$t'" EXIT
+    # A folder of its own, for the one card that is meant.
+    local b=build-device
+    make -j"$(nproc)" B=$b SM="${SM:-90}" all tools cuda $b/device-bench $b/tests/test_device $b/tests/test_reference || exit 1
     mkdir -p "$t/tree/tools" "$t/tree/bin" "$t/tree/lib"
-    cp build/eqat build/make-model build/libeqat-cuda.so build/device-bench build/tests/test_device \
-        build/tests/test_reference "$t/tree/bin"
+    cp $b/eqat $b/make-model $b/device-bench $b/libeqat-cuda.so $b/tests/test_device \
+        $b/tests/test_reference "$t/tree/bin"
     strip "$t"/tree/bin/*
     cp tools/peer_step.py tools/peer_gpu.py "$t/tree/tools"
     cp -r assets "$t/tree"
     # Debian's libraries travel, those of the C library and of CUDA are that machine's own.
-    ldd build/eqat build/tests/test_device | awk '$3 ~ "^/" {print $3}' | sort -u |
+    ldd $b/eqat $b/tests/test_device | awk '$3 ~ "^/" {print $3}' | sort -u |
         grep -vE '/(libc|libm|libdl|librt|libpthread|ld-linux[^/]*)\.so|libcuda|libcublas|libstdc\+\+|libgcc_s' |
         xargs -I{} cp -L {} "$t/tree/lib"
     for d in reference/tinystories-656k-w2g64 models/TinyStories-656K; do
@@ -73,7 +76,7 @@ export_all() { export -f twice profile; export T; }
 run() {
     local dir=$1 out=$2 bad=0 began=$SECONDS T py
     mkdir -p "$out" && T=$(mktemp -d) || exit 1
-    trap 'rm -rf "$T"' EXIT
+    trap "rm -rf '$T'" EXIT
     tar -C "$T" -xzf "$dir/device-check.tar.gz" || exit 1
     out=$(cd "$out" && pwd)
     cd "$T/tree" || exit 1

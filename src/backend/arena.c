@@ -7,6 +7,14 @@
 
 enum { LINE = 64 };
 
+/* Enough rows of dW at once that their product runs at full speed, few enough that the quantizer
+ * finds them in the cache. */
+const eq_hints eq_host_hints = {.dw_elements = 8 << 20,
+                                .dw_step = 16,
+                                .logits_bytes = 64 << 20,
+                                .keep_weights = false,
+                                .ahead = false};
+
 eq_mut eq_mut_at(eq_mut m, int64_t from, int64_t n) {
     assert(from >= 0 && n >= 0 && from + n <= m.n);
     return (eq_mut){m.p ? (char *)m.p + from * eq_dtype_size(m.dt) : NULL, n, m.dt};

@@ -126,6 +126,10 @@ typedef struct eq_backend eq_backend;
   /* in/out p, m, v F32: one AdamW step with gradient g F32 (decoupled decay); the new m and v count as 0 where \
      |m| < EQ_M_LEAST, v < EQ_V_LEAST */ \
   OP(adamw,     (eq_backend *be, eq_mut p, eq_mut m, eq_mut v, eq_view g, eq_adamw a), (be, p, m, v, g, a)) \
+  /* a step of a linear's rows: fq_bwd of dw_hat = dw (F32 [O, I], in/out, used up), then adamw with `aw` on w and with \
+     `aq` on s and z, each in/out with its moments m*, v* (n == 0: not trained), then w_hat (n == 0: not wanted) as fq_fwd \
+     makes it of what w, s, z have become. ds, dz: F32 [O, I / G], undefined afterwards, as dw is */ \
+  OP(fq_step,   (eq_backend *be, eq_mut w_hat, eq_mut w, eq_mut mw, eq_mut vw, eq_mut s, eq_mut ms, eq_mut vs, eq_mut z, eq_mut mz, eq_mut vz, eq_mut dw, eq_mut ds, eq_mut dz, eq_qshape q, eq_adamw aw, eq_adamw aq), (be, w_hat, w, mw, vw, s, ms, vs, z, mz, vz, dw, ds, dz, q, aw, aq)) \
   /* acc F64 [1] += sum of x^2 */ \
   OP(sumsq,     (eq_backend *be, eq_mut acc, eq_view x), (be, acc, x)) \
   /* acc F64 [1] += sum of x */ \
@@ -138,6 +142,16 @@ typedef struct {
 #undef EQ_OP_FIELD
 } eq_ops;
 
+/* What suits a backend's machine. */
+typedef struct {
+    int64_t dw_elements, dw_step; /* of a weight gradient at once; rows of it in steps of this */
+    int64_t logits_bytes;         /* of logits at once */
+    bool keep_weights; /* fake-quantized weights stay from step to step, for all linears of a block:
+                          their room costs less than making them again */
+    bool ahead;        /* room for the next batch, which is brought during the one under way */
+} eq_hints;
+extern const eq_hints eq_host_hints; /* where nothing else is said */
+
 struct eq_backend {
     const char *name;
     eq_ops op;
@@ -149,11 +163,20 @@ struct eq_backend {
     /* Host memory to backend and back, n elements, converting between float types. */
     void (*upload)(eq_backend *be, eq_mut dst, const void *host, eq_dtype host_dt);
     void (*download)(eq_backend *be, void *host, eq_dtype host_dt, eq_view src);
+    /* The same beside the operations that are under way. upload_ahead waits for none that was
+     * queued since the last `arrive`, so none of those may use dst; what it brought is there for
+     * those behind the next. download_behind has written host when sync comes back. Where nothing
+     * is queued they are upload and download. */
+    void (*upload_ahead)(eq_backend *be, eq_mut dst, const void *host, eq_dtype host_dt);
+    void (*arrive)(eq_backend *be);
+    void (*download_behind)(eq_backend *be, void *host, eq_dtype host_dt, eq_view src);
     /* Waits for everything; the first error since the last sync. */
     eq_status (*sync)(eq_backend *be, eq_err *err);
     void (*close)(eq_backend *be); /* frees be */
     int64_t bytes, peak;           /* memory allocated now, and at most */
+    int64_t limit;                 /* of bytes, beyond which alloc gives NULL; 0: what there is */
     bool device;                   /* its memory is not the host's */
+    const eq_hints *hints;         /* NULL: eq_host_hints */
 };
 
 /* be->op.name(be, ...) */
@@ -166,6 +189,8 @@ eq_status eq_backend_open(eq_backend **be, const char *spec, const char *cpu_mas
  * EQ_EINTR; uploads, downloads and sync itself still work, so that a state can be saved. Without a
  * flag *be stays as it is. */
 eq_status eq_stop_wrap(eq_backend **be, const eq_observer *obs, eq_err *err);
+/* The hints of the backend with this name, open or not; NULL where they are the host's. */
+const eq_hints *eq_backend_hints(const char *spec);
 /* The trace wrapper's table (operation, calls, seconds, elements), eq_free it; NULL: not traced. */
 char *eq_backend_trace(eq_backend *be);
 /* The same as notes, a line each; nothing when not traced. be may be NULL. */
@@ -175,6 +200,10 @@ void eq_backend_say_trace(eq_backend *be, const eq_observer *obs);
 eq_status eq_ref_open(eq_backend **be, eq_err *err);
 eq_status eq_cpu_open(eq_backend **be, const char *cpu_mask, eq_err *err);
 void eq_ref_ops(eq_ops *ops); /* fills the table with the scalar operations (host memory) */
+/* What fq_step means, by be's own operations: for backends without a faster one. */
+void eq_fq_step_plain(eq_backend *be, eq_mut w_hat, eq_mut w, eq_mut mw, eq_mut vw, eq_mut s,
+                      eq_mut ms, eq_mut vs, eq_mut z, eq_mut mz, eq_mut vz, eq_mut dw, eq_mut ds,
+                      eq_mut dz, eq_qshape q, eq_adamw aw, eq_adamw aq);
 
 /* ---- arena: the same bind code measures, allocates and feeds `plan` -------------------------- */
 
@@ -183,6 +212,7 @@ typedef struct {
     eq_backend *be;
     char *base;
     int64_t used, size;
+    const eq_hints *hints; /* of the backend it is, or would be, in; NULL: eq_host_hints */
 } eq_arena;
 /* n elements at the next 64-byte boundary; p == NULL while measuring. */
 eq_mut eq_take(eq_arena *a, eq_dtype dt, int64_t n);

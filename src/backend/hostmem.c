@@ -12,7 +12,8 @@ enum { HEAD = 64, PIECE = 1 << 16 };
 
 static void *host_alloc(eq_backend *be, int64_t bytes) {
     int64_t all;
-    char *raw = eq_add(bytes, HEAD, &all) ? eq_calloc(all, 1) : NULL;
+    bool within = !be->limit || bytes <= be->limit - be->bytes;
+    char *raw = within && eq_add(bytes, HEAD, &all) ? eq_calloc(all, 1) : NULL;
     if (!raw) return NULL;
     *(int64_t *)(void *)raw = bytes;
     be->bytes += bytes;
@@ -56,6 +57,8 @@ static void host_download(eq_backend *be, void *host, eq_dtype host_dt, eq_view 
     copy(host, host_dt, src.p, src.dt, src.n);
 }
 
+static void host_arrive(eq_backend *be) { (void)be; }
+
 static eq_status host_sync(eq_backend *be, eq_err *err) {
     eq_host *h = be->self;
     eq_err first = h->first;
@@ -85,6 +88,9 @@ eq_status eq_host_open(eq_backend **out, const char *name, eq_err *err) {
     be->free_ = host_free;
     be->upload = host_upload;
     be->download = host_download;
+    be->upload_ahead = host_upload;
+    be->download_behind = host_download;
+    be->arrive = host_arrive;
     be->sync = host_sync;
     be->close = host_close;
     *out = be;

@@ -62,7 +62,7 @@ static eq_status open_in(eq_backend **be, const char *name, const char *file, eq
             err, EQ_EINPUT,
             "backend %s: %s: expected one built with this program (version %s), found %s", name,
             file, EQ_VERSION, p ? p->version : "something else");
-    return p->open(be, err);
+    return p->open(be, eq_par_for, err);
 }
 
 eq_status eq_plugin_open(eq_backend **be, const char *name, eq_err *err) {

@@ -3,12 +3,15 @@
 #ifndef EQ_BACKEND_PLUGIN_H
 #define EQ_BACKEND_PLUGIN_H
 #include "backend/backend.h"
+#include "base/par.h"
 
 /* What both sides must agree on before one calls the other. */
 typedef struct {
     const char *version; /* EQ_VERSION */
     int64_t sizes[4];    /* EQ_PLUGIN_SIZES */
-    eq_status (*open)(eq_backend **be, eq_err *err);
+    /* par_for: the program's threads, so that there is one pool */
+    eq_status (*open)(eq_backend **be, void (*par_for)(int64_t n, eq_par_fn fn, void *ctx),
+                      eq_err *err);
 } eq_plugin;
 #define EQ_PLUGIN_SIZES \
     { sizeof(eq_backend), sizeof(eq_ops), sizeof(eq_err), sizeof(eq_adamw) }

@@ -28,10 +28,22 @@ static eq_status open_auto(eq_backend **be, const char *cpu_mask, eq_err *err) {
     return open_cpu(be, cpu_mask, err);
 }
 
+/* 34 MB of dW stay in an H100's second-level cache from the product to the step, and are two full
+ * waves of its tiles of 128 x 256 for the usual 4096 and 11008 columns. */
+static const eq_hints cuda_hints = {.dw_elements = 768 * 11008,
+                                    .dw_step = 128,
+                                    .logits_bytes = 512 << 20,
+                                    .keep_weights = true,
+                                    .ahead = true};
+
 static const struct {
     const char *name;
     eq_status (*open)(eq_backend **be, const char *cpu_mask, eq_err *err);
-} backends[] = {{"auto", open_auto}, {"cpu", open_cpu}, {"cuda", open_cuda}, {"ref", open_ref}};
+    const eq_hints *hints;
+} backends[] = {{"auto", open_auto, NULL},
+                {"cpu", open_cpu, NULL},
+                {"cuda", open_cuda, &cuda_hints},
+                {"ref", open_ref, NULL}};
 
 static const struct {
     const char *prefix;
@@ -43,6 +55,14 @@ enum {
     BACKENDS = sizeof backends / sizeof *backends,
     WRAPPERS = sizeof wrappers / sizeof *wrappers
 };
+
+const eq_hints *eq_backend_hints(const char *spec) {
+    const char *name = spec ? strrchr(spec, ':') : NULL;
+    name = name ? name + 1 : spec;
+    for (int i = 0; name && i < BACKENDS; i++)
+        if (!strcmp(name, backends[i].name)) return backends[i].hints;
+    return NULL;
+}
 
 /* Recursion goes to the innermost name first and wraps on the way back. */
 static eq_status open_at(eq_backend **be, const char *spec, const char *whole, const char *cpu_mask,
@@ -67,6 +87,7 @@ eq_status eq_backend_open(eq_backend **out, const char *spec, const char *cpu_ma
     eq_backend *be = NULL;
     if (!spec) spec = "cpu";
     EQ_TRY(open_at(&be, spec, spec, cpu_mask, err));
+    if (be->device) be->hints = &cuda_hints;
     *out = be;
     return EQ_OK;
 }

@@ -27,8 +27,10 @@ static eq_arg arg_other(int number, ...) {
 }
 #define ARG(i, x) _Generic((x), eq_mut : arg_mut, eq_view : arg_view, default : arg_other)(i, x)
 
-/* LIST(a, b, ...) = {ARG(0, a), ARG(1, b), ...} for 2 to 12 arguments */
-#define PICK(_1, _2, _3, _4, _5, _6, _7, _8, _9, _10, _11, _12, name, ...) name
+/* LIST(a, b, ...) = {ARG(0, a), ARG(1, b), ...} for 2 to 17 arguments */
+#define PICK(_1, _2, _3, _4, _5, _6, _7, _8, _9, _10, _11, _12, _13, _14, _15, _16, _17, name, \
+             ...) \
+    name
 #define A2(a, b) ARG(0, a), ARG(1, b)
 #define A3(a, b, c) A2(a, b), ARG(2, c)
 #define A4(a, b, c, d) A3(a, b, c), ARG(3, d)
@@ -40,8 +42,22 @@ static eq_arg arg_other(int number, ...) {
 #define A10(a, b, c, d, e, f, g, h, i, j) A9(a, b, c, d, e, f, g, h, i), ARG(9, j)
 #define A11(a, b, c, d, e, f, g, h, i, j, k) A10(a, b, c, d, e, f, g, h, i, j), ARG(10, k)
 #define A12(a, b, c, d, e, f, g, h, i, j, k, l) A11(a, b, c, d, e, f, g, h, i, j, k), ARG(11, l)
+#define A13(a, b, c, d, e, f, g, h, i, j, k, l, m) \
+    A12(a, b, c, d, e, f, g, h, i, j, k, l), ARG(12, m)
+#define A14(a, b, c, d, e, f, g, h, i, j, k, l, m, n) \
+    A13(a, b, c, d, e, f, g, h, i, j, k, l, m), ARG(13, n)
+#define A15(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o) \
+    A14(a, b, c, d, e, f, g, h, i, j, k, l, m, n), ARG(14, o)
+#define A16(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p) \
+    A15(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o), ARG(15, p)
+#define A17(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q) \
+    A16(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p), ARG(16, q)
 #define LIST(...) \
-    { PICK(__VA_ARGS__, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2, A1, )(__VA_ARGS__) }
+    { \
+        PICK(__VA_ARGS__, A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2, \
+             A1, ) \
+        (__VA_ARGS__) \
+    }
 
 #define WRAPPED(name, params, args) \
     static void name##_wrapped params { \
@@ -66,6 +82,7 @@ static void count(eq_backend *be) {
     if (be->bytes > be->peak) be->peak = be->bytes;
 }
 static void *wrap_alloc(eq_backend *be, int64_t bytes) {
+    inner(be)->limit = be->limit;
     void *p = inner(be)->alloc(inner(be), bytes);
     count(be);
     return p;
@@ -80,6 +97,13 @@ static void wrap_upload(eq_backend *be, eq_mut dst, const void *host, eq_dtype h
 static void wrap_download(eq_backend *be, void *host, eq_dtype host_dt, eq_view src) {
     inner(be)->download(inner(be), host, host_dt, src);
 }
+static void wrap_upload_ahead(eq_backend *be, eq_mut dst, const void *host, eq_dtype host_dt) {
+    inner(be)->upload_ahead(inner(be), dst, host, host_dt);
+}
+static void wrap_download_behind(eq_backend *be, void *host, eq_dtype host_dt, eq_view src) {
+    inner(be)->download_behind(inner(be), host, host_dt, src);
+}
+static void wrap_arrive(eq_backend *be) { inner(be)->arrive(inner(be)); }
 static eq_status wrap_sync(eq_backend *be, eq_err *err) {
     eq_wrap *w = be->self;
     eq_err first = w->first, in = {0};
@@ -118,6 +142,9 @@ eq_status eq_wrap_open(eq_backend **be, const char *prefix, eq_wrap **out, eq_er
     outer->free_ = wrap_free;
     outer->upload = wrap_upload;
     outer->download = wrap_download;
+    outer->upload_ahead = wrap_upload_ahead;
+    outer->download_behind = wrap_download_behind;
+    outer->arrive = wrap_arrive;
     outer->sync = wrap_sync;
     outer->close = wrap_close;
     *be = outer;

@@ -19,7 +19,7 @@ typedef struct {
     int64_t n;
     eq_dtype dt;
 } eq_arg;
-enum { EQ_MAX_ARGS = 12 };
+enum { EQ_MAX_ARGS = 17 };
 
 typedef struct eq_wrap eq_wrap;
 struct eq_wrap {

@@ -152,7 +152,7 @@ eq_status eq_fenced_wrap(eq_backend **be, eq_err *err) {
     w->after = after;
     (*be)->alloc = fenced_alloc;
     (*be)->free_ = fenced_free;
-    (*be)->upload = fenced_upload;
-    (*be)->download = fenced_download;
+    (*be)->upload = (*be)->upload_ahead = fenced_upload;
+    (*be)->download = (*be)->download_behind = fenced_download;
     return EQ_OK;
 }

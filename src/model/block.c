@@ -7,28 +7,23 @@
 
 #include "base/mem.h"
 
-/* Enough rows of dW at once that their product runs at full speed, few enough that the quantizer
- * finds them in the cache. */
-enum { DW_ELEMENTS = 8 << 20, DW_ROWS = 256, ROW_STEP = 16 };
+enum { DW_ROWS = 256 }; /* at least */
 
-int64_t eq_block_dw_elements(const eq_config *c) {
-    int64_t all = 0, least = 0;
+int64_t eq_block_dw_elements(const eq_config *c, const eq_hints *hints) {
+    int64_t all = 0, least = 0, wanted = (hints ? hints : &eq_host_hints)->dw_elements;
     for (eq_lin l = 0; l < EQ_LINS; l++) {
         eq_lin_spec s = eq_lin_of(c, l);
         int64_t rows = s.O < DW_ROWS ? s.O : DW_ROWS;
         if (s.O * s.I > all) all = s.O * s.I;
         if (rows * s.I > least) least = rows * s.I;
     }
-    return all < DW_ELEMENTS ? all : least > DW_ELEMENTS ? least : DW_ELEMENTS;
+    return all < wanted ? all : least > wanted ? least : wanted;
 }
 
-/* Rows of dW at a time where `room` elements exist: even parts, of whole vectors where possible. */
-static int64_t dw_rows(eq_lin_spec s, int64_t room) {
-    int64_t most = room / s.I, parts;
-    if (most >= s.O) return s.O;
-    parts = (s.O + most - 1) / most;
-    int64_t even = ((s.O + parts - 1) / parts + ROW_STEP - 1) / ROW_STEP * ROW_STEP;
-    return even <= most ? even : most;
+/* Rows of dW at a time where `room` elements exist: whole steps of the backend. */
+static int64_t dw_rows(eq_lin_spec s, int64_t room, const eq_hints *hints) {
+    int64_t most = room / s.I, step = (hints ? hints : &eq_host_hints)->dw_step;
+    return most >= s.O ? s.O : most < step ? most : most / step * step;
 }
 
 /* ---- buffers --------------------------------------------------------------------------------- */
@@ -146,7 +141,7 @@ static void linear_dw(eq_backend *be, const eq_config *c, eq_lin l, eq_block_act
                       eq_mut x, const eq_block_grads *g) {
     if (!g->sink) return;
     eq_lin_spec s = eq_lin_of(c, l);
-    int64_t step = dw_rows(s, a->dw.n), chain = g->windows ? 1 : eq_chain_windows(a->B);
+    int64_t step = dw_rows(s, a->dw.n, be->hints), chain = g->windows ? 1 : eq_chain_windows(a->B);
     for (int64_t row = 0, rows; row < s.O; row += rows) {
         rows = s.O - row < step ? s.O - row : step;
         eq_mut dw = eq_mut_at(a->dw, 0, rows * s.I);

@@ -50,7 +50,8 @@ typedef struct {
     X(dq, CT, N * c->NH * c->HD, ATT_BWD) \
     X(dk, CT, N * c->NKV * c->HD, ATT_BWD) \
     X(dv, CT, N * c->NKV * c->HD, ATT_BWD) \
-    X(dw, F32, eq_block_dw_elements(c), BWD) /* some rows of one linear's weight gradient */ \
+    X(dw, F32, eq_block_dw_elements(c, a->hints), \
+      BWD) /* some rows of one linear's weight gradient */ \
     X(dnorm_part, F32, eq_chain_windows(B) < B ? (c->D > c->HD ? c->D : c->HD) : 0, BWD) \
     X(dnorm_in, F32, c->D, BWD) \
     X(dnorm_post, F32, c->D, BWD) \
@@ -70,7 +71,8 @@ typedef struct {
     int64_t T;
 } eq_rope;
 
-int64_t eq_block_dw_elements(const eq_config *c); /* of the rows of dW that exist at once */
+/* Of the rows of dW that exist at once; hints may be NULL. */
+int64_t eq_block_dw_elements(const eq_config *c, const eq_hints *hints);
 
 /* make NULL: every linear has room of its own; else one room for all, filled by make(ctx, ...). */
 void eq_block_w_bind(eq_block_w *w, eq_arena *a, const eq_config *c, eq_dtype ct,

@@ -9,7 +9,7 @@
 #include "quant/number.h"
 #include "quant/pack.h"
 
-enum { LOGITS_BYTES = 64 << 20, EMBED_ROWS = 64 };
+enum { EMBED_ROWS = 64 };
 
 static void make_weight(void *ctx, eq_lin l, eq_mut w);
 
@@ -31,8 +31,8 @@ static void quant_layout(eq_lm_quant *q, const eq_config *c, int bits, int64_t g
 }
 
 /* Rows of logits at once: some windows, or a part of one. */
-static int64_t logit_rows(const eq_config *c, int64_t B, int64_t T) {
-    int64_t rows = LOGITS_BYTES / (4 * c->V) / 16 * 16;
+static int64_t logit_rows(const eq_config *c, const eq_hints *hints, int64_t B, int64_t T) {
+    int64_t rows = (hints ? hints : &eq_host_hints)->logits_bytes / (4 * c->V) / 16 * 16;
     if (rows < 16) rows = 16;
     if (rows < T) return rows;
     return rows / T < B ? rows / T * T : B * T;
@@ -58,7 +58,7 @@ static void bind_step(eq_lm *lm, eq_arena *a, int64_t B, int64_t T) {
     const eq_lm_opts *o = &lm->opts;
     int64_t N = B * T;
     a->used = 0;
-    lm->chunk = logit_rows(c, B, T);
+    lm->chunk = logit_rows(c, a->hints, B, T);
     for (int64_t i = 0; i <= c->L; i++)
         lm->x[i] = o->backward || i < 2 ? eq_take(a, lm->st, N * c->D) : lm->x[i % 2];
     lm->hn = eq_take(a, o->ct, N * c->D);
@@ -81,7 +81,7 @@ static void lm_init(eq_lm *lm, const eq_config *c, const eq_lm_opts *o) {
 
 int64_t eq_lm_bytes(const eq_config *c, const eq_lm_opts *o) {
     eq_lm lm = {0};
-    eq_arena model = {0}, step = {0};
+    eq_arena model = {.hints = o->hints}, step = model;
     lm_init(&lm, c, o);
     if (!(lm.x = eq_calloc(c->L + 1, sizeof *lm.x))) return -1;
     bind_model(&lm, &model);
@@ -172,6 +172,7 @@ eq_status eq_lm_open(eq_lm **out, eq_backend *be, const eq_weights *src, const e
         return eq_nomem(err, "the model", sizeof *lm);
     }
     lm->be = be, lm->src = src;
+    lm->model.hints = lm->step.hints = be->hints;
     lm_init(lm, c, o);
     lm->x = eq_calloc(c->L + 1, sizeof *lm->x);
     lm->host = eq_calloc(host, 1);

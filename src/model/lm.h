@@ -17,6 +17,7 @@ typedef struct {
     int64_t group;           /* as configured, -1: a whole row */
     eq_qblock_source source; /* gives the quantized blocks */
     void *ctx;
+    const eq_hints *hints; /* of the backend, for eq_lm_bytes */
     bool as_written; /* s rounded to fp16 and z to integers, as runtimes will read them; else both
                         as they were trained */
 } eq_lm_opts;

@@ -37,6 +37,7 @@ eq_status eq_lm_open_folder(eq_lm **lm, eq_backend *be, const eq_weights *src,
                     .ct = compute->precision == EQ_PREC_F32 ? EQ_F32 : EQ_BF16,
                     .bits = src->cfg.bits,
                     .group = src->cfg.G,
+                    .hints = be->hints,
                     .source = read_block,
                     .ctx = &r,
                     .as_written = as_written};

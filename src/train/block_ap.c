@@ -14,17 +14,21 @@
 
 static void bind_model(eq_block_ap *j, eq_arena *a) {
     eq_student_bind(&j->student, a, j->cfg, j->setup.bits, j->setup.group, j->setup.ap.train);
-    eq_block_w_bind(&j->w, a, j->cfg, j->ct, eq_student_make, &j->student);
+    bool keep = a->hints && a->hints->keep_weights;
+    eq_block_w_bind(&j->w, a, j->cfg, j->ct, keep ? NULL : eq_student_make, &j->student);
+    j->student.kept = keep ? &j->w : NULL;
     j->room = eq_student_room(&j->student, &j->w, j->ct);
     eq_rope_bind(&j->rope, a, j->cfg, j->T);
     j->loss = eq_take(a, EQ_F32, j->setup.ap.batch_size);
     j->power = eq_take(a, EQ_F64, 1);
 }
 static void bind_step(eq_block_ap *j, eq_arena *a, int64_t B) {
-    int64_t n = B * j->T * j->cfg->D;
+    int64_t n = B * j->T * j->cfg->D, most = j->setup.ap.batch_size * j->T * j->cfg->D;
+    bool ahead = a->hints && a->hints->ahead;
     a->used = 0;
-    j->x = eq_take(a, j->ct, n);
-    j->target = eq_take(a, j->ct, n);
+    for (int k = 0; k < 2; k++) /* where they are for every B: the next batch comes into them */
+        for (int t = 0; t < 2; t++)
+            j->slot[k][t] = k && !ahead ? j->slot[0][t] : eq_take(a, j->ct, most);
     j->dy = eq_take(a, EQ_F32, n);
     eq_block_acts_bind(&j->acts, a, j->cfg, j->ct, B, j->T, true);
 }
@@ -35,7 +39,7 @@ static void setup(eq_block_ap *j, const eq_config *c, const eq_block_ap_setup *s
 
 int64_t eq_block_ap_bytes(const eq_config *c, const eq_block_ap_setup *s, int64_t T) {
     eq_block_ap j = {0};
-    eq_arena model = {0}, step = {0};
+    eq_arena model = {.hints = s->hints}, step = model;
     setup(&j, c, s, T);
     bind_model(&j, &model);
     bind_step(&j, &step, s->ap.batch_size);
@@ -104,7 +108,8 @@ int64_t eq_block_ap_behind(const eq_block_ap *j) {
 static eq_status open_in(eq_block_ap *j, const eq_windows *train, const eq_windows *val,
                          const eq_observer *obs, eq_err *err) {
     j->losses = eq_calloc(j->setup.ap.batch_size, sizeof *j->losses);
-    if (!j->losses) return eq_nomem(err, "losses", 8 * j->setup.ap.batch_size);
+    j->loss32 = eq_calloc(j->setup.ap.batch_size, sizeof *j->loss32);
+    if (!j->losses || !j->loss32) return eq_nomem(err, "losses", 8 * j->setup.ap.batch_size);
     bind_model(j, &j->model);
     EQ_TRY(eq_arena_alloc(&j->model, j->be, "the block's training state", err));
     bind_model(j, &j->model);
@@ -129,6 +134,7 @@ eq_status eq_block_ap_open(eq_block_ap **out, eq_backend *be, const eq_weights *
     if (!j) return eq_nomem(err, "a Block-AP job", sizeof *j);
     setup(j, &src->cfg, s, train->T);
     j->be = j->student.be = be, j->src = src;
+    j->model.hints = j->step.hints = be->hints;
     j->n_train = train->n, j->n_val = val->n;
     eq_status st = open_in(j, train, val, obs, err);
     if (st != EQ_OK) {
@@ -143,7 +149,7 @@ void eq_block_ap_close(eq_block_ap *j) {
     if (!j) return;
     eq_stream_close(&j->fp), eq_stream_close(&j->q);
     eq_arena_free(&j->step), eq_arena_free(&j->model);
-    eq_free(j->losses);
+    eq_free(j->losses), eq_free(j->loss32);
     eq_free(j);
 }
 
@@ -159,9 +165,28 @@ int64_t eq_block_job_val(const eq_block_ap *j, int64_t *from) {
     return j->n_val ? j->n_val : eq_block_job_batch(j, 0, j->n_train);
 }
 
-void eq_block_job_forward(eq_block_ap *j, const eq_block_w *w, const void *x, int64_t B) {
+/* Into the slots whose turn it is. */
+static void bring(eq_block_ap *j, const void *x, const void *target, int64_t B) {
+    int64_t n = B * j->T * j->cfg->D;
+    j->be->upload_ahead(j->be, eq_mut_at(j->slot[j->turn][0], 0, n), x, j->ct);
+    if (target) j->be->upload_ahead(j->be, eq_mut_at(j->slot[j->turn][1], 0, n), target, j->ct);
+    j->brought.x = x, j->brought.target = target, j->brought.B = B;
+}
+
+void eq_block_job_ahead(eq_block_ap *j, const void *x, const void *target, int64_t B) {
+    if (j->step.hints && j->step.hints->ahead) bring(j, x, target, B);
+}
+
+void eq_block_job_forward(eq_block_ap *j, const eq_block_w *w, const void *x, const void *target,
+                          int64_t B) {
+    int64_t n = B * j->T * j->cfg->D;
     bind_step(j, &j->step, B);
-    j->be->upload(j->be, j->x, x, j->ct);
+    if (j->brought.x != x || j->brought.target != target || j->brought.B != B)
+        bring(j, x, target, B);
+    j->be->arrive(j->be);
+    j->x = eq_mut_at(j->slot[j->turn][0], 0, n);
+    j->target = eq_mut_at(j->slot[j->turn][1], 0, n);
+    j->turn ^= 1, j->brought.x = NULL;
     eq_block_fwd(j->be, j->cfg, w, &j->rope, &j->acts, eq_ro(j->x));
 }
 
@@ -194,9 +219,10 @@ static eq_status pass(eq_block_ap *j, eq_stream *s, int64_t i, const eq_observer
     double all = (double)s->n / 3, begun = s == &j->q ? per_block(j) - all : 0;
     while (eq_stream_level(s) <= i) {
         if (eq_stopped(obs)) return eq_fail(err, EQ_EINTR, "stopped on request");
-        eq_stream_batch b = eq_stream_next(s);
-        eq_block_job_forward(j, &j->room, b.in, b.n);
-        j->be->download(j->be, b.out, s->dt, eq_ro(j->acts.y));
+        eq_stream_batch b = eq_stream_next(s), next = eq_stream_next_but_one(s);
+        eq_block_job_forward(j, &j->room, b.in, NULL, b.n);
+        j->be->download_behind(j->be, b.out, s->dt, eq_ro(j->acts.y));
+        if (next.n) eq_block_job_ahead(j, next.in, NULL, next.n);
         EQ_TRY(j->be->sync(j->be, err));
         eq_stream_passed(s, &b);
         windows += b.n;

@@ -18,6 +18,7 @@ typedef struct {
     const char *cache_dir; /* activation streams in files there; NULL: in memory */
     const char *run; /* what decides the result (run.json): files of another run are not touched */
     int64_t done;    /* blocks that are finished */
+    const eq_hints *hints; /* of the backend, for eq_block_ap_bytes */
 } eq_block_ap_setup;
 
 /* Takes backend memory for one block and the two streams; these go on from the files of a killed

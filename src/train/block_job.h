@@ -20,8 +20,15 @@ struct eq_block_ap {
     eq_rope rope;
     eq_block_acts acts;
     eq_mut x, target, dy, loss, power; /* power: F64 [1], sum of squares of a batch's targets */
-    double *losses;                    /* of the batch's windows */
-    eq_stream fp, q;                   /* train windows, then validation windows */
+    eq_mut slot[2][2];                 /* of x and target: the batch under way, the next */
+    int turn;                          /* the slots that the next batch comes into */
+    struct {
+        const void *x, *target; /* the host's that is in them, or on its way; x NULL: none */
+        int64_t B;
+    } brought;
+    float *loss32; /* as they come: of the batch's windows */
+    double *losses, power64;
+    eq_stream fp, q; /* train windows, then validation windows */
 };
 
 /* After an upload of the model's tensors: the files still are what was opened, so nothing is
@@ -29,8 +36,11 @@ struct eq_block_ap {
 eq_status eq_block_job_uploaded(const eq_block_ap *j, eq_err *err);
 /* Windows of the batch that begins at `from` in [.., to). */
 int64_t eq_block_job_batch(const eq_block_ap *j, int64_t from, int64_t to);
-/* The block with weights w on B windows. */
-void eq_block_job_forward(eq_block_ap *j, const eq_block_w *w, const void *x, int64_t B);
+/* The block with weights w on B windows; target (NULL: none) comes with them. */
+void eq_block_job_forward(eq_block_ap *j, const eq_block_w *w, const void *x, const void *target,
+                          int64_t B);
+/* Brings the next batch during the one under way, where there is room for it. */
+void eq_block_job_ahead(eq_block_ap *j, const void *x, const void *target, int64_t B);
 /* Windows of the validation loss: all that are held out, or where there are none the first batch of
  * the training windows, which is enough to see whether the loss is finite after the last step. */
 int64_t eq_block_job_val(const eq_block_ap *j, int64_t *from);

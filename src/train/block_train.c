@@ -125,22 +125,35 @@ static eq_status resume(run *r, eq_err *err) {
 
 /* ---- one batch ------------------------------------------------------------------------------- */
 
-/* Losses of windows [i, i + B) of the quantized stream against the targets into j->losses, the
- * gradient of their mean in j->dy; *power: sum of squares of the targets. */
-static eq_status losses_of(eq_block_ap *j, int64_t i, int64_t B, bool grad, double *power,
-                           eq_err *err) {
+/* Queues the losses of windows [i, i + B) of the quantized stream against the targets, for
+ * take_losses behind the next sync, and leaves the gradient of their mean in j->dy. */
+static void queue_losses(eq_block_ap *j, int64_t i, int64_t B, bool grad) {
     eq_backend *be = j->be;
     eq_mut loss = eq_mut_at(j->loss, 0, B);
-    *power = 0;
-    eq_student_show_norms(&j->student, &j->w);
-    eq_block_job_forward(j, &j->w, eq_stream_at(&j->q, i), B);
-    be->upload(be, j->target, eq_stream_at(&j->fp, i), j->fp.dt);
-    be->upload(be, j->power, power, EQ_F64);
+    double zero = 0;
+    eq_student_show(&j->student, &j->w);
+    eq_block_job_forward(j, &j->w, eq_stream_at(&j->q, i), eq_stream_at(&j->fp, i), B);
+    be->upload(be, j->power, &zero, EQ_F64);
     EQ_DO(be, sumsq, j->power, eq_ro(j->target));
     EQ_DO(be, mse, loss, grad ? j->dy : EQ_NONE_MUT, eq_ro(j->acts.y), eq_ro(j->target));
-    be->download(be, j->losses, EQ_F64, eq_ro(loss));
-    be->download(be, power, EQ_F64, eq_ro(j->power));
-    return be->sync(be, err);
+    be->download_behind(be, j->loss32, EQ_F32, eq_ro(loss));
+    be->download_behind(be, &j->power64, EQ_F64, eq_ro(j->power));
+}
+
+/* The batch behind windows [i, i + B) in the same range, brought during this one. */
+static void bring_next(eq_block_ap *j, int64_t i, int64_t B, int64_t end) {
+    int64_t next = i + B;
+    if (next < end)
+        eq_block_job_ahead(j, eq_stream_at(&j->q, next), eq_stream_at(&j->fp, next),
+                           eq_block_job_batch(j, next, end));
+}
+
+/* Into j->losses; power: sum of squares of the targets. */
+static eq_status take_losses(eq_block_ap *j, int64_t B, double *power, eq_err *err) {
+    EQ_TRY(j->be->sync(j->be, err));
+    for (int64_t b = 0; b < B; b++) j->losses[b] = j->loss32[b];
+    *power = j->power64;
+    return EQ_OK;
 }
 
 /* The loss as a share of the mean square of its targets, so that blocks compare. */
@@ -149,7 +162,7 @@ static double share(const eq_block_ap *j, double loss, double power, int64_t win
     return mean > 0 ? loss / mean : 0;
 }
 
-/* Backward pass and update. Half of it done is of no use: see run.whole. */
+/* Queues backward pass and update. Half of it done is of no use: see run.whole. */
 static eq_status update(run *r, double quant_lr, double weight_lr, eq_err *err) {
     eq_block_ap *j = r->j;
     bool norms = j->setup.ap.train & EQ_TRAIN_NORM;
@@ -159,11 +172,11 @@ static eq_status update(run *r, double quant_lr, double weight_lr, eq_err *err) 
     eq_student_step(&j->student, quant_lr, weight_lr);
     eq_block_bwd(j->be, j->cfg, &j->w, &j->rope, &j->acts, eq_ro(j->x), j->dy, &g);
     if (norms) eq_student_norms(&j->student, &j->acts);
-    EQ_TRY(j->be->sync(j->be, err));
-    r->whole = true;
     return EQ_OK;
 }
 
+/* Nothing waits between the loss and its update: an update from a loss that is not finite goes with
+ * the roll-back. */
 static eq_status train_batch(run *r, eq_err *err) {
     eq_block_ap *j = r->j;
     const eq_block_ap_opts *o = &j->setup.ap;
@@ -172,11 +185,14 @@ static eq_status train_batch(run *r, eq_err *err) {
     double q = at->scale * eq_lr_cosine(o->quant_lr, o->min_lr_factor, at->step, r->steps);
     double w = at->scale * eq_lr_cosine(o->weight_lr, o->min_lr_factor, at->step, r->steps);
     double loss, power;
-    EQ_TRY(losses_of(j, at->window, B, true, &power, err));
+    queue_losses(j, at->window, B, true);
+    EQ_TRY(update(r, q, w, err));
+    bring_next(j, at->window, B, j->n_train);
+    EQ_TRY(take_losses(j, B, &power, err));
     loss = eq_window_sum(j->losses, B) / (double)B;
     r->broken = !isfinite(loss);
     if (r->broken) return EQ_OK;
-    EQ_TRY(update(r, q, w, err));
+    r->whole = true;
     eq_event(r->obs,
              "{\"event\":\"block_step\",\"block\":%lld,\"step\":%lld,\"loss\":%.9g,\"share\":%.6g,"
              "\"quant_lr\":%.6g,\"weight_lr\":%.6g}",
@@ -194,7 +210,9 @@ static eq_status validate_batch(run *r, eq_err *err) {
     int64_t from, n = eq_block_job_val(j, &from), i = r->at.window - j->n_train;
     int64_t B = eq_block_job_batch(j, i, n);
     double power;
-    EQ_TRY(losses_of(j, from + i, B, false, &power, err));
+    queue_losses(j, from + i, B, false);
+    bring_next(j, from + i, B, from + n);
+    EQ_TRY(take_losses(j, B, &power, err));
     for (int64_t b = 0; b < B; b++) r->at.val += j->losses[b];
     r->at.val_power += power;
     r->at.window += B;

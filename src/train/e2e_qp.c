@@ -23,6 +23,7 @@ static eq_lm_opts lm_opts(const eq_e2e_setup *s, int64_t T) {
                         .bits = s->bits,
                         .ct = s->precision == EQ_PREC_F32 ? EQ_F32 : EQ_BF16,
                         .group = s->group,
+                        .hints = s->hints,
                         .source = s->source,
                         .ctx = s->ctx};
 }

@@ -12,6 +12,7 @@ typedef struct {
     int64_t group;
     eq_precision precision;
     eq_e2e_opts qp;          /* rate resolved (>= 0), micro_batch > 0 */
+    const eq_hints *hints;   /* of the backend, for eq_e2e_bytes */
     eq_qblock_source source; /* the start */
     void *ctx;
     double save_seconds;    /* between two saved places within a step */

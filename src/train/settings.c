@@ -137,6 +137,7 @@ eq_block_ap_setup eq_settings_ap(const eq_settings *s) {
                                .group = s->o.group_size,
                                .ap = s->o.ap,
                                .save_seconds = s->o.save_seconds,
+                               .hints = eq_backend_hints(s->o.compute.backend),
                                .precision = s->o.compute.precision};
 }
 
@@ -145,6 +146,7 @@ eq_e2e_setup eq_settings_e2e(const eq_settings *s, int64_t T, int64_t windows) {
                       .group = s->o.group_size,
                       .precision = s->o.compute.precision,
                       .save_seconds = s->o.save_seconds,
+                      .hints = eq_backend_hints(s->o.compute.backend),
                       .qp = s->o.qp};
     if (e.qp.batch_size > windows) e.qp.batch_size = windows;
     if (!e.qp.micro_batch) e.qp.micro_batch = eq_e2e_micro_batch(e.qp.batch_size, T);

@@ -145,6 +145,7 @@ static eq_status read_file(const eq_snapshot *s, const eq_student *st, eq_backen
 }
 
 eq_status eq_snapshot_load(const eq_snapshot *s, eq_student *st, eq_err *err) {
+    st->stale = true;
     return read_file(s, st, st->be, err);
 }
 eq_status eq_snapshot_look(const eq_snapshot *s, const eq_student *st, eq_err *err) {

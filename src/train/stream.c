@@ -63,12 +63,21 @@ void *eq_stream_at(const eq_stream *s, int64_t window) {
     return slot(s, level_of(s, window), window);
 }
 
-eq_stream_batch eq_stream_next(const eq_stream *s) {
-    int64_t level = s->head->at / s->n, done = s->head->at % s->n, left = s->n - done;
+/* The batch of a pass that has `done` windows behind it. */
+static eq_stream_batch batch_at(const eq_stream *s, int64_t level, int64_t done) {
+    int64_t left = s->n - done;
     eq_stream_batch b = {.from = done, .n = left < s->B ? left : s->B};
+    if (!left) return b;
     if (level % 2) b.from = (left - 1) / s->B * s->B, b.n = left - b.from; /* the same batches */
     b.in = slot(s, level, b.from), b.out = slot(s, level + 1, b.from);
     return b;
+}
+eq_stream_batch eq_stream_next(const eq_stream *s) {
+    return batch_at(s, s->head->at / s->n, s->head->at % s->n);
+}
+eq_stream_batch eq_stream_next_but_one(const eq_stream *s) {
+    int64_t level = s->head->at / s->n, done = s->head->at % s->n;
+    return batch_at(s, level, done + batch_at(s, level, done).n);
 }
 
 /* ---- work on all windows ----------------------------------------------------------------------

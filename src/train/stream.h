@@ -42,6 +42,8 @@ void *eq_stream_at(const eq_stream *s, int64_t window);
 eq_status eq_stream_embed(eq_stream *s, const eq_windows *a, const eq_windows *b,
                           const eq_tensor *embed, eq_err *err);
 eq_stream_batch eq_stream_next(const eq_stream *s);
+/* The batch behind the next one in the same pass, to be read ahead; n == 0: there is none. */
+eq_stream_batch eq_stream_next_but_one(const eq_stream *s);
 /* The batch's outputs are in place. */
 void eq_stream_passed(eq_stream *s, const eq_stream_batch *b);
 #endif

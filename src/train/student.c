@@ -61,7 +61,7 @@ eq_status eq_student_start(eq_student *st, const eq_weights *src, int64_t i, eq_
         be->upload(be, st->norm[n].p, b->norm[n]->data, b->norm[n]->dt);
         forget(be, &st->norm[n]);
     }
-    st->step = 0;
+    st->step = 0, st->stale = true;
     return be->sync(be, err);
 }
 
@@ -70,9 +70,12 @@ void eq_student_make(void *student, eq_lin l, eq_mut w) {
     EQ_DO(st->be, fq_fwd, w, eq_ro(st->W[l].p), eq_ro(st->s[l].p), eq_ro(st->z[l].p), shape(st, l));
 }
 
-void eq_student_show_norms(const eq_student *st, eq_block_w *w) {
+void eq_student_show(eq_student *st, eq_block_w *w) {
     for (eq_norm n = 0; n < EQ_NORM_COUNT; n++)
         if (st->norm[n].p.n) EQ_DO(st->be, cast, w->norm[n], eq_ro(st->norm[n].p));
+    for (eq_lin l = 0; st->kept && st->stale && l < EQ_LINS; l++)
+        eq_student_make(st, l, st->kept->w[l]);
+    st->stale = false;
 }
 
 /* ---- one update ------------------------------------------------------------------------------ */
@@ -104,14 +107,10 @@ void eq_student_sink(void *student, eq_lin l, int64_t row, int64_t rows, int64_t
     eq_param pW = part(&st->W[l], row * q.I, rows * q.I), ps = part(&st->s[l], row * per_row, n),
              pz = part(&st->z[l], row * per_row, n);
     q.O = rows;
-    bool W = st->train & EQ_TRAIN_W, s = st->train & EQ_TRAIN_S, z = st->train & EQ_TRAIN_Z;
-    eq_mut ds = s ? eq_mut_at(st->ds, 0, n) : EQ_NONE_MUT,
-           dz = z ? eq_mut_at(st->dz, 0, n) : EQ_NONE_MUT;
-    EQ_DO(st->be, fq_bwd, W ? dw : EQ_NONE_MUT, ds, dz, eq_ro(dw), eq_ro(pW.p), eq_ro(ps.p),
-          eq_ro(pz.p), q);
-    update(st, &pW, dw, st->weight_lr);
-    update(st, &ps, ds, st->quant_lr);
-    update(st, &pz, dz, st->quant_lr);
+    eq_mut w_hat = st->kept ? eq_mut_at(st->kept->w[l], row * q.I, rows * q.I) : EQ_NONE_MUT;
+    EQ_DO(st->be, fq_step, w_hat, pW.p, pW.m, pW.v, ps.p, ps.m, ps.v, pz.p, pz.m, pz.v, dw,
+          eq_mut_at(st->ds, 0, n), eq_mut_at(st->dz, 0, n), q,
+          eq_adamw_at(st->weight_lr, st->step, 1), eq_adamw_at(st->quant_lr, st->step, 1));
 }
 
 void eq_student_norms(eq_student *st, const eq_block_acts *acts) {

@@ -21,6 +21,8 @@ typedef struct {
     eq_mut ds, dz;              /* of the largest linear; also scratch when finalising */
     eq_mut rows;                /* packed integers of one linear */
     eq_mut total;               /* F64 [1] */
+    const eq_block_w *kept;     /* fake-quantized weights that follow every update; NULL: none */
+    bool stale;                 /* the masters are not what kept was made from */
     int64_t step;               /* updates done */
     double quant_lr, weight_lr; /* of the update under way */
 } eq_student;
@@ -31,8 +33,8 @@ void eq_student_bind(eq_student *st, eq_arena *a, const eq_config *c, int bits, 
 eq_status eq_student_start(eq_student *st, const eq_weights *src, int64_t i, eq_err *err);
 /* Linear l fake-quantized (equations 1, 2) into w; for eq_block_w, with the student as context. */
 void eq_student_make(void *student, eq_lin l, eq_mut w);
-/* The norms as trained so far into w. */
-void eq_student_show_norms(const eq_student *st, eq_block_w *w);
+/* What the student is so far into w: the norms, and weights that are kept and stale. */
+void eq_student_show(eq_student *st, eq_block_w *w);
 /* Begins an update with these rates; then eq_student_sink takes rows of each dW (an eq_dw_sink with
  * the student as context) and eq_student_norms the norms' gradients. */
 void eq_student_step(eq_student *st, double quant_lr, double weight_lr);

@@ -11,6 +11,7 @@
 extern "C" {
 #endif
 #include "backend/backend.h"
+#include "base/par.h"
 
 typedef struct eq_cuda_block eq_cuda_block; /* of device memory, used or kept for later */
 typedef struct eq_blas eq_blas;
@@ -20,14 +21,31 @@ typedef struct {
     void *host;       /* pinned */
     cudaEvent_t free; /* its last copy is done */
 } eq_stage;
+/* Staging buffers of one stream, used in turn. */
+typedef struct {
+    eq_stage stage[EQ_STAGES];
+    int next;
+} eq_stages;
+/* A copy to the host that nobody has waited for yet. */
+typedef struct {
+    void *host;
+    int64_t at, bytes; /* in the pinned memory */
+} eq_behind;
+enum { EQ_BEHIND = 16 };
+typedef void (*eq_par_for_fn)(int64_t n, eq_par_fn fn, void *ctx);
 
 typedef struct {
     int device;
-    cudaStream_t stream;
+    cudaStream_t stream, ahead; /* of operations; of upload_ahead */
+    eq_par_for_fn par_for;
     eq_err first; /* the first error since the last sync */
     eq_cuda_block *blocks;
-    eq_stage stage[EQ_STAGES];
-    int next_stage;
+    eq_stages staging, staging_ahead;
+    cudaEvent_t arrived, brought; /* the last `arrive` on the stream; the last upload_ahead */
+    eq_behind behind[EQ_BEHIND];
+    int behinds;
+    void *behind_host; /* pinned, grows to the largest that was asked for */
+    int64_t behind_bytes;
     void *scratch; /* of one operation; grows to the largest that was asked for */
     int64_t scratch_bytes;
     int64_t shared; /* most shared memory a block can have, bytes */
@@ -39,7 +57,7 @@ static inline eq_cuda *eq_cuda_of(eq_backend *be) { return (eq_cuda *)be->self; 
 
 /* ---- device.c -------------------------------------------------------------------------------- */
 
-eq_status eq_cuda_open(eq_backend **be, eq_err *err);
+eq_status eq_cuda_open(eq_backend **be, eq_par_for_fn par_for, eq_err *err);
 /* Notes a failed call for sync; true when it did not fail. */
 bool eq_cuda_ok(eq_backend *be, cudaError_t e, const char *what);
 /* After each launch. */
@@ -57,10 +75,9 @@ void *eq_cuda_scratch(eq_backend *be, int64_t bytes);
 
 /* ---- transfer.c ------------------------------------------------------------------------------ */
 
-eq_status eq_cuda_stages_open(eq_backend *be, eq_err *err);
-void eq_cuda_stages_close(eq_cuda *c);
-void eq_cuda_upload(eq_backend *be, eq_mut dst, const void *host, eq_dtype host_dt);
-void eq_cuda_download(eq_backend *be, void *host, eq_dtype host_dt, eq_view src);
+eq_status eq_cuda_transfer_open(eq_backend *be, eq_err *err); /* fills be's calls */
+void eq_cuda_transfer_close(eq_cuda *c);
+void eq_cuda_transfer_settle(eq_backend *be); /* the stream has been waited for */
 
 /* ---- blas.c ---------------------------------------------------------------------------------- */
 

@@ -30,7 +30,7 @@ bool eq_cuda_ok(eq_backend *be, cudaError_t e, const char *what) {
 
 static eq_status cuda_sync(eq_backend *be, eq_err *err) {
     eq_cuda *c = eq_cuda_of(be);
-    eq_cuda_ok(be, cudaStreamSynchronize(c->stream), "sync");
+    if (eq_cuda_ok(be, cudaStreamSynchronize(c->stream), "sync")) eq_cuda_transfer_settle(be);
     eq_err first = c->first;
     c->first = (eq_err){0};
     return first.status == EQ_OK ? EQ_OK : eq_fail(err, first.status, "%s", first.msg);
@@ -85,7 +85,7 @@ static eq_cuda_block *make_block(eq_cuda *c, int64_t size) {
 
 void *eq_cuda_alloc(eq_backend *be, int64_t bytes) {
     eq_cuda *c = eq_cuda_of(be);
-    if (bytes < 0) return NULL;
+    if (bytes < 0 || (be->limit && bytes > be->limit - be->bytes)) return NULL;
     eq_cuda_block *b = find_kept(c, bytes);
     if (!b) b = make_block(c, bytes);
     if (!b) return NULL;
@@ -119,10 +119,12 @@ void *eq_cuda_scratch(eq_backend *be, int64_t bytes) {
 static void cuda_close(eq_backend *be) {
     if (!be) return;
     eq_cuda *c = eq_cuda_of(be);
+    if (c->ahead) cudaStreamSynchronize(c->ahead);
     if (c->stream) cudaStreamSynchronize(c->stream);
     eq_blas_close(c->blas);
-    eq_cuda_stages_close(c);
+    eq_cuda_transfer_close(c);
     give_back(c, true);
+    if (c->ahead) cudaStreamDestroy(c->ahead);
     if (c->stream) cudaStreamDestroy(c->stream);
     eq_free(c);
     eq_free(be);
@@ -178,12 +180,13 @@ static eq_status open_in(eq_backend *be, eq_err *err) {
     EQ_TRY(find_device(c, err));
     EQ_TRY(fill_table(&be->op, err));
     cudaError_t e = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
+    if (e == cudaSuccess) e = cudaStreamCreateWithFlags(&c->ahead, cudaStreamNonBlocking);
     if (e != cudaSuccess) return failed(e, "a stream", err);
-    EQ_TRY(eq_cuda_stages_open(be, err));
+    EQ_TRY(eq_cuda_transfer_open(be, err));
     return eq_blas_open(&c->blas, err);
 }
 
-eq_status eq_cuda_open(eq_backend **out, eq_err *err) {
+eq_status eq_cuda_open(eq_backend **out, eq_par_for_fn par_for, eq_err *err) {
     eq_backend *be = eq_calloc(1, sizeof *be);
     eq_cuda *c = eq_calloc(1, sizeof *c);
     if (!be || !c) {
@@ -193,11 +196,10 @@ eq_status eq_cuda_open(eq_backend **out, eq_err *err) {
     be->name = "cuda";
     be->device = true;
     be->self = c;
+    c->par_for = par_for;
     be->kernels = c->kernels;
     be->alloc = eq_cuda_alloc;
     be->free_ = eq_cuda_free;
-    be->upload = eq_cuda_upload;
-    be->download = eq_cuda_download;
     be->sync = cuda_sync;
     be->close = cuda_close;
     eq_status st = open_in(be, err);

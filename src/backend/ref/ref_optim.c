@@ -20,4 +20,19 @@ static void adamw(eq_backend *be, eq_mut p, eq_mut m, eq_mut v, eq_view g, eq_ad
     }
 }
 
-void eq_ref_optim(eq_ops *ops) { ops->adamw = adamw; }
+void eq_fq_step_plain(eq_backend *be, eq_mut w_hat, eq_mut w, eq_mut mw, eq_mut vw, eq_mut s,
+                      eq_mut ms, eq_mut vs, eq_mut z, eq_mut mz, eq_mut vz, eq_mut dw, eq_mut ds,
+                      eq_mut dz, eq_qshape q, eq_adamw aw, eq_adamw aq) {
+    if (!ms.n) ds = EQ_NONE_MUT;
+    if (!mz.n) dz = EQ_NONE_MUT;
+    EQ_DO(be, fq_bwd, mw.n ? dw : EQ_NONE_MUT, ds, dz, eq_ro(dw), eq_ro(w), eq_ro(s), eq_ro(z), q);
+    if (mw.n) EQ_DO(be, adamw, w, mw, vw, eq_ro(dw), aw);
+    if (ms.n) EQ_DO(be, adamw, s, ms, vs, eq_ro(ds), aq);
+    if (mz.n) EQ_DO(be, adamw, z, mz, vz, eq_ro(dz), aq);
+    if (w_hat.n) EQ_DO(be, fq_fwd, w_hat, eq_ro(w), eq_ro(s), eq_ro(z), q);
+}
+
+void eq_ref_optim(eq_ops *ops) {
+    ops->adamw = adamw;
+    ops->fq_step = eq_fq_step_plain;
+}
