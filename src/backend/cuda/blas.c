@@ -15,7 +15,7 @@ enum { WORKSPACE = 32 << 20, MAX_ALIGNMENT = 16 };
 
 /* Everything that the choice of an algorithm depends on; without padding, as it is compared. */
 typedef struct {
-    int64_t M, N, K, lda, ldb, ldy;
+    int64_t M, N, K, lda, ldb, ldy, windows;
     int32_t in, out, a_turned, b_turned, whole; /* whole: K is not cut */
     uint32_t align_a, align_b, align_y;
 } plan_key;
@@ -27,6 +27,7 @@ struct plan {
     cublasLtMatmulDesc_t product;
     cublasLtMatrixLayout_t a, b, y; /* ours */
     cublasLtMatmulAlgo_t algo;
+    bool together; /* the algorithm takes all windows at once */
 };
 
 struct eq_blas {
@@ -135,6 +136,33 @@ static cublasStatus_t choose(const eq_blas *b, plan *p) {
     return s;
 }
 
+static cublasStatus_t windows_of(cublasLtMatrixLayout_t l, int64_t n, int64_t stride) {
+    int32_t count = (int32_t)n;
+    CHECK(cublasLtMatrixLayoutSetAttribute(l, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count,
+                                           sizeof count));
+    return cublasLtMatrixLayoutSetAttribute(l, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride,
+                                            sizeof stride);
+}
+
+/* The algorithm is that of one window, so that a window has the same bits in any company. Can it do
+ * all of them in one call? */
+static cublasStatus_t join(const eq_blas *b, plan *p, int64_t n) {
+    const plan_key *k = &p->key;
+    cublasLtMatmulHeuristicResult_t fit;
+    CHECK(windows_of(p->a, n, n > 1 ? k->M * k->lda : 0));
+    CHECK(windows_of(p->b, n, 0));
+    CHECK(windows_of(p->y, n, n > 1 ? k->M * k->ldy : 0));
+    return n > 1 ? cublasLtMatmulAlgoCheck(b->handle, p->product, p->b, p->a, p->y, p->y, &p->algo,
+                                           &fit)
+                 : CUBLAS_STATUS_SUCCESS;
+}
+
+static cublasStatus_t choose_for_windows(const eq_blas *b, plan *p) {
+    CHECK(choose(b, p));
+    p->together = p->key.windows > 1 && join(b, p, p->key.windows) == CUBLAS_STATUS_SUCCESS;
+    return p->together ? CUBLAS_STATUS_SUCCESS : join(b, p, 1);
+}
+
 /* The plan of a product, made when it is new; NULL: noted. */
 static const plan *plan_of(eq_backend *be, const plan_key *key) {
     eq_blas *b = eq_cuda_of(be)->blas;
@@ -150,7 +178,7 @@ static const plan *plan_of(eq_backend *be, const plan_key *key) {
         return NULL;
     }
     p->key = *key;
-    cublasStatus_t s = choose(b, p);
+    cublasStatus_t s = choose_for_windows(b, p);
     if (s != CUBLAS_STATUS_SUCCESS) {
         eq_cuda_error(be, EQ_EDEVICE, "cuBLASLt, no product of %lld x %lld x %lld: %s",
                       (long long)key->M, (long long)key->N, (long long)key->K,
@@ -162,14 +190,20 @@ static const plan *plan_of(eq_backend *be, const plan_key *key) {
     return b->plans = p;
 }
 
+static const void *behind(const void *p, int64_t elements, int32_t dt) {
+    return (const char *)p + elements * eq_dtype_size((eq_dtype)dt);
+}
+
 void eq_blas_product(eq_backend *be, eq_mut y, eq_view a, eq_view b, eq_product q) {
     eq_cuda *c = eq_cuda_of(be);
+    int64_t windows = q.windows > 1 ? q.windows : 1;
     plan_key key = {.M = q.M,
                     .N = q.N,
                     .K = q.K,
                     .lda = q.lda,
                     .ldb = q.ldb,
                     .ldy = q.ldy,
+                    .windows = windows,
                     .in = (int32_t)a.dt,
                     .out = (int32_t)y.dt,
                     .a_turned = q.a_turned,
@@ -181,10 +215,15 @@ void eq_blas_product(eq_backend *be, eq_mut y, eq_view a, eq_view b, eq_product 
     const plan *p = plan_of(be, &key);
     if (!p) return;
     float one = 1.0f, keep = q.acc ? 1.0f : 0.0f;
-    cublasStatus_t s =
-        cublasLtMatmul(c->blas->handle, p->product, &one, b.p, p->b, a.p, p->a, &keep, y.p, p->y,
-                       y.p, p->y, &p->algo, c->blas->workspace, WORKSPACE, c->stream);
-    if (s != CUBLAS_STATUS_SUCCESS)
-        eq_cuda_error(be, EQ_EDEVICE, "cuBLASLt, product of %lld x %lld x %lld: %s", (long long)q.M,
-                      (long long)q.N, (long long)q.K, cublasLtGetStatusString(s));
+    for (int64_t w = 0; w < (p->together ? 1 : windows); w++) {
+        const void *pa = behind(a.p, w * q.M * q.lda, key.in);
+        void *py = (void *)(uintptr_t)behind(y.p, w * q.M * q.ldy, key.out);
+        cublasStatus_t s =
+            cublasLtMatmul(c->blas->handle, p->product, &one, b.p, p->b, pa, p->a, &keep, py, p->y,
+                           py, p->y, &p->algo, c->blas->workspace, WORKSPACE, c->stream);
+        if (s != CUBLAS_STATUS_SUCCESS)
+            eq_cuda_error(be, EQ_EDEVICE, "cuBLASLt, product of %lld x %lld x %lld: %s",
+                          (long long)q.M, (long long)q.N, (long long)q.K,
+                          cublasLtGetStatusString(s));
+    }
 }

@@ -86,6 +86,8 @@ void eq_cuda_transfer_settle(eq_backend *be); /* the stream has been waited for 
 typedef struct {
     int64_t M, N, K, lda, ldb, ldy;
     bool a_turned, b_turned, acc;
+    int64_t
+        windows; /* 0 or 1: this one; else that many with one b, a's and y's behind each other */
 } eq_product;
 eq_status eq_blas_open(eq_blas **b, eq_err *err);
 void eq_blas_close(eq_blas *b);

@@ -23,8 +23,8 @@ static eq_view view_from(eq_view v, int64_t from) {
 /* Windows of T rows, one product each. */
 static void rows(eq_backend *be, eq_mut y, eq_view a, eq_view b, int64_t M, int64_t T,
                  eq_product p) {
-    for (int64_t from = 0; from < M; from += T)
-        product(be, eq_mut_at(y, from * p.N, T * p.N), view_from(a, from * p.K), b, p);
+    p.windows = T ? M / T : 0;
+    product(be, y, a, b, p);
 }
 
 static void matmul_nt(eq_backend *be, eq_mut y, eq_view a, eq_view b, int64_t M, int64_t N,
