@@ -26,6 +26,9 @@ static void must(cudaError_t e, const char *what) {
     fprintf(stderr, "device-bench: %s: %s\n", what, cudaGetErrorString(e));
     exit(1);
 }
+static void serial(int64_t n, eq_par_fn fn, void *ctx) {
+    for (int64_t i = 0; i < n; i++) fn(ctx, i, 0);
+}
 static void sync_or_die(void) {
     eq_err err = {};
     if (be->sync(be, &err) == EQ_OK) return;
@@ -230,7 +233,7 @@ int main(int argc, char **argv) {
     const char *only = argc > 1 ? argv[1] : "";
     auto wanted = [&](const char *what) { return !*only || !strcmp(only, what); };
     eq_err err = {};
-    if (eq_cuda_open(&be, &err) != EQ_OK) {
+    if (eq_cuda_open(&be, serial, &err) != EQ_OK) {
         fprintf(stderr, "device-bench: %s\n", err.msg);
         return 1;
     }
