@@ -255,6 +255,25 @@ EQ_INLINE void dkv_step(const eq_attn_args &a, dkv_rows<at> &r, eq_shared q, eq_
     eq_product_pn<HD, MT, N, at::NT>(r.dk, ds, q + eq_lane_a<HD>() + part * at::NT * 16);
 }
 
+/* start: where the key head begins; own: the warp's rows of the tiles, which are free now. */
+template <class at>
+EQ_INLINE void dkv_finish(const eq_attn_args &a, const dkv_rows<at> &r, unsigned char *memory,
+                          int64_t start, int key0, int own, int part) {
+    enum { HD = at::HD, MT = at::MT, ROW = eq_tile<HD>::BYTES, COLUMNS = 8 * at::NT };
+    int64_t to = start + (int64_t)key0 * a.NKV * HD, row = (int64_t)a.NKV * HD;
+    unsigned char *place_k = memory + at::K_AT + own * ROW,
+                  *place_v = memory + at::V_AT + own * ROW;
+    float by[MT][2];
+#pragma unroll
+    for (int m = 0; m < MT; m++) by[m][0] = by[m][1] = a.scale;
+    eq_tile_store<HD, MT, at::NT>((uint16_t *)a.dk + to, row, a.T - key0, place_k, part * COLUMNS,
+                                  r.dk, by);
+#pragma unroll
+    for (int m = 0; m < MT; m++) by[m][0] = by[m][1] = 1.0f;
+    eq_tile_store<HD, MT, at::NT>((uint16_t *)a.dv + to, row, a.T - key0, place_v, part * COLUMNS,
+                                  r.dv, by);
+}
+
 template <class at>
 static __global__ __launch_bounds__(at::THREADS,
                                     at::THREADS > 128 ? 1 : 2) void attn_bwd_dkv(eq_attn_args a) {
@@ -318,17 +337,7 @@ static __global__ __launch_bounds__(at::THREADS,
         }
     }
     __syncthreads(); /* the tiles are free for the results */
-    float by[MT][2];
-    int64_t to = start + (int64_t)key0 * a.NKV * HD, row = (int64_t)a.NKV * HD;
-    unsigned char *place_k = memory + at::K_AT + own * ROW, *place_v = place_k + at::V_AT;
-#pragma unroll
-    for (int m = 0; m < MT; m++) by[m][0] = by[m][1] = a.scale;
-    eq_tile_store<HD, MT, at::NT>((uint16_t *)a.dk + to, row, a.T - key0, place_k,
-                                  part * at::NT * 8, r.dk, by);
-#pragma unroll
-    for (int m = 0; m < MT; m++) by[m][0] = by[m][1] = 1.0f;
-    eq_tile_store<HD, MT, at::NT>((uint16_t *)a.dv + to, row, a.T - key0, place_v,
-                                  part * at::NT * 8, r.dv, by);
+    dkv_finish<at>(a, r, memory, start, key0, own, part);
 }
 
 /* ---- host ------------------------------------------------------------------------------------ */
