@@ -385,7 +385,7 @@ static void attn_bwd(eq_backend *be, eq_mut dq, eq_mut dk, eq_mut dv, eq_view do
         return run_dkv<dkv_tiles<96, 1, 8, 1, true, 64, 2>>(be, a);
     case 128:
         run_dq<128, 2>(be, a);
-        return run_dkv<dkv_tiles<128, 1, 8, 1, true, 64, 2>>(be, a);
+        return run_dkv<dkv_tiles<128, 1, 4, 1, true, 32, 2>>(be, a);
     case 256:
         run_dq<256, 1>(be, a);
         return run_dkv_256(be, a);
