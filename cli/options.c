@@ -171,7 +171,7 @@ static int edit_distance(const char *a, const char *b) {
 const char *opt_nearest(const char *word, const char *const *names) {
     const char *best = NULL, *longer = NULL;
     size_t n = strlen(word);
-    int least = 1 + (int)(n < 6 ? 2 : n / 3);
+    int least = (int)(n < 6 ? (n + 1) / 2 : n / 3 + 1); /* more typos than that are another word */
     for (; *names; names++) {
         int d = edit_distance(word, *names);
         if (d < least) least = d, best = *names;

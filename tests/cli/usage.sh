@@ -22,7 +22,7 @@ q 'unknown option -x in -qx' M -qx
 q 'unknown option -x in -xq' M -xq
 q '--out needs a value (DIR)' M -qo
 q 'unexpected argument "N"' M N -o O
-wrong 'ppl: unknown option --bits; did you mean --bos? (eqat help ppl)' ppl M --bits 2
+wrong 'ppl: unknown option --bits (eqat help ppl)' ppl M --bits 2
 
 # values
 q '--bits needs a value (N)' M --bits
