@@ -35,7 +35,7 @@ WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno-unkn
 FP = -ffp-contract=off -fno-math-errno -fno-trapping-math
 CFLAGS = -std=c11 $(OPT) $(WARN) $(FP) -fopenmp-simd -MMD -MP
 CPPFLAGS = -Iinclude -Isrc -Icli -Ibench -D_POSIX_C_SOURCE=200809L
-LDLIBS = -ldnnl -ljansson -lpcre2-8 -lutf8proc -lz -lzstd -lxxhash -lgomp -lpthread -lm
+LDLIBS = -ldnnl -ljansson -lpcre2-8 -lutf8proc -lz -lzstd -lxxhash -lgomp -lstdc++ -lpthread -lm
 LDFLAGS = $(filter -fsanitize=%,$(OPT))
 
 PACKAGES = gcc g++ make pkg-config libdnnl-dev libjansson-dev libpcre2-dev libutf8proc-dev zlib1g-dev \
@@ -44,6 +44,7 @@ HEADERS_NEEDED = dnnl.h jansson.h pcre2.h utf8proc.h zlib.h zstd.h xxhash.h cmoc
 
 # ---- sources --------------------------------------------------------------------------------------
 LIB_C := $(filter-out src/backend/cuda/%,$(sort $(wildcard src/*/*.c src/*/*/*.c)))
+LIB_CC := $(sort $(wildcard src/*/*.cc src/*/*/*.cc))
 CUDA_C := $(sort $(wildcard src/backend/cuda/*.c))
 CUDA_CU := $(sort $(wildcard src/backend/cuda/*.cu))
 CLI_C := $(sort $(wildcard cli/*.c))
@@ -137,7 +138,12 @@ $(B)/obj/%.o: %.c Makefile
 	$(call say,cc)
 	$(CC) $(CFLAGS) $(ISA) $(CPPFLAGS) -c $< -o $@
 
-$(B)/libeqat.a: $(call obj,$(LIB_C))
+$(B)/obj/%.o: %.cc Makefile
+	@mkdir -p $(@D)
+	$(call say,c++)
+	$(CXX) $(CXXFLAGS) $(CPPFLAGS) -MMD -MP -c $< -o $@
+
+$(B)/libeqat.a: $(call obj,$(LIB_C)) $(patsubst %.cc,$(B)/obj/%.o,$(LIB_CC))
 	@rm -f $@
 	$(call say,ar)
 	$(AR) rcs $@ $^

@@ -1,6 +1,7 @@
 /* Matrix products through oneDNN's matmul primitive (versions 2 and 3 of its C interface).
  * Invariant: a primitive, its memory objects and its scratchpad belong to one thread; nothing here
  * is shared between threads except the engine and the first error. */
+#define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
 #include "backend/cpu/gemm.h"
 
 #include <dnnl.h>
@@ -9,12 +10,15 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
+#include "backend/cpu/cxx_guard.h"
 #include "base/mem.h"
 
 enum { THREADS = 512, SETS = 64, WAYS = 4, ARGS = 4 };
 /* Depth of one widened piece, which bounds the copies. */
 enum { WIDEN_K = 512 };
+enum { PRIMITIVE_ROOM = 4 << 20 };
 
 typedef struct {
     int64_t M, N, K, ldc, lda, ldb;
@@ -105,6 +109,7 @@ static dnnl_status_t append_sum(dnnl_post_ops_t ops) { return dnnl_post_ops_appe
 
 static void fail(eq_gemm *g, eq_status status, int dnnl) {
     int none = EQ_OK;
+    if (dnnl == dnnl_out_of_memory) status = EQ_ENOMEM;
     if (atomic_compare_exchange_strong(&g->failed, &none, (int)status))
         atomic_store(&g->dnnl_failed, dnnl);
 }
@@ -174,6 +179,25 @@ static dnnl_status_t entry_fill(entry *e, dnnl_engine_t engine, const shape_key 
     e->key = *k;
     return st;
 }
+typedef struct {
+    entry *e;
+    dnnl_engine_t engine;
+    const shape_key *k;
+} filling;
+/* oneDNN 2.6 reads behind a null pointer where some of its own memory cannot be had, and nothing
+ * can be caught there: so a few times what a primitive takes must be free before one is made. */
+static int fill_entry(void *ctx) {
+    const filling *f = ctx;
+    void *room =
+        mmap(NULL, PRIMITIVE_ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (room == MAP_FAILED) return dnnl_out_of_memory;
+    munmap(room, PRIMITIVE_ROOM);
+    return (int)entry_fill(f->e, f->engine, f->k);
+}
+static dnnl_status_t entry_new(entry *e, dnnl_engine_t engine, const shape_key *k) {
+    filling f = {e, engine, k};
+    return (dnnl_status_t)eq_cxx_guard(fill_entry, &f, dnnl_out_of_memory);
+}
 
 static uint64_t hash(const shape_key *k) {
     const int64_t part[] = {
@@ -191,11 +215,21 @@ static entry *entry_of(eq_gemm *g, worker *w, const shape_key *k) {
         if (e->used < oldest->used) oldest = e;
     }
     entry_free(oldest);
-    dnnl_status_t st = entry_fill(oldest, g->engine, k);
+    dnnl_status_t st = entry_new(oldest, g->engine, k);
     if (st == dnnl_success) return oldest;
     entry_free(oldest);
     fail(g, EQ_EDEVICE, (int)st);
     return NULL;
+}
+
+typedef struct {
+    dnnl_stream_t *stream;
+    dnnl_engine_t *engine; /* made when no stream is asked for */
+} beginning;
+static int begin(void *ctx) {
+    const beginning *b = ctx;
+    if (!b->stream) return (int)dnnl_engine_create(b->engine, dnnl_cpu, 0);
+    return (int)dnnl_stream_create(b->stream, *b->engine, dnnl_stream_default_flags);
 }
 
 static worker *worker_of(eq_gemm *g, int thread) {
@@ -206,10 +240,11 @@ static worker *worker_of(eq_gemm *g, int thread) {
         fail(g, EQ_ENOMEM, 0);
         return NULL;
     }
-    dnnl_status_t st = dnnl_stream_create(&w->stream, g->engine, dnnl_stream_default_flags);
+    beginning b = {&w->stream, &g->engine};
+    int st = eq_cxx_guard(begin, &b, dnnl_out_of_memory);
     if (st != dnnl_success) {
         eq_free(w);
-        fail(g, EQ_EDEVICE, (int)st);
+        fail(g, EQ_EDEVICE, st);
         return NULL;
     }
     return g->w[thread] = w;
@@ -221,14 +256,27 @@ static worker *worker_of(eq_gemm *g, int thread) {
  * way that leaves no room for a signal's frame: a handler that runs in their middle writes into
  * their work space and what lies before it. So none runs there; what an instruction itself raises
  * still does. */
-static dnnl_status_t execute(const entry *e, dnnl_stream_t stream, const dnnl_exec_arg_t *args) {
+typedef struct {
+    dnnl_primitive_t run;
+    dnnl_stream_t stream;
+    const dnnl_exec_arg_t *args;
+    void *const *data;
+} execution;
+static int do_execute(void *ctx) {
+    const execution *x = ctx;
+    dnnl_status_t st = dnnl_success;
+    for (int i = 0; i < ARGS && st == dnnl_success; i++)
+        st = dnnl_memory_set_data_handle(x->args[i].memory, x->data[i]);
+    if (st == dnnl_success) st = dnnl_primitive_execute(x->run, x->stream, ARGS, x->args);
+    return (int)(st == dnnl_success ? dnnl_stream_wait(x->stream) : st);
+}
+static dnnl_status_t execute(execution x) {
     static const int raised[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP};
     sigset_t all, before;
     sigfillset(&all);
     for (size_t i = 0; i < sizeof raised / sizeof *raised; i++) sigdelset(&all, raised[i]);
     pthread_sigmask(SIG_BLOCK, &all, &before);
-    dnnl_status_t st = dnnl_primitive_execute(e->run, stream, ARGS, args);
-    if (st == dnnl_success) st = dnnl_stream_wait(stream);
+    dnnl_status_t st = (dnnl_status_t)eq_cxx_guard(do_execute, &x, dnnl_out_of_memory);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return st;
 }
@@ -244,10 +292,7 @@ static void run(eq_gemm *g, worker *w, const eq_product *p) {
                                         {DNNL_ARG_DST, e->c},
                                         {DNNL_ARG_SCRATCHPAD, e->pad}};
     void *const data[ARGS] = {(void *)p->a, (void *)p->b, p->c, w->pad};
-    dnnl_status_t st = dnnl_success;
-    for (int i = 0; i < ARGS && st == dnnl_success; i++)
-        st = dnnl_memory_set_data_handle(args[i].memory, data[i]);
-    if (st == dnnl_success) st = execute(e, w->stream, args);
+    dnnl_status_t st = execute((execution){e->run, w->stream, args, data});
     if (st != dnnl_success) fail(g, EQ_EDEVICE, (int)st);
 }
 
@@ -316,12 +361,12 @@ static void limit_isa(eq_cpu_level level) {
     if (level == EQ_CPU_AVX2) dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx2);
 }
 
-static bool can_bf16(dnnl_engine_t engine) {
+static dnnl_status_t try_bf16(dnnl_engine_t engine) {
     entry e = {0};
     shape_key k = {64, 64, 64, 64, 64, 64, EQ_BF16, EQ_F32, 1, 1};
-    bool ok = entry_fill(&e, engine, &k) == dnnl_success;
+    dnnl_status_t st = entry_new(&e, engine, &k);
     entry_free(&e);
-    return ok;
+    return st;
 }
 
 eq_status eq_gemm_open(eq_gemm **out, eq_cpu_level level, const eq_kernels *k, bool native_bf16,
@@ -329,13 +374,19 @@ eq_status eq_gemm_open(eq_gemm **out, eq_cpu_level level, const eq_kernels *k, b
     eq_gemm *g = eq_calloc(1, sizeof *g);
     if (!g) return eq_nomem(err, "matrix products", sizeof *g);
     limit_isa(level);
-    dnnl_status_t st = dnnl_engine_create(&g->engine, dnnl_cpu, 0);
+    beginning b = {NULL, &g->engine};
+    int st = eq_cxx_guard(begin, &b, dnnl_out_of_memory);
     if (st != dnnl_success) {
         eq_free(g);
-        return eq_fail(err, EQ_EDEVICE, "oneDNN: no CPU engine, status %d", (int)st);
+        return eq_fail(err, EQ_EDEVICE, "oneDNN: no CPU engine, status %d", st);
+    }
+    dnnl_status_t bf16 = level >= EQ_CPU_AVX512 ? try_bf16(g->engine) : dnnl_unimplemented;
+    if (bf16 == dnnl_out_of_memory) {
+        eq_gemm_close(g);
+        return eq_nomem(err, "matrix products", 0);
     }
     g->k = k;
-    g->native_bf16 = native_bf16 && level >= EQ_CPU_AVX512 && can_bf16(g->engine);
+    g->native_bf16 = native_bf16 && bf16 == dnnl_success;
     *out = g;
     return EQ_OK;
 }
