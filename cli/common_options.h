@@ -32,7 +32,10 @@
      .fallback = "what the CPU has", .help = "highest instruction set to use"}, \
     {OPT_BYTES, 0, "memory-limit", .arg = "SIZE", .at = offsetof(T, f.memory_limit), \
      .lo = 1 << 20, .hi = BIG, .fallback = "what the machine has", \
-     .help = "memory the job may use beside mapped files: 512M, 6g, 6GB, 6GiB (powers of 1024)"}
+     .help = "memory the job may use beside mapped files: 512M, 6g, 6GB, 6GiB (powers of 1024)"}, \
+    {OPT_BYTES, 0, "device-memory", .arg = "SIZE", .at = offsetof(T, f.device_memory), \
+     .lo = 1 << 20, .hi = BIG, .fallback = "what the device has", \
+     .help = "memory of the device the job may use (--backend cuda)"}
 
 /* P is "e2e-" or "" and goes in front of the names; every row also answers to its e2e- name. */
 #define EQ_E2E_ROWS(T, f, P) \

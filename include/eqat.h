@@ -72,7 +72,8 @@ typedef struct {
                             it */
     const char *cpu_mask; /* highest instruction set: "sse2", "avx2", "avx512" or NULL for all */
     eq_precision precision;
-    int64_t memory_limit; /* bytes the job may use beside mapped files; 0: what the machine has */
+    int64_t memory_limit;  /* bytes the job may use beside mapped files; 0: what the machine has */
+    int64_t device_memory; /* bytes of the device it may use, where the backend is one; 0: all */
 } eq_compute_opts;
 
 /* Does a text begin with the model's BOS id? auto: as transformers 4 has it for the folder. */

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/par.h"
 #include "tiny_train.h"
+#include "train/rtn.h"
 
 enum { BLOCKS = 2 };
 static int losses, poisoned[2]; /* training losses so far; which ones become NaN, once each */
@@ -68,8 +69,55 @@ static void test_kept(void **state) {
     }
 }
 
+/* ---- a device that has not room for everything ------------------------------------------------
+ */
+
+static eq_qblock rounded[BLOCKS];
+static eq_status give(void *ctx, int64_t i, const eq_qblock **b, eq_err *err) {
+    (void)ctx, (void)err;
+    *b = &rounded[i];
+    return EQ_OK;
+}
+static char said[256];
+static void on_note(void *ctx, const char *line) {
+    (void)ctx;
+    snprintf(said, sizeof said, "%s", line);
+}
+
+static void test_less_room(void **state) {
+    (void)state;
+    eq_err err = {0};
+    eq_e2e *job;
+    eq_e2e_setup s = tiny_e2e(give, NULL), half = s;
+    const eq_observer obs = {.note = on_note};
+    tiny.be->hints = NULL;
+    for (int i = 0; i < BLOCKS; i++) {
+        rounded[i] = tiny_qblock();
+        tiny_ok(eq_rtn_block(tiny.be, tiny.src, i, &rounded[i], &err), &err);
+    }
+    tiny_e2e_forget_state();
+    half.qp.micro_batch = 2;
+    int64_t room = eq_e2e_bytes(&tiny.src->cfg, &half, TINY_T);
+    assert_true(room < eq_e2e_bytes(&tiny.src->cfg, &s, TINY_T));
+    tiny.be->device = true;
+    tiny.be->limit = tiny.be->bytes + room;
+    tiny_ok(eq_e2e_open_within(&job, tiny.be, tiny.src, &s, TINY_T, &obs, &err), &err);
+    assert_int_equal(s.qp.micro_batch, 2);
+    assert_non_null(strstr(said, "out of device memory: the activations needs"));
+    assert_non_null(strstr(said, "going on with 2 windows at once"));
+    eq_e2e_close(job);
+    tiny.be->limit = tiny.be->bytes + 1000;
+    assert_int_equal(eq_e2e_open_within(&job, tiny.be, tiny.src, &s, TINY_T, &obs, &err),
+                     EQ_ENOMEM);
+    assert_non_null(strstr(err.msg, "out of device memory: the model needs"));
+    assert_int_equal(s.qp.micro_batch, 1);
+    tiny.be->device = false, tiny.be->limit = 0;
+    for (int i = 0; i < BLOCKS; i++) eq_qblock_free(&rounded[i]);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_kept)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_kept),
+                                       cmocka_unit_test(test_less_room)};
     tiny_train_open("qwen3", "cpu");
     tiny.wrap->after = after;
     int rc = cmocka_run_group_tests_name("kept weights", tests, NULL, NULL);

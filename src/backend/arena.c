@@ -39,6 +39,9 @@ eq_mut eq_take(eq_arena *a, eq_dtype dt, int64_t n) {
 eq_status eq_arena_alloc(eq_arena *a, eq_backend *be, const char *what, eq_err *err) {
     if (a->used == INT64_MAX) return eq_fail(err, EQ_ENOMEM, "%s: size beyond 2^63 bytes", what);
     a->base = be->alloc(be, a->used);
+    if (!a->base && be->device)
+        return eq_fail(err, EQ_ENOMEM, "out of device memory: %s needs %.3g GiB more than %.3g GiB",
+                       what, (double)a->used / (1 << 30), (double)be->bytes / (1 << 30));
     if (!a->base) return eq_nomem(err, what, a->used);
     a->be = be;
     a->size = a->used;

@@ -91,3 +91,13 @@ eq_status eq_backend_open(eq_backend **out, const char *spec, const char *cpu_ma
     *out = be;
     return EQ_OK;
 }
+
+eq_status eq_backend_open_for(eq_backend **be, const eq_compute_opts *o, eq_err *err) {
+    EQ_TRY(eq_backend_open(be, o->backend, o->cpu_mask, err));
+    if ((*be)->device) (*be)->limit = o->device_memory;
+    if ((*be)->device || !o->device_memory) return EQ_OK;
+    eq_fail(err, EQ_EINPUT, "device memory: expected a backend that is a device, found %s",
+            (*be)->name);
+    (*be)->close(*be);
+    return EQ_EINPUT;
+}

@@ -80,7 +80,13 @@ static eq_status run(const eq_ppl_opts *o, const eq_weights *src, eq_backend *be
     if (w->T > src->cfg.T_max)
         eq_note(obs, "windows of %lld tokens are longer than the model's context of %lld",
                 (long long)w->T, (long long)src->cfg.T_max);
-    EQ_TRY(eq_lm_open_folder(&lm, be, src, &o->compute, o->as_written, B, w->T, err));
+    for (;; B /= 2) { /* fewer windows at once where the device has no room */
+        eq_err why = {0};
+        eq_status st = eq_lm_open_folder(&lm, be, src, &o->compute, o->as_written, B, w->T, &why);
+        if (st == EQ_OK) break;
+        if (st != EQ_ENOMEM || !be->device || B == 1) return eq_fail(err, st, "%s", why.msg);
+        eq_note(obs, "%s: going on with %lld windows at once", why.msg, (long long)(B / 2));
+    }
     eq_json_event(obs,
                   json_pack("{s:s, s:I, s:I, s:i, s:o, s:s, s:i}", "event", "run", "windows",
                             (json_int_t)w->n, "seqlen", (json_int_t)w->T, "bits", src->cfg.bits,
@@ -112,7 +118,7 @@ eq_status eq_ppl(const eq_ppl_opts *o, const eq_observer *obs, eq_ppl_result *re
         return eq_fail(err, EQ_EINPUT, "ppl: expected a model folder and --data");
     EQ_TRY(eq_weights_open(&src, o->model, err));
     eq_par_threads(o->compute.threads); /* tokenizing keeps to them, too */
-    eq_status st = eq_backend_open(&be, o->compute.backend, o->compute.cpu_mask, err);
+    eq_status st = eq_backend_open_for(&be, &o->compute, err);
     if (st == EQ_OK) st = read_windows(&w, o, &src->cfg, obs, &r, err);
     if (st == EQ_OK) st = run(o, src, be, &w, obs, &r, err);
     if (st == EQ_OK) *res = r;

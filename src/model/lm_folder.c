@@ -41,7 +41,7 @@ eq_status eq_lm_open_folder(eq_lm **lm, eq_backend *be, const eq_weights *src,
                     .source = read_block,
                     .ctx = &r,
                     .as_written = as_written};
-    EQ_TRY(check_memory(&src->cfg, &o, compute->memory_limit, err));
+    if (!be->device) EQ_TRY(check_memory(&src->cfg, &o, compute->memory_limit, err));
     eq_status st = eq_lm_open(lm, be, src, &o, err);
     eq_qblock_free(&r.b);
     return st;

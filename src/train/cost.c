@@ -71,12 +71,25 @@ static int64_t packing_bytes(const eq_config *c, int bits, int64_t group) {
     return bytes;
 }
 
+/* A device holds what the phase binds and its own scratch: the library's workspace, a batch's
+ * outputs on their way to the host. The host holds pinned buffers instead, for pieces and for such
+ * outputs. */
+enum { WORKSPACE = 32 << 20, PINNED = 64 << 20 };
+static int64_t place(const eq_hints *device, int64_t bound, int64_t host, int64_t outputs,
+                     int64_t *on_device) {
+    *on_device = device ? bound + WORKSPACE + most(outputs, 8 << 20) : 0;
+    return device ? PINNED + 2 * outputs : bound + host;
+}
+
 static void count_ap(eq_run_cost *cost, const eq_settings *s, const eq_config *c,
                      const eq_run_shape *r, int64_t always, const char *dir) {
     eq_block_ap_setup ap = eq_settings_ap(s);
     eq_dtype ct = compute_type(s);
-    cost->ap_memory = always + eq_block_ap_bytes(c, &ap, r->ap_T) +
-                      scratch_bytes(c, ct, s->o.ap.batch_size, r->ap_T, r->threads, false);
+    int64_t outputs = s->o.ap.batch_size * r->ap_T * c->D * eq_dtype_size(ct);
+    cost->ap_memory =
+        always + place(ap.hints, eq_block_ap_bytes(c, &ap, r->ap_T),
+                       scratch_bytes(c, ct, s->o.ap.batch_size, r->ap_T, r->threads, false),
+                       outputs, &cost->ap_device);
     cost->streams = 2 * eq_stream_bytes(r->train + r->val, s->o.ap.batch_size, r->ap_T, c->D, ct);
     cost->streams_on_disk = eq_settings_streams_on_disk(s, c, cost->ap_memory, cost->streams,
                                                         (r->train + r->val) * r->ap_T, dir);
@@ -94,9 +107,11 @@ static void count_e2e(eq_run_cost *cost, const eq_settings *s, const eq_config *
     }
     int64_t embedded = micro * r->e2e_T * c->D * eq_dtype_size(ct);
     int64_t state = 4 * groups; /* a tensor of it on its way to the file, or looked at */
-    cost->e2e_memory = always + eq_e2e_bytes(c, &qp, r->e2e_T) + embedded +
-                       scratch_bytes(c, ct, micro, r->e2e_T, r->threads, true) +
-                       most(state, packing_bytes(c, s->o.bits, s->o.group_size));
+    cost->e2e_memory =
+        always + embedded +
+        place(qp.hints, eq_e2e_bytes(c, &qp, r->e2e_T),
+              scratch_bytes(c, ct, micro, r->e2e_T, r->threads, true), 0, &cost->e2e_device) +
+        most(state, packing_bytes(c, s->o.bits, s->o.group_size));
 }
 
 /* ---- operations ------------------------------------------------------------------------------ */
@@ -160,11 +175,12 @@ eq_run_cost eq_run_cost_of(const eq_settings *s, const eq_config *c, const eq_ru
 }
 
 json_t *eq_run_cost_json(const eq_run_cost *c) {
-    return json_pack("{s:I, s:I, s:I, s:I, s:b, s:f, s:f}", "memory_bytes", (json_int_t)c->memory,
-                     "block_ap_memory_bytes", (json_int_t)c->ap_memory, "e2e_qp_memory_bytes",
-                     (json_int_t)c->e2e_memory, "streams_bytes", (json_int_t)c->streams,
-                     "streams_on_disk", c->streams_on_disk, "block_ap_flop", c->ap_flop,
-                     "e2e_qp_flop", c->e2e_flop);
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:f, s:f}", "memory_bytes",
+                     (json_int_t)c->memory, "block_ap_memory_bytes", (json_int_t)c->ap_memory,
+                     "e2e_qp_memory_bytes", (json_int_t)c->e2e_memory, "block_ap_device_bytes",
+                     (json_int_t)c->ap_device, "e2e_qp_device_bytes", (json_int_t)c->e2e_device,
+                     "streams_bytes", (json_int_t)c->streams, "streams_on_disk", c->streams_on_disk,
+                     "block_ap_flop", c->ap_flop, "e2e_qp_flop", c->e2e_flop);
 }
 
 static eq_status fits(int64_t bytes, int64_t limit, const char *who, const char *advice,
@@ -176,8 +192,12 @@ static eq_status fits(int64_t bytes, int64_t limit, const char *who, const char 
 
 eq_status eq_run_cost_check(const eq_run_cost *cost, const eq_settings *s, const eq_run_shape *r,
                             eq_err *err) {
+    int64_t device = s->o.compute.device_memory ? s->o.compute.device_memory : INT64_MAX;
     if (r->ap)
         EQ_TRY(fits(cost->ap_memory, s->memory, "Block-AP for one block",
+                    "--batch-size or --seqlen", err));
+    if (r->ap)
+        EQ_TRY(fits(cost->ap_device, device, "Block-AP for one block, on the device,",
                     "--batch-size or --seqlen", err));
     if (!r->e2e) return EQ_OK;
     eq_e2e_setup qp = eq_settings_e2e(s, r->e2e_T, r->e2e_windows);

@@ -17,7 +17,8 @@ typedef struct {
      * any program takes. e2e includes writing the output, which is done with the trained state at
      * hand. */
     int64_t ap_memory, e2e_memory, memory; /* memory: of the whole run */
-    int64_t streams;                       /* both activation streams */
+    int64_t ap_device, e2e_device; /* bytes of the device, where the backend is one; else 0 */
+    int64_t streams;               /* both activation streams */
     bool streams_on_disk;
     double ap_flop, e2e_flop;       /* of products */
     double ap_touched, e2e_touched; /* weights that element-wise operations of training pass over */
@@ -29,7 +30,8 @@ eq_run_cost eq_run_cost_of(const eq_settings *s, const eq_config *c, const eq_ru
 /* The shape as far as settings say it, every window there. */
 eq_run_shape eq_run_shape_of(const eq_settings *s, bool ap);
 json_t *eq_run_cost_json(const eq_run_cost *cost); /* for the log */
-/* EQ_ENOMEM with advice when a phase does not fit into s->memory. */
+/* EQ_ENOMEM with advice when a phase does not fit into s->memory, or into the device's as far as it
+ * is given. */
 eq_status eq_run_cost_check(const eq_run_cost *cost, const eq_settings *s, const eq_run_shape *r,
                             eq_err *err);
 #endif

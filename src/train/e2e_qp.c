@@ -119,6 +119,20 @@ eq_status eq_e2e_open(eq_e2e **out, eq_backend *be, const eq_weights *src, const
     return EQ_OK;
 }
 
+eq_status eq_e2e_open_within(eq_e2e **out, eq_backend *be, const eq_weights *src, eq_e2e_setup *s,
+                             int64_t T, const eq_observer *obs, eq_err *err) {
+    for (;;) {
+        eq_err why = {0};
+        eq_status st = eq_e2e_open(out, be, src, s, T, &why);
+        if (st == EQ_OK) return EQ_OK;
+        if (st != EQ_ENOMEM || !be->device || s->qp.micro_batch <= 1)
+            return eq_fail(err, st, "%s", why.msg);
+        s->qp.micro_batch /= 2;
+        eq_note(obs, "%s: going on with %lld windows at once", why.msg,
+                (long long)s->qp.micro_batch);
+    }
+}
+
 void eq_e2e_close(eq_e2e *j) {
     if (!j) return;
     eq_arena_free(&j->arena);

@@ -23,6 +23,10 @@ typedef struct {
 
 eq_status eq_e2e_open(eq_e2e **job, eq_backend *be, const eq_weights *src, const eq_e2e_setup *s,
                       int64_t T, eq_err *err);
+/* The same with smaller micro-batches, and a note, while the device has no room for s's, which
+ * becomes the one it was opened with. What is trained does not depend on it. */
+eq_status eq_e2e_open_within(eq_e2e **job, eq_backend *be, const eq_weights *src, eq_e2e_setup *s,
+                             int64_t T, const eq_observer *obs, eq_err *err);
 void eq_e2e_close(eq_e2e *job);
 /* Backend memory of a job, from the code that allocates. */
 int64_t eq_e2e_bytes(const eq_config *c, const eq_e2e_setup *s, int64_t T);

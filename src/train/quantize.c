@@ -152,7 +152,7 @@ static eq_status final_block(void *ctx, int64_t i, const eq_qblock **b, eq_err *
 static eq_status e2e(eq_job *j, eq_err *err) {
     eq_e2e_setup s = eq_settings_e2e(&j->set, j->e2e.T, j->e2e.n);
     s.source = start_block, s.ctx = j, s.state_path = j->work.state, s.run = j->work.all;
-    EQ_TRY(eq_e2e_open(&j->qp, j->be, j->src, &s, j->e2e.T, err));
+    EQ_TRY(eq_e2e_open_within(&j->qp, j->be, j->src, &s, j->e2e.T, j->obs, err));
     return eq_e2e_run(j->qp, &j->e2e, j->obs, err);
 }
 

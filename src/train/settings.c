@@ -67,6 +67,7 @@ static eq_status check(const eq_quantize_opts *o, eq_err *err) {
         {"save-seconds", o->save_seconds, 0, 1e9},
         {"save-every", (double)o->qp.save_every, 1, 1e9},
         {"memory-limit", (double)o->compute.memory_limit, 0, 1e18},
+        {"device-memory", (double)o->compute.device_memory, 0, 1e18},
         {"threads", o->compute.threads, 0, 512},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
