@@ -71,7 +71,13 @@ profile() {
     bin/eqat quantize "$T/scratch/block-ap-model" --data "$T/scratch/block-ap-data.npy" --no-e2e \
         --val-size 0 --train-size 32 --epochs 1 --batch-size 2 --backend trace:cuda -o "$T/profile"
 }
-export_all() { export -f twice profile; export T; }
+profile_e2e() {
+    local m=$T/scratch/e2e-qp
+    bin/eqat quantize "$m-model" --method rtn --no-e2e -o "$T/profile-rtn" &&
+        bin/eqat tune "$T/profile-rtn" --data "$m-data.npy" --train-size 8 --batch-size 8 \
+            --micro-batch 1 --backend trace:cuda -o "$T/profile-e2e"
+}
+export_all() { export -f twice profile profile_e2e; export T; }
 
 run() {
     local dir=$1 out=$2 bad=0 began=$SECONDS T py
@@ -94,8 +100,9 @@ run() {
     step bench 60 'roof|% of' bin/eqat bench --filter ops --backend cuda
     step kernels 60 'fwd|GB/s' bin/device-bench
     step block-ap 60 'step|products' bin/eqat bench --filter block-ap --backend cuda --scratch "$T/scratch"
-    step e2e-qp 60 'step|products' bin/eqat bench --filter e2e-qp --backend cuda
+    step e2e-qp 60 'step|products' bin/eqat bench --filter e2e-qp --backend cuda --scratch "$T/scratch"
     step profile 40 '%|operation|_|cast|add|mse|rope|adamw' bash -c profile
+    step profile-e2e 40 '%|operation|_|cast|add|rope|adamw' bash -c profile_e2e
     step peer 60 . "$py" tools/peer_gpu.py
     step peer-ap 60 . "$py" tools/peer_step.py block-ap --device cuda --compile --batch 2 --steps 30
     step peer-e2e 60 . "$py" tools/peer_step.py e2e-qp --device cuda --compile --tokens 4096 --steps 30

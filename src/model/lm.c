@@ -9,7 +9,9 @@
 #include "quant/number.h"
 #include "quant/pack.h"
 
-enum { EMBED_ROWS = 64 };
+/* KEEP_BYTES: of a block whose weights are all kept at once at most, where the backend wants that.
+ */
+enum { EMBED_ROWS = 64, KEEP_BYTES = 1 << 30 };
 
 static void make_weight(void *ctx, eq_lin l, eq_mut w);
 
@@ -38,6 +40,12 @@ static int64_t logit_rows(const eq_config *c, const eq_hints *hints, int64_t B, 
     return rows / T < B ? rows / T * T : B * T;
 }
 
+static bool keeps_weights(const eq_lm *lm, const eq_hints *hints) {
+    const eq_config *c = lm->cfg;
+    int64_t block = eq_config_linear_params(c) / c->L * eq_dtype_size(lm->opts.ct);
+    return hints && hints->keep_weights && block <= KEEP_BYTES;
+}
+
 static void bind_model(eq_lm *lm, eq_arena *a) {
     const eq_config *c = lm->cfg;
     eq_lm_quant *q = &lm->q;
@@ -50,7 +58,9 @@ static void bind_model(eq_lm *lm, eq_arena *a) {
     lm->head = eq_take(a, lm->opts.ct, c->V * c->D);
     lm->norm = eq_take(a, EQ_F32, c->D);
     eq_rope_bind(&lm->rope, a, c, lm->opts.T);
-    eq_block_w_bind(&lm->w, a, c, lm->opts.ct, make_weight, lm);
+    eq_block_w_bind(&lm->w, a, c, lm->opts.ct, keeps_weights(lm, a->hints) ? NULL : make_weight,
+                    lm);
+    lm->kept = -1;
 }
 
 static void bind_step(eq_lm *lm, eq_arena *a, int64_t B, int64_t T) {
@@ -213,6 +223,9 @@ static eq_status enter_block(eq_lm *lm, int64_t i, eq_err *err) {
         EQ_TRY(eq_tensor_check_finite(lm->src->blocks[i].weight[l], err));
     if (i >= lm->checked) lm->checked = i + 1;
     lm->block = i;
+    for (eq_lin l = 0; !lm->w.make && lm->kept != i && l < EQ_LINS; l++)
+        make_weight(lm, l, lm->w.w[l]);
+    lm->kept = i;
     eq_block_small_upload(&lm->w, be, lm->src, i);
     for (eq_norm n = 0; lm->q.bits && n < EQ_NORM_COUNT; n++)
         if (lm->w.norm[n].n) EQ_DO(be, cast, lm->w.norm[n], eq_ro(norm_of(lm, i, n)));
@@ -240,7 +253,7 @@ void eq_lm_embed(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T) {
     bind_step(lm, &lm->step, B, T);
     eq_par_for((job.N + EMBED_ROWS - 1) / EMBED_ROWS, embed_rows, &job);
     lm->be->upload(lm->be, lm->x[0], lm->host, lm->st);
-    lm->acts_of = -1;
+    lm->acts_of = lm->kept = -1; /* s and z may have moved since */
 }
 
 eq_status eq_lm_block_fwd(eq_lm *lm, int64_t i, eq_err *err) {

@@ -45,6 +45,7 @@ typedef struct {
     eq_rope rope;
     eq_block_w w;
     int64_t block;   /* the current one, whose weights w makes */
+    int64_t kept;    /* the one whose weights w holds, where it holds all of a block; -1: none */
     int64_t checked; /* full precision: blocks before this one are known to be finite */
     eq_block_acts acts;
     int64_t acts_of; /* the block that filled them for its backward pass, -1: none */

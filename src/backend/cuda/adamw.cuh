@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "backend/cuda/cuda.h"
+#include "backend/cuda/ptx.cuh"
 
 typedef struct {
     float b1, b2, c1, c2; /* betas and 1 - betas */
@@ -29,6 +30,6 @@ static __device__ __forceinline__ void eq_adamw_one(float *p, float *m, float *v
     float mi = a.b1 * *m + a.c1 * g, vi = a.b2 * *v + a.c2 * g * g;
     *m = fabsf(mi) < EQ_M_LEAST ? 0.0f : mi; /* a NaN stays */
     *v = vi < EQ_V_LEAST ? 0.0f : vi;
-    *p = *p * a.keep - a.rate * *m / (sqrtf(*v) + a.eps);
+    *p = *p * a.keep - eq_ptx_div(a.rate * *m, eq_ptx_sqrt(*v) + a.eps);
 }
 #endif

@@ -25,6 +25,19 @@ static __device__ __forceinline__ uint32_t eq_ptx_bf16x2(float lo, float hi) {
 #endif
 }
 
+/* a / b and the square root to 2 units in the last place, a few instructions each; the twins are
+ * exact. |b| below 2^126. */
+static __device__ __forceinline__ float eq_ptx_div(float a, float b) { return __fdividef(a, b); }
+static __device__ __forceinline__ float eq_ptx_sqrt(float x) {
+#if EQ_PTX
+    float y;
+    asm("sqrt.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#else
+    return sqrtf(x);
+#endif
+}
+
 /* fp16 bits to fp32, exact. */
 static __device__ __forceinline__ float eq_ptx_f16(uint16_t h) {
 #if EQ_PTX

@@ -134,6 +134,7 @@ static __device__ __forceinline__ void step_unit(float w[EQ_UNIT], eq_dev dw, eq
 static __global__ void step_kernel(eq_dev w_hat, eq_dev w, eq_dev m, eq_dev v, step_param s,
                                    step_param z, eq_dev dw, eq_grouping q, int bits,
                                    eq_adamw_rates aw, eq_adamw_rates aq) {
+    w.dt = m.dt = v.dt = dw.dt = EQ_F32; /* known, so that no unit asks */
     eq_group g = eq_my_group(q.groups, q.lanes);
     int64_t i = g.exists ? g.index : 0;
     step_value vs = step_read(s, i), vz = step_read(z, i);
