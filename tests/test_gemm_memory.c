@@ -1,4 +1,5 @@
-/* Memory that ends under a product: an error of the backend, whether oneDNN would throw or crash. */
+/* Memory that ends under a product: an error of the backend, whether oneDNN would throw or crash.
+ */
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "base/machine.h"
 #include "base/mem.h"
 #include "scratch.h"
 

@@ -10,6 +10,7 @@
 
 #include "base/io.h"
 #include "base/json.h"
+#include "base/machine.h"
 #include "base/mem.h"
 #include "base/rng.h"
 

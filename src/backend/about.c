@@ -5,6 +5,7 @@
 #include "backend/cpu/gemm.h"
 #include "base/io.h"
 #include "base/json.h"
+#include "base/machine.h"
 #include "base/mem.h"
 #include "base/par.h"
 

@@ -10,7 +10,6 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/hash.h"
@@ -322,32 +321,4 @@ eq_status eq_copy_file(const char *from, const char *to, eq_err *err) {
     eq_status st = eq_write_file(to, m.data, m.size, err);
     eq_map_close(&m);
     return st;
-}
-
-/* ---- the machine -------------------------------------------------------------------------- */
-
-int64_t eq_disk_free(const char *path) {
-    struct statvfs v;
-    if (statvfs(path, &v)) return -1;
-    return (int64_t)v.f_bavail * (int64_t)v.f_frsize;
-}
-
-static int64_t cgroup_limit(const char *path) {
-    FILE *f = fopen(path, "re");
-    long long v = -1;
-    if (f && fscanf(f, "%lld", &v) != 1) v = -1; /* "max" */
-    if (f) fclose(f);
-    return v;
-}
-
-int64_t eq_machine_memory(void) {
-    int64_t best = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
-    FILE *f = fopen("/proc/meminfo", "re");
-    char line[256];
-    long long kb;
-    while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "MemAvailable: %lld kB", &kb) == 1) best = (int64_t)kb << 10;
-    if (f) fclose(f);
-    int64_t c = cgroup_limit("/sys/fs/cgroup/memory.max");
-    return c > 0 && c < best ? c : best;
 }

@@ -83,6 +83,4 @@ eq_status eq_list_dir(const char *path, eq_names *out, eq_err *err);
 void eq_names_free(eq_names *n);
 /* "a/b" (eq_free it); NULL when memory is out. */
 char *eq_path(const char *dir, const char *name);
-int64_t eq_disk_free(const char *path); /* bytes, -1 unknown */
-int64_t eq_machine_memory(void);        /* bytes this process could still take, cgroup included */
 #endif

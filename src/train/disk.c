@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/io.h"
+#include "base/machine.h"
 #include "base/mem.h"
 #include "quant/pack.h"
 #include "train/quantize_job.h"

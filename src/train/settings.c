@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/io.h"
+#include "base/machine.h"
 #include "base/observe.h"
 #include "quant/pack.h"
 
