@@ -108,6 +108,7 @@ install: man ## install program, library, header, pkg-config file, man page and 
 	install -D -m644 $(B)/completion.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_eqat
 	install -D -m644 $(B)/completion.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/eqat.fish
 	install -D -m644 $(B)/libeqat.a $(DESTDIR)$(PREFIX)/lib/libeqat.a
+	if [ -f $(B)/libeqat-cuda.so ]; then install -D -m644 $(B)/libeqat-cuda.so $(DESTDIR)$(PREFIX)/lib/eqat/libeqat-cuda.so; fi
 	install -D -m644 include/eqat.h $(DESTDIR)$(PREFIX)/include/eqat.h
 	mkdir -p $(DESTDIR)$(PREFIX)/lib/pkgconfig
 	printf '%s\n' 'Name: eqat' 'Description: EfficientQAT: 2-, 3- and 4-bit language models' \

@@ -31,5 +31,7 @@ int op_run_compare(const op_run *got, const uint8_t *const want[EQ_CASE_BUFS], b
  * NULL. */
 void op_check(eq_op_id op, eq_backend *ref, eq_backend *be, void (*turn)(int times), bool first);
 void op_check_case(const eq_op_case *c, eq_backend *ref, eq_backend *be, void (*turn)(int times));
+/* One row, once, aligned. */
+void op_check_once(const eq_op_case *c, eq_backend *ref, eq_backend *be);
 extern char op_label[128]; /* of the row under way, "" between operations */
 #endif

@@ -46,7 +46,8 @@ static const char v1_mount[] =
     "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n"
     "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"
     "35 31 0:32 / /sys/fs/cgroup/my\\040memory rw,relatime shared:9 - cgroup cgroup rw,memory\n";
-static const char v2_mount[] = "30 23 0:27 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n";
+static const char v2_mount[] =
+    "30 23 0:27 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n";
 
 static void test_no_limit(void **state) {
     (void)state;
@@ -65,7 +66,8 @@ static void test_nested_v2(void **state) {
     put("/sys/fs/cgroup/user.slice/a/b/memory.max", "max\n");
     put("/sys/fs/cgroup/user.slice/a/memory.max", "1000000\n");
     put("/sys/fs/cgroup/user.slice/a/memory.current", "300000\n");
-    put("/sys/fs/cgroup/user.slice/a/memory.stat", "anon 5\ninactive_file 50000\nactive_file 40000\n");
+    put("/sys/fs/cgroup/user.slice/a/memory.stat",
+        "anon 5\ninactive_file 50000\nactive_file 40000\n");
     assert_int_equal(eq_cgroup_room(root), 1000000 - (300000 - 90000));
     put("/sys/fs/cgroup/user.slice/a/b/memory.max", "5000\n");
     assert_int_equal(eq_cgroup_room(root), 5000);

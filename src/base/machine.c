@@ -20,8 +20,8 @@ int64_t eq_disk_free(const char *path) {
 /* ---- control groups -------------------------------------------------------------------------- */
 
 typedef struct {
-    const char *limit, *usage;       /* files of a group */
-    const char *cache[2];            /* keys of memory.stat: what the kernel gives back by itself */
+    const char *limit, *usage; /* files of a group */
+    const char *cache[2];      /* keys of memory.stat: what the kernel gives back by itself */
     char root[PATH_MAX], point[PATH_MAX]; /* the group that is mounted, and where; "": nowhere */
     char group[PATH_MAX];                 /* of this process; "": unknown */
 } hierarchy;
