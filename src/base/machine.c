@@ -5,16 +5,21 @@
 #include "base/machine.h"
 
 #include <limits.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
+/* A disk in memory has no more room than memory has, its group's limit included. */
 int64_t eq_disk_free(const char *path) {
-    struct statvfs v;
-    if (statvfs(path, &v)) return -1;
-    return (int64_t)v.f_bavail * (int64_t)v.f_frsize;
+    struct statfs v;
+    if (statfs(path, &v)) return -1;
+    int64_t room = (int64_t)v.f_bavail * (int64_t)v.f_bsize;
+    bool memory = v.f_type == TMPFS_MAGIC || v.f_type == RAMFS_MAGIC;
+    int64_t most = memory ? eq_machine_memory() : room;
+    return room < most ? room : most;
 }
 
 /* ---- control groups -------------------------------------------------------------------------- */

@@ -33,10 +33,13 @@ typedef struct {
 /* ---- rates ----------------------------------------------------------------------------------- */
 
 /* matmul_nt at 1024 x 4096 x 4096 in the compute type, AdamW on 4 Mi weights; best of three. A
- * device gets enough of both that starting them does not count. */
+ * device gets enough of both that starting them does not count, a small machine no more than an
+ * eighth of its memory takes. */
 static eq_status measure(plan *p, eq_backend *be, eq_arena *a, eq_err *err) {
-    const int64_t M = be->device ? 8192 : 1024, N = 4096, K = 4096,
-                  W = be->device ? 64 << 20 : 4 << 20;
+    int64_t M = be->device ? 8192 : 1024, N = 4096, W = be->device ? 64 << 20 : 4 << 20;
+    while (!be->device && M > 64 && 4 * (2 * M * N + N * N + 4 * W) > p->set.memory / 8)
+        M /= 2, N /= 2, W /= 4;
+    const int64_t K = N;
     eq_dtype ct = p->set.o.compute.precision == EQ_PREC_F32 ? EQ_F32 : EQ_BF16;
     eq_mut y = {0}, x = {0}, w = {0}, s[4] = {{0}};
     for (int pass = 0; pass < 2; pass++) {

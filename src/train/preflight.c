@@ -116,6 +116,9 @@ static eq_status check_disk(const eq_job *j, int64_t blocks, bool second_begun, 
     const eq_config *c = &j->src->cfg;
     eq_job_disk d = eq_job_disk_of(&j->set, c, bytes_outside(j->src), j->e2e.T, j->e2e.n);
     d.blocks = d.blocks / c->L * (c->L - blocks);
+    /* Streams of an earlier start take their room already. */
+    if (j->cost.streams_on_disk && !j->set.o.cache_dir && !eq_exists(j->work_dir))
+        d.first += j->cost.streams;
     if (blocks == c->L) d.first = 0;
     if (second_begun) d.second = 0;
     return eq_job_disk_check(&d, j->set.o.out, j->work_dir, err);
