@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "base/io.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "observer.h"
@@ -60,7 +61,7 @@ int cli_job(quantize_args *a, cli_job_fn run) {
     eq_quantize_result res = {0};
     cli_observer c;
     if (a->o.dry_run) a->common.log = NULL; /* a dry run writes nothing, no log either */
-    char *work = eq_sprintf("%s.work", a->o.out);
+    char *work = eq_path_beside(a->o.out, ".work");
     eq_status st = work ? open_observer(&c, a, work, &err) : eq_nomem(&err, "a path", 256);
     eq_free(work);
     if (st != EQ_OK) return cli_fail(&err);

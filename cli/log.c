@@ -4,9 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,34 +11,6 @@
 #include "base/mem.h"
 
 /* ---- what it must not be --------------------------------------------------------------------- */
-
-/* The path without links, also of what is not there yet: that of the nearest folder above it that
- * is, and the rest. NULL: memory is out. eq_free it. */
-static char *real(const char *path) {
-    char found[PATH_MAX], *head = eq_strdup(path), *out = NULL;
-    if (!head) return NULL;
-    size_t n = strlen(head);
-    while (n > 1 && head[n - 1] == '/') head[--n] = 0;
-    for (size_t whole = n; !out; head[n] = 0) {
-        if (realpath(n ? head : *path == '/' ? "/" : ".", found))
-            out = eq_sprintf("%s%s%.*s", found, n < whole && path[n] != '/' ? "/" : "",
-                             (int)(whole - n), path + n);
-        else if (!n)
-            break;
-        while (!out && n && head[n - 1] != '/') n--;
-        while (!out && n && head[n - 1] == '/') n--;
-    }
-    eq_free(head);
-    return out;
-}
-
-static bool is_or_lies_in(const char *path, const char *folder) {
-    char *p = real(path), *f = real(folder);
-    size_t n = f ? strlen(f) : 0;
-    bool in = p && f && !strncmp(p, f, n) && (p[n] == '/' || !p[n]);
-    eq_free(p), eq_free(f);
-    return in;
-}
 
 /* A file of the folder under another name: a hard link, or a link's target elsewhere. */
 static eq_status is_file_of(const char *path, const char *folder, bool *is, eq_err *err) {
@@ -58,7 +27,7 @@ static eq_status is_file_of(const char *path, const char *folder, bool *is, eq_e
 }
 
 static eq_status check_use(const char *path, const cli_used *u, eq_err *err) {
-    bool bad = eq_same_file(path, u->path) || is_or_lies_in(path, u->path);
+    bool bad = eq_same_file(path, u->path) || eq_lies_in(path, u->path);
     if (!bad && eq_exists(path) && eq_is_dir(u->path)) EQ_TRY(is_file_of(path, u->path, &bad, err));
     if (!bad) return EQ_OK;
     return eq_fail(err, EQ_EINPUT, "%s: expected a file of its own for the log, found %s (%s)",

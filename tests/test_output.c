@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/observe.h"
@@ -75,12 +76,12 @@ static void names_of_places(void **state) {
     const char *const rows[][2] = {
         {"new", "new.work"}, {"new//", "new.work"}, {"a/b/", "a/b.work"}, {"./x", "./x.work"}};
     for (int i = 0; i < 4; i++) {
-        is = eq_output_beside(rows[i][0], ".work");
+        is = eq_path_beside(rows[i][0], ".work");
         assert_string_equal(is, rows[i][1]);
         eq_free(is);
     }
     char *dots = eq_sprintf("%s/.", empty), *want = eq_sprintf("%s.work", real);
-    is = eq_output_beside(dots, ".work");
+    is = eq_path_beside(dots, ".work");
     assert_string_equal(is, want);
     eq_free(is), eq_free(dots), eq_free(want), eq_free(real), eq_free(empty), eq_free(link);
 }
@@ -113,25 +114,38 @@ static void stale_folders(void **state) {
 
 static void note(void *ctx, const char *line) { snprintf(ctx, 512, "%s", line); }
 
+static eq_status side_sums(const char *model, const eq_observer *obs, eq_err *err) {
+    json_t *sums;
+    eq_status st = eq_checkpoint_side_sums(&sums, model, obs, err);
+    if (st == EQ_OK) {
+        assert_int_equal(json_object_size(sums), 1);
+        const char *hex = json_string_value(json_object_get(sums, "tokenizer.json"));
+        assert_string_equal(hex, eq_hash_bytes("{}", 2).hex);
+    }
+    json_decref(sums);
+    return st;
+}
+
 static void side_files(void **state) {
     (void)state;
     char said[512] = "", *model = dir_of("side"), *link = eq_path(model, "LICENSE");
     eq_observer obs = {.ctx = said, .note = note};
     eq_err err = {0};
     scratch_text("side/tokenizer.json", "{}");
-    assert_int_equal(eq_checkpoint_check_side_files(model, &obs, &err), EQ_OK);
+    assert_int_equal(side_sums(model, &obs, &err), EQ_OK);
     assert_string_equal(said, "");
+    scratch_text("side/README.md", "read by people"); /* no part of the sums */
     assert_int_equal(symlink("../../blobs/gone", link), 0);
-    assert_int_equal(eq_checkpoint_check_side_files(model, &obs, &err), EQ_OK);
+    assert_int_equal(side_sums(model, &obs, &err), EQ_OK);
     assert_non_null(strstr(said, "LICENSE: a link to nowhere, left out"));
     char *self = eq_path(model, "self");
     assert_int_equal(symlink("self", self), 0);
-    assert_int_equal(eq_checkpoint_check_side_files(model, &obs, &err), EQ_OK);
+    assert_int_equal(side_sums(model, &obs, &err), EQ_OK);
     assert_non_null(strstr(said, "self: a link to nowhere"));
     char *shut = eq_strdup(scratch_text("side/shut.json", "{}"));
     assert_int_equal(chmod(shut, 0), 0);
     if (geteuid()) { /* root reads it all the same */
-        assert_int_equal(eq_checkpoint_check_side_files(model, &obs, &err), EQ_EIO);
+        assert_int_equal(side_sums(model, &obs, &err), EQ_EIO);
         check_error(&err, EQ_EIO, "shut.json: cannot open", NULL);
     }
     eq_free(model), eq_free(link), eq_free(self), eq_free(shut);

@@ -1,10 +1,13 @@
 /* Model folders: every way a tied head is stored, shards, and every way a folder can be wrong. */
+#define _GNU_SOURCE
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -237,6 +240,43 @@ static void read_through_finds_it(void **state) {
     }
 }
 
+static void put_byte(const char *path, long at, int by) {
+    FILE *f = fopen(path, "r+");
+    assert_non_null(f);
+    fseek(f, at, SEEK_END);
+    int was = fgetc(f);
+    fseek(f, at, SEEK_END);
+    fputc(was ^ by, f);
+    fclose(f);
+}
+
+/* A touched file is the one that was read, another number in it makes it another. */
+static void touched_or_changed(void **state) {
+    (void)state;
+    char *dir = tiny_dir(), hex[33];
+    eq_err err = {0};
+    tiny_write(dir, tiny_config("llama", false), &(tiny_opts){.seed = 1});
+    char *path = eq_path(dir, "model.safetensors");
+    struct timespec old[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+    eq_weights *w = open_good(dir);
+    assert_int_equal(utimensat(AT_FDCWD, path, old, 0), 0);
+    assert_int_equal(eq_weights_unchanged(w, &err), EQ_EINPUT); /* nothing to compare with yet */
+    assert_int_equal(eq_weights_read_through(w, NULL, hex, &err), EQ_OK);
+    assert_int_equal(eq_weights_unchanged(w, &err), EQ_OK);
+    put_byte(path, -3, 1);
+    for (int i = 0; i < 2; i++) { /* it does not become right by having been looked at */
+        err = (eq_err){0};
+        assert_int_equal(eq_weights_unchanged(w, &err), EQ_EINPUT);
+        assert_non_null(strstr(err.msg, path));
+        assert_non_null(strstr(err.msg, "expected the file as it was opened"));
+    }
+    put_byte(path, -3, 1);
+    assert_int_equal(eq_weights_unchanged(w, &err), EQ_OK);
+    eq_weights_close(w);
+    eq_free(path);
+    tiny_remove(dir);
+}
+
 static void keep_progress(void *ctx, const eq_progress *p) { *(eq_progress *)ctx = *p; }
 static void read_through_says_how_far(void **state) {
     (void)state;
@@ -288,6 +328,7 @@ int main(void) {
         cmocka_unit_test(not_a_number),
         cmocka_unit_test(the_first_infinity_is_named),
         cmocka_unit_test(fingerprints),
+        cmocka_unit_test(touched_or_changed),
         cmocka_unit_test(read_through_finds_it),
         cmocka_unit_test(read_through_says_how_far),
         cmocka_unit_test(memory_may_run_out),

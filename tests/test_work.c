@@ -236,12 +236,43 @@ static void what_stays(void **state) {
     end(&f);
 }
 
+/* What a kill within the removal leaves beside a finished output. */
+static void half_removed(void **state) {
+    (void)state;
+    fixture f = begin("w/half");
+    eq_work w;
+    eq_err err = {0};
+    assert_int_equal(eq_work_clear(f.dir, true, &err), EQ_OK);
+    assert_false(eq_exists(f.dir));
+    opens(&w, &f, false);
+    assert_int_equal(eq_work_clear(f.dir, true, &err), EQ_EINPUT);
+    check_error(&err, EQ_EINPUT, "another run that uses it", NULL);
+    eq_work_close(&w);
+    assert_int_equal(eq_work_clear(f.dir, true, &err), EQ_OK); /* a run that can go on */
+    assert_true(has(&f, "run.json") && has(&f, "lock"));
+    for (int folder = 0; folder < 2; folder++)
+        for (int mine = 0; mine < 2; mine++) {
+            assert_int_equal(eq_mkdir(f.dir, NULL), EQ_OK);
+            put(&f, "run.json", ""), put(&f, "lock", "");
+            char *run = eq_path(f.dir, "run.json"), *notes = eq_path(f.dir, "notes.txt");
+            assert_int_equal(eq_remove_tree(run, NULL), EQ_OK);
+            if (mine) put(&f, "notes.txt", "mine");
+            assert_int_equal(eq_work_clear(f.dir, folder, &err), EQ_OK);
+            assert_false(has(&f, "lock"));
+            assert_int_equal(eq_is_dir(f.dir), mine || !folder);
+            assert_int_equal(has(&f, "notes.txt"), mine);
+            assert_int_equal(eq_remove_tree(f.dir, NULL), EQ_OK);
+            eq_free(run), eq_free(notes);
+        }
+    end(&f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_run_at_a_time),      cmocka_unit_test(what_makes_another_run),
         cmocka_unit_test(damage_of_run_json),     cmocka_unit_test(versions),
         cmocka_unit_test(damaged_files),          cmocka_unit_test(what_stays),
-        cmocka_unit_test(disk_full_at_the_start),
+        cmocka_unit_test(disk_full_at_the_start), cmocka_unit_test(half_removed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -129,6 +129,28 @@ char *eq_path(const char *dir, const char *name) {
     return eq_sprintf("%s%s%s", dir, eq_ends_with(dir, "/") ? "" : "/", name);
 }
 
+char *eq_path_trimmed(const char *path) {
+    char *p = eq_strdup(path);
+    for (size_t n = p ? strlen(p) : 0; n > 1 && p[n - 1] == '/'; n--) p[n - 1] = 0;
+    return p;
+}
+
+bool eq_path_is_dots(const char *trimmed) {
+    const char *slash = strrchr(trimmed, '/'), *name = slash ? slash + 1 : trimmed;
+    return !strcmp(name, ".") || !strcmp(name, "..");
+}
+
+char *eq_path_beside(const char *path, const char *tail) {
+    char *p = eq_path_trimmed(path);
+    if (p && eq_path_is_dots(p)) {
+        eq_free(p);
+        p = eq_real_path(path);
+    }
+    char *beside = p ? eq_sprintf("%s%s", p, tail) : NULL;
+    eq_free(p);
+    return beside;
+}
+
 /* ---- where a path leads ---------------------------------------------------------------------- */
 
 /* The longest part that is there without links, and the rest as it stands. */

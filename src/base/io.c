@@ -117,6 +117,14 @@ eq_status eq_map_unchanged(const eq_map *m, const char *path, eq_err *err) {
                    path, (long long)st.st_size, (long long)m->size);
 }
 
+bool eq_map_look_anew(eq_map *m) {
+    struct stat st;
+    if (fstat(m->fd, &st) || st.st_size != m->size) return false;
+    m->touched = changed_at(&st);
+    return true;
+}
+void eq_map_accept(eq_map *m) { m->changed = m->touched; }
+
 void eq_map_sequential(const eq_map *m) {
     if (m->map) madvise(m->map, (size_t)m->size, MADV_SEQUENTIAL);
 }

@@ -12,6 +12,7 @@ typedef struct {
     void *map;
     int fd;
     int64_t changed; /* when it was written to last, ns */
+    int64_t touched; /* the same, at eq_map_look_anew */
 } eq_map;
 
 eq_status eq_map_open(eq_map *m, const char *path, eq_err *err);
@@ -24,6 +25,10 @@ void eq_map_sequential(const eq_map *m);
 void eq_map_drop(const eq_map *m, int64_t from, int64_t to);
 /* EQ_EINPUT when the mapped file was written to since it was opened: size and time. */
 eq_status eq_map_unchanged(const eq_map *m, const char *path, eq_err *err);
+/* Where the bytes are to decide: before they are read again (false: of another size), and when they
+ * were the same: unchanged then means since that look. */
+bool eq_map_look_anew(eq_map *m);
+void eq_map_accept(eq_map *m);
 /* A mapped file that is cut, or a disk that fails, shows as SIGBUS. What a program's handler may
  * ask: the path of the file that is mapped at this address, NULL: none. Safe in a handler. */
 const char *eq_map_named(const void *at);
@@ -83,4 +88,8 @@ eq_status eq_list_dir(const char *path, eq_names *out, eq_err *err);
 void eq_names_free(eq_names *n);
 /* "a/b" (eq_free it); NULL when memory is out. */
 char *eq_path(const char *dir, const char *name);
+char *eq_path_trimmed(const char *path);   /* without slashes at the end; the same */
+bool eq_path_is_dots(const char *trimmed); /* "." or "..", or ends in one */
+/* Beside what the path names: "out/" -> "outTAIL", "." -> "/the/folderTAIL"; the same. */
+char *eq_path_beside(const char *path, const char *tail);
 #endif

@@ -463,3 +463,12 @@ eq_status eq_st_unchanged(const eq_st *st, eq_err *err) {
         EQ_TRY(eq_map_unchanged(&st->shards[i].map, st->shards[i].path, err));
     return EQ_OK;
 }
+
+bool eq_st_look_anew(eq_st *st) {
+    for (int64_t i = 0; i < st->n_shards; i++)
+        if (!eq_map_look_anew(&st->shards[i].map)) return false;
+    return true;
+}
+void eq_st_accept(eq_st *st) {
+    for (int64_t i = 0; i < st->n_shards; i++) eq_map_accept(&st->shards[i].map);
+}

@@ -33,6 +33,9 @@ eq_status eq_st_put_prefix(eq_st *st, const char *prefix, const char *but, eq_er
 const char *eq_st_meta(const eq_st *st, const char *key);
 /* EQ_EINPUT when a file was written to since it was opened (base/io.h). */
 eq_status eq_st_unchanged(const eq_st *st, eq_err *err);
+/* The same of all files as eq_map_look_anew and eq_map_accept. */
+bool eq_st_look_anew(eq_st *st);
+void eq_st_accept(eq_st *st);
 /* Content fingerprint input: the mapped files in order. */
 int64_t eq_st_files(const eq_st *st);
 void eq_st_file(const eq_st *st, int64_t i, const char **path, const uint8_t **data, int64_t *size);

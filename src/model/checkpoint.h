@@ -3,6 +3,7 @@
  * in a temporary folder beside the target, is read back and compared, then renamed. */
 #ifndef EQ_MODEL_CHECKPOINT_H
 #define EQ_MODEL_CHECKPOINT_H
+#include "base/json.h"
 #include "model/qblock.h"
 
 /* Gives block i, valid until the next call (so that 70B models need not be in memory at once). */
@@ -15,6 +16,7 @@ typedef struct {
     eq_qblock_source source;
     void *ctx;
     const char *recipe; /* JSON text: settings, seed, fingerprints, version; kept in metadata */
+    const json_t *side_files;     /* as by eq_checkpoint_side_sums; others are refused. NULL: any */
     int64_t rollbacks, untrained; /* see eq_quantize_result; kept in metadata */
     int64_t shard_bytes;          /* start a new file beyond this; 0: 5 GB */
 } eq_checkpoint;
@@ -25,9 +27,11 @@ eq_status eq_checkpoint_write(const eq_checkpoint *c, const char *out, const eq_
                               int64_t *bytes, eq_err *err);
 /* Names the first linear that GPTQ cannot hold at these bits; call before training. */
 eq_status eq_checkpoint_check(const eq_config *c, int bits, int64_t group, eq_err *err);
-/* What must be copied beside the tensors can be read; a link to nowhere is left out, with a note.
- */
-eq_status eq_checkpoint_check_side_files(const char *model, const eq_observer *obs, eq_err *err);
+/* Of what goes along beside the tensors, {name: XXH3-128 in hex} of the files that loaders read
+ * (tokenizer, settings, templates, code); a link to nowhere is left out, with a note. EQ_EIO: a
+ * file, one of the others too, cannot be read. EQ_EINTR: stopped. */
+eq_status eq_checkpoint_side_sums(json_t **sums, const char *model, const eq_observer *obs,
+                                  eq_err *err);
 
 /* Lines of "XXH3-128 in hex, two spaces, name", as xxh128sum -c reads them. */
 #define EQ_SUMS_NAME "eqat.sums"
@@ -41,5 +45,4 @@ eq_status eq_output_check(const char *out, const char *model, eq_err *err);
 eq_status eq_output_check_parent(const char *path, const char *what, eq_err *err);
 /* The name that the finished folder gets: links followed, no slash at the end (eq_free it). */
 char *eq_output_path(const char *out);
-char *eq_output_beside(const char *out, const char *tail); /* "out/" -> "outTAIL"; eq_free it */
 #endif

@@ -5,19 +5,6 @@
 #include "base/mem.h"
 #include "model/checkpoint.h"
 
-/* Without slashes at the end; NULL when memory is out. */
-static char *trimmed(const char *path) {
-    char *p = eq_strdup(path);
-    for (size_t n = p ? strlen(p) : 0; n > 1 && p[n - 1] == '/'; n--) p[n - 1] = 0;
-    return p;
-}
-
-/* "." or "..", or a path that ends in one */
-static bool is_dots(const char *trimmed_path) {
-    const char *slash = strrchr(trimmed_path, '/'), *name = slash ? slash + 1 : trimmed_path;
-    return !strcmp(name, ".") || !strcmp(name, "..");
-}
-
 /* Cuts the last part off a path that is not empty, in place: "a/b" -> "a", "a" -> ".", "/a" ->
  * "/". */
 static void to_parent(char *p) {
@@ -28,23 +15,14 @@ static void to_parent(char *p) {
         slash[slash == p] = 0;
 }
 
-char *eq_output_path(const char *out) { return eq_is_dir(out) ? eq_real_path(out) : trimmed(out); }
-
-char *eq_output_beside(const char *out, const char *tail) {
-    char *p = trimmed(out);
-    if (p && is_dots(p)) {
-        eq_free(p);
-        p = eq_real_path(out);
-    }
-    char *beside = p ? eq_sprintf("%s%s", p, tail) : NULL;
-    eq_free(p);
-    return beside;
+char *eq_output_path(const char *out) {
+    return eq_is_dir(out) ? eq_real_path(out) : eq_path_trimmed(out);
 }
 
 /* ---- what may be one ------------------------------------------------------------------------- */
 
 eq_status eq_output_check_parent(const char *path, const char *what, eq_err *err) {
-    char *p = trimmed(path);
+    char *p = eq_path_trimmed(path);
     if (!p) return eq_nomem(err, "a path", (int64_t)strlen(path));
     do to_parent(p);
     while (!eq_exists(p) && strcmp(p, ".") && strcmp(p, "/"));
@@ -82,8 +60,9 @@ eq_status eq_output_check(const char *out, const char *model, eq_err *err) {
                        out);
     char *path = eq_output_path(out);
     if (!path) return eq_nomem(err, "a path", (int64_t)strlen(out));
-    eq_status st = is_dots(path) ? eq_fail(err, EQ_EINPUT, "%s: expected the name of a folder", out)
-                                 : eq_output_check_parent(path, out, err);
+    eq_status st = eq_path_is_dots(path)
+                       ? eq_fail(err, EQ_EINPUT, "%s: expected the name of a folder", out)
+                       : eq_output_check_parent(path, out, err);
     eq_free(path);
     return st;
 }

@@ -70,6 +70,7 @@ typedef struct {
     eq_st *state;                         /* EQ_STATE_NAME beside them, or NULL */
     eq_block_tensors *blocks;             /* [L] */
     const eq_tensor *embed, *head, *norm; /* [V, D], [V, D] (the same tensor when tied), [D] */
+    char read[33];                        /* what eq_weights_read_through found, "": not yet */
 } eq_weights;
 
 /* Every tensor the config promises must be there with that shape and a float type (or the GPTQ
@@ -81,8 +82,9 @@ eq_status eq_tensor_check_finite(const eq_tensor *t, eq_err *err);
 /* Reads all tensor files once: hex is their fingerprint and that of config.json, byte for byte;
  * EQ_EINPUT names the first tensor with a number that is NaN or infinite, EQ_EINTR: the observer
  * asked to stop. Threaded, with progress. */
-eq_status eq_weights_read_through(const eq_weights *w, const eq_observer *obs, char hex[33],
-                                  eq_err *err);
-/* EQ_EINPUT names the first tensor file that was written to since it was opened. */
+eq_status eq_weights_read_through(eq_weights *w, const eq_observer *obs, char hex[33], eq_err *err);
+/* EQ_EINPUT names the first tensor file that was written to since it was opened. Where size and
+ * time alone would say so and all was read through, the bytes decide: a touched file is the same.
+ */
 eq_status eq_weights_unchanged(const eq_weights *w, eq_err *err);
 #endif

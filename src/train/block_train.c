@@ -370,10 +370,16 @@ static eq_status stopped(run *r, eq_err *err) {
         if (err) *err = why;
         return why.status;
     }
-    if (!r->whole && r->at.scale > 0)
-        eq_note(r->obs, "block %lld: stopped within step %lld, which is not saved",
-                (long long)r->block, (long long)r->at.step);
-    return EQ_EINTR;
+    if (err) *err = (eq_err){0};      /* more than "stopped on request" */
+    if (r->whole || r->at.scale == 0) /* saved, or not begun */
+        return eq_fail(err, EQ_EINTR,
+                       "stopped on request in block %lld at step %lld of %lld, saved up to there",
+                       (long long)r->block, (long long)r->at.step, (long long)r->steps);
+    return eq_fail(err, EQ_EINTR,
+                   "stopped on request in block %lld within the update of step %lld of %lld; %.0f "
+                   "seconds of work since the last save are done again",
+                   (long long)r->block, (long long)r->at.step, (long long)r->steps,
+                   eq_now() - r->saved);
 }
 
 static eq_status paths(run *r, const eq_block_ap *j, eq_err *err) {

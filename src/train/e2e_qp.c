@@ -270,18 +270,22 @@ static eq_status step(eq_e2e *j, const eq_windows *w, bool *over, const eq_obser
 }
 
 /* What was interrupted in a backward pass or an update is lost, back to what was saved last. */
-static eq_status stopped(eq_e2e *j, const eq_observer *obs, eq_err *err) {
+static eq_status stopped(eq_e2e *j, const eq_windows *w, eq_err *err) {
+    long long step = (long long)j->step, steps = (long long)steps_of(j, w);
     eq_err why = {0};
     if (j->whole && eq_e2e_save_place(j, &why) != EQ_OK) {
         if (err) *err = why;
         return why.status;
     }
-    if (!j->whole)
-        eq_note(obs,
-                "E2E-QP: stopped within a block's backward pass or an update; %.0f seconds of "
-                "work are not saved",
-                eq_now() - j->saved);
-    return EQ_EINTR;
+    if (err) *err = (eq_err){0}; /* more than "stopped on request" */
+    if (j->whole)
+        return eq_fail(err, EQ_EINTR,
+                       "stopped on request in E2E-QP at step %lld of %lld, saved up to there", step,
+                       steps);
+    return eq_fail(err, EQ_EINTR,
+                   "stopped on request in E2E-QP within a backward pass or an update of step %lld "
+                   "of %lld; %.0f seconds of work since the last save are done again",
+                   step, steps, eq_now() - j->saved);
 }
 
 /* What the GPTQ tensors lose of trained zero points (METHOD section 3: they are real numbers). */
@@ -317,7 +321,7 @@ eq_status eq_e2e_run(eq_e2e *j, const eq_windows *w, const eq_observer *obs, eq_
     while (j->scale > 0 && !over) {
         eq_status st = eq_stopped(obs) ? eq_fail(err, EQ_EINTR, "stopped on request")
                                        : step(j, w, &over, obs, err);
-        if (st == EQ_EINTR) return stopped(j, obs, err);
+        if (st == EQ_EINTR) return stopped(j, w, err);
         EQ_TRY(st);
     }
     return say_rounding(j, obs, err);

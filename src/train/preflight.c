@@ -35,7 +35,7 @@ static eq_status check_folder(const char *dir, const char *what, const eq_job *j
 static eq_status check_places(eq_job *j, bool *begun, bool *finished, eq_err *err) {
     const eq_quantize_opts *o = &j->set.o;
     bool empty = true;
-    j->work_dir = o->work_dir ? eq_strdup(o->work_dir) : eq_output_beside(o->out, ".work");
+    j->work_dir = o->work_dir ? eq_strdup(o->work_dir) : eq_path_beside(o->out, ".work");
     if (!j->work_dir) return eq_nomem(err, "a path", 256);
     if (o->resume && eq_is_dir(o->out)) EQ_TRY(eq_dir_is_empty(o->out, &empty, err));
     *finished = !empty && !eq_same_file(o->out, o->model);
@@ -129,7 +129,7 @@ static eq_status check_disk(const eq_job *j, int64_t blocks, bool second_begun, 
 /* All that training will read; a quantized folder's integers and states are looked at as they will
  * be read. */
 static eq_status look_through(eq_job *j, char hex[33], eq_err *err) {
-    EQ_TRY(eq_checkpoint_check_side_files(j->set.o.model, j->obs, err));
+    EQ_TRY(eq_checkpoint_side_sums(&j->side_files, j->set.o.model, j->obs, err));
     EQ_TRY(eq_weights_read_through(j->src, j->obs, hex, err));
     for (int64_t i = 0; j->tune && i < j->src->cfg.L; i++) {
         if (eq_stopped(j->obs)) return eq_fail(err, EQ_EINTR, "stopped on request");
@@ -139,7 +139,7 @@ static eq_status look_through(eq_job *j, char hex[33], eq_err *err) {
 }
 
 static eq_status identify(eq_job *j, const char *model, eq_err *err) {
-    j->first = eq_settings_first(&j->set, model, &j->train, &j->val, j->tune);
+    j->first = eq_settings_first(&j->set, model, j->side_files, &j->train, &j->val, j->tune);
     if (j->set.e2e) j->second = eq_settings_second(&j->set, &j->e2e);
     json_t *recipe = eq_settings_recipe(j->first, j->second);
     j->recipe = eq_json_text(recipe, 2);

@@ -85,6 +85,7 @@ static eq_status train_with(eq_job *j, const eq_block_ap_setup *s, eq_err *err) 
 static eq_status train_blocks(eq_job *j, eq_block_ap_setup s, eq_err *err) {
     eq_err ignored = {0};
     place_streams(j, &s);
+    j->streams_in_files = s.cache_dir != NULL;
     eq_status st = train_with(j, &s, err);
     /* embeddings that were read from a file that changed are of no model */
     if (eq_weights_unchanged(j->src, &ignored) != EQ_OK && s.cache_dir)
@@ -163,9 +164,25 @@ static eq_status write_out(eq_job *j, eq_err *err) {
                        .source = final_block,
                        .ctx = j,
                        .recipe = j->recipe,
+                       .side_files = j->side_files,
                        .rollbacks = j->res.rollbacks,
                        .untrained = j->res.blocks_untrained};
     return eq_checkpoint_write(&c, j->set.o.out, j->obs, &j->res.bytes, err);
+}
+
+/* What of the work a stopped run keeps, behind what was under way. */
+static eq_status say_kept(const eq_job *j, const char *name, eq_err *err) {
+    const eq_err was = err ? *err : (eq_err){0};
+    int64_t L = j->src->cfg.L, n = eq_work_blocks(j->work.dir, L);
+    if (!eq_job_trains_blocks(j) || !strcmp(name, "e2e-qp")) return EQ_EINTR;
+    if (err) *err = (eq_err){0};
+    if (!strcmp(name, "write"))
+        return eq_fail(err, EQ_EINTR, "%s while the output was written; all training is kept",
+                       was.msg);
+    bool lost = n > 0 && n < L && !j->streams_in_files;
+    return eq_fail(err, EQ_EINTR, "%s; %lld of %lld blocks are done and kept%s", was.msg,
+                   (long long)n, (long long)L,
+                   lost ? ", their activation streams are made anew (--cache-dir keeps them)" : "");
 }
 
 /* Runs one phase; its time goes to *seconds, its high-water mark of memory to the log. */
@@ -175,7 +192,9 @@ static eq_status phase(eq_job *j, const char *name, eq_status (*run)(eq_job *, e
     eq_mem_peak_reset();
     eq_progress_say(j->obs, &(eq_progress){.phase = name, .loss = NAN});
     j->be->peak = j->be->bytes;
-    EQ_TRY(run(j, err));
+    eq_status st = run(j, err);
+    if (st == EQ_EINTR) return say_kept(j, name, err);
+    EQ_TRY(st);
     *seconds = eq_now() - t;
     eq_event(j->obs,
              "{\"event\":\"phase\",\"phase\":\"%s\",\"seconds\":%.3f,\"host_peak_bytes\":%lld,"
@@ -207,7 +226,8 @@ static eq_status clear_up(eq_job *j, const eq_identity *who, eq_err *err) {
     eq_err other = {0};
     bool begun;
     EQ_TRY(eq_work_look(j->work_dir, true, &begun, err));
-    if (!begun || eq_work_compare(j->work_dir, who, &other) != EQ_OK) return EQ_OK;
+    if (!begun) return eq_work_clear(j->work_dir, !j->set.o.work_dir, err);
+    if (eq_work_compare(j->work_dir, who, &other) != EQ_OK) return EQ_OK;
     EQ_TRY(eq_work_open(&j->work, j->work_dir, true, who, j->obs, err));
     return eq_work_remove(&j->work, err);
 }
@@ -276,7 +296,7 @@ static eq_status whole(const eq_quantize_opts *o, bool tune, const eq_observer *
     if (j.be) j.be->close(j.be);
     eq_windows_free(&j.train), eq_windows_free(&j.val), eq_windows_free(&j.e2e);
     eq_work_close(&j.work);
-    json_decref(j.first), json_decref(j.second);
+    json_decref(j.first), json_decref(j.second), json_decref(j.side_files);
     eq_free(j.recipe), eq_free(j.fate), eq_free(j.work_dir), eq_free(j.cache);
     eq_weights_close(j.src);
     return st;

@@ -25,11 +25,13 @@ typedef struct {
     eq_backend *be;
     eq_windows train, val, e2e;
     json_t *first, *second; /* see eq_identity; second NULL: no phase two */
+    json_t *side_files;     /* of the model, see eq_checkpoint_side_sums */
     char *recipe;           /* both, as text */
     const char *bos;        /* does a text begin with one: "yes", "no"; NULL: no text */
     eq_work work;
     char *work_dir, *cache; /* cache: see stream_folder */
-    bool complete;          /* the output is there already, whole */
+    bool streams_in_files;
+    bool complete; /* the output is there already, whole */
     eq_e2e *qp;
     eq_qblock block; /* the one under way */
     int64_t rounded; /* blocks that were rounded to nearest once */

@@ -189,8 +189,8 @@ static json_t *e2e_json(const eq_e2e_opts *q) {
                      "train", (int)q->train);
 }
 
-json_t *eq_settings_first(const eq_settings *s, const char *model, const eq_windows *train,
-                          const eq_windows *val, bool tune) {
+json_t *eq_settings_first(const eq_settings *s, const char *model, const json_t *side_files,
+                          const eq_windows *train, const eq_windows *val, bool tune) {
     const eq_quantize_opts *o = &s->o;
     json_t *data = json_object(), *recipe = json_object();
     const char *method = tune ? "tune" : o->method == EQ_METHOD_RTN ? "rtn" : "block-ap";
@@ -202,7 +202,8 @@ json_t *eq_settings_first(const eq_settings *s, const char *model, const eq_wind
     json_object_set_new(recipe, "seed", json_integer((json_int_t)o->seed));
     if (train->n) json_object_set_new(recipe, "block_ap", ap_json(&o->ap));
     put_digest(data, "train", train), put_digest(data, "val", val);
-    return json_pack("{s:o, s:s, s:o}", "recipe", recipe, "model", model, "data", data);
+    return json_pack("{s:o, s:s, s:O, s:o}", "recipe", recipe, "model", model, "side_files",
+                     side_files, "data", data);
 }
 
 json_t *eq_settings_second(const eq_settings *s, const eq_windows *e2e) {

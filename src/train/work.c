@@ -94,9 +94,12 @@ static eq_status differ(const json_t *was, const json_t *is, const char *path, c
             eq_free(sub);
             EQ_TRY(st);
         }
-        return json_object_size(was) == json_object_size(is)
-                   ? EQ_OK
-                   : eq_fail(err, EQ_EINPUT, "%s: %s: settings of another run", file, path);
+        json_object_foreach((json_t *)(uintptr_t)was, key, v) {
+            if (json_object_get(is, key)) continue;
+            return eq_fail(err, EQ_EINPUT, "%s: cannot resume: %s%s%s is in that run and not now",
+                           file, path, *path ? "." : "", key);
+        }
+        return EQ_OK;
     }
     if (json_equal(was, is)) return EQ_OK;
     char *a = text_of(was), *b = text_of(is);
@@ -166,8 +169,9 @@ static eq_status compare(const json_t *was, const char *dir, const char *file,
     if (!kernels || strcmp(kernels, who->kernels))
         return eq_fail(err, EQ_EINPUT,
                        "%s: cannot resume: that run computes with \"%s\", this one with \"%s\", "
-                       "which gives other last bits: --backend and --cpu-mask choose",
-                       file, kernels ? kernels : "nothing", who->kernels);
+                       "which gives other last bits: go on where those are (--backend, --cpu-mask "
+                       "and the oneDNN installed choose), or remove %s and begin anew",
+                       file, kernels ? kernels : "nothing", who->kernels, dir);
     if (!who->second || !eq_work_second_begun(dir)) return EQ_OK;
     return eq_work_differ(json_object_get(was, "second"), who->second, file, err);
 }
@@ -345,6 +349,17 @@ eq_status eq_work_remove(eq_work *w, eq_err *err) {
     if (w->keep_dir || !rmdir(w->dir) || errno == ENOTEMPTY || errno == EEXIST || errno == EBUSY)
         return EQ_OK;
     return eq_fail_errno(err, "%s: cannot remove", w->dir);
+}
+
+eq_status eq_work_clear(const char *dir, bool folder, eq_err *err) {
+    if (!eq_is_dir(dir)) return EQ_OK;
+    eq_work w = {.dir = eq_strdup(dir), .lock = -1, .keep_dir = !folder};
+    char *file = eq_path(dir, "run.json");
+    eq_status st = w.dir && file ? take_lock(&w, err) : eq_nomem(err, "a path", 256);
+    if (st == EQ_OK && !eq_exists(file)) st = eq_work_remove(&w, err); /* no run began meanwhile */
+    eq_free(file);
+    eq_work_close(&w);
+    return st;
 }
 
 /* ---- streams elsewhere ----------------------------------------------------------------------- */

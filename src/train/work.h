@@ -38,6 +38,9 @@ eq_status eq_work_open(eq_work *w, const char *dir, bool resume, const eq_identi
 void eq_work_close(eq_work *w);
 /* The run's files, and the folder unless it was the user's or holds something else. */
 eq_status eq_work_remove(eq_work *w, eq_err *err);
+/* What a run that was killed while it removed a folder left there: the lock, and with `folder` the
+ * empty folder itself, of which nothing says any more whose it was. Others' files stay. */
+eq_status eq_work_clear(const char *dir, bool folder, eq_err *err);
 
 /* The folder outside that this run's streams lie in, as noted by an earlier start (eq_free it);
  * NULL: none. */

@@ -39,6 +39,10 @@ for s in INT TERM HUP XCPU USR1; do
     rc=$?
     cases=$((cases + 1))
     [ $rc = 130 ] && grep -q '^eqat: stopped; to go on: ' .err || fail "SIG$s" "exit $rc" "$(cat .err)"
+    # what is kept and what is done again, under -q too
+    cases=$((cases + 1))
+    grep -qE '^eqat: stopped on request( in block [0-9] (at step [0-9]* of [0-9]*, saved up to there|within the update .* are done again))?; [0-9] of 3 blocks are done and kept|^eqat: stopped on request in E2E-QP (at step [0-9]* of [0-9]*, saved up to there|within .* are done again)$' .err ||
+        fail "SIG$s: what is kept" "$(cat .err)"
 done
 resumed "five signals"
 # nohup stays in force; a closed terminal hangs up twice, a CPU limit speaks every second: neither is a
@@ -73,6 +77,14 @@ pasted "a space" quantize m "${short[@]}" -o 'a b'; same "a space" whole 'a b'
 pasted "quotes and a newline" quantize m "${short[@]}" -o $'a\n1b\'c"$(x)\\'; same "a newline" whole $'a\n1b\'c"$(x)\\'
 mkdir ./-m && cp m/* ./-m/
 pasted "a folder called -m" quantize "${short[@]}" -o o3 -- -m
+
+# Within a batch of ppl, which takes some seconds here.
+cases=$((cases + 1))
+rm -f p.log
+"$EQAT" ppl m --data d.npy --backend ref --seqlen 256 --limit 8 --batch-size 8 -q --log p.log >.out 2>.err & pid=$!
+at_work p.log 0; sleep 0.2
+kill -INT $pid; wait $pid; rc=$?
+[ $rc = 130 ] && [ "$(tail -n 1 .err)" = 'eqat: stopped on request' ] || fail "ppl" "exit $rc" "$(cat .out .err)"
 
 # Streams: a reader that goes away, a full one, closed ones. The job does not depend on them.
 "$EQAT" "${q[@]}" -o o 2>&1 >/dev/null | head -n 1 >.out

@@ -52,9 +52,45 @@ for how in '' --resume; do
     rm -rf out
 done
 
+# ---- side files of the model: they are of the run, too, touched or not
+hold "$saved" "${args[@]}" -o out; kill_it
+mv m/tokenizer.json away; sed 's/{/ {/' away >m/tokenizer.json
+expect_match 1 'eqat: out\.work/run\.json: cannot resume: side_files\.tokenizer\.json is "[0-9a-f]*" in that run and "[0-9a-f]*" now' "${args[@]}" -o out --resume
+rm m/tokenizer.json
+expect_match 1 'eqat: out\.work/run\.json: cannot resume: side_files\.tokenizer\.json is in that run and not now' "${args[@]}" -o out --resume
+mv away m/tokenizer.json; echo '{}' >m/vocab.json
+expect_match 1 'eqat: out\.work/run\.json: cannot resume: side_files\.vocab\.json is nothing in that run and "[0-9a-f]*" now' "${args[@]}" -o out --resume
+rm m/vocab.json; touch m/*
+hold '"e2e_step","step":3' "${args[@]}" -o out --resume
+touch m/*
+let_go
+cases=$((cases + 1))
+[ $rc = 0 ] || fail "touched while it ran" "exit $rc" "$err"
+same "touched before --resume and while it ran" whole out
+rm -rf out
+hold "$saved" "${args[@]}" -o out
+echo ' ' >>m/tokenizer.json
+let_go
+cases=$((cases + 1))
+[ $rc = 1 ] && [ ! -e out ] && [ "$err" = 'eqat: m/tokenizer.json: expected it as when the run began, found another' ] || fail "a side file changed while it ran" "exit $rc" "$err"
+truncate -s -2 m/tokenizer.json
+run "${args[@]}" -o out --resume
+same "a side file put right, --resume" whole out
+
+# ---- what a kill between the last rename and the end of the removal leaves
+mkdir out.work mine; touch out.work/lock mine/lock
+for work in '' '--work-dir mine'; do
+    cases=$((cases + 1))
+    run "${args[@]}" -o out --resume $work
+    [ $rc = 0 ] && [ ! -e mine/lock -o -z "$work" ] || fail "a folder half removed, $work" "exit $rc" "$err"
+done
+cases=$((cases + 1))
+[ ! -e out.work ] && [ -d mine ] || fail "folders half removed" "$(ls -d out* mine)"
+rm -rf out mine
+
 # ---- another instruction set, another backend: named, not mixed
 hold "$saved" "${args[@]}" -o out; kill_it
-expect_match 1 'eqat: out\.work/run\.json: cannot resume: that run computes with ".*oneDNN.*", this one with "scalar", .*' "${args[@]}" -o out --resume --backend ref
+expect_match 1 'eqat: out\.work/run\.json: cannot resume: that run computes with ".*oneDNN.*", this one with "scalar", .*or remove out.work and begin anew' "${args[@]}" -o out --resume --backend ref
 if grep -q avx2 /proc/cpuinfo; then
     expect_match 1 'eqat: out\.work/run\.json: cannot resume: that run computes with "avx.*", this one with "sse2, .*", .*' \
         "${args[@]}" -o out --resume --cpu-mask sse2
