@@ -302,10 +302,7 @@ static void dequant_(call *k, const eq_op_case *c) {
     eq_mut w_hat = out(k, "w_hat", c->out, n, 0);
     DO(k, dequant, w_hat, q, s, z, eq_case_qshape(c));
 }
-/* d[4]: rows. A GPU's tensor cores align 16 products and the sum to the largest exponent and keep
- * 24 or 25 bits of them; codes there are subnormal bf16 numbers, up to 7 bits lower than their
- * exponent. So each of the 17 may lose 2^-17 of a term: sqrt(17) 2^-17 a step, over the steps of a
- * sum the same part of its size: NMSE 17 2^-34 = 1e-9. */
+/* d[4]: rows */
 static void matvec_q_(call *k, const eq_op_case *c) {
     eq_qshape q = eq_case_qshape(c);
     int64_t n = q.O * q.I, ng = n / q.G, rows = c->d[4];
@@ -313,7 +310,7 @@ static void matvec_q_(call *k, const eq_op_case *c) {
     eq_view words = in(k, "q", EQ_U32, n / 32 * q.bits, EQ_FILL_WORDS);
     eq_view s = in(k, "s", EQ_F16, ng, EQ_FILL_STEPS);
     eq_view z = in(k, "z", EQ_U8, ng, EQ_FILL_CODES);
-    eq_mut y = out(k, "y", c->out, rows * q.O, c->out == EQ_BF16 ? H : 1e-9);
+    eq_mut y = out(k, "y", c->out, rows * q.O, tol_of(c->out));
     DO(k, matvec_q, y, x, words, s, z, rows, q);
 }
 static void dequant_bwd_(call *k, const eq_op_case *c) {

@@ -1,15 +1,13 @@
 /* Products of few rows with packed weights, as generation makes them: bound by the bytes of the
- * weights, if only unpacking is cheap. One mask makes bf16 numbers of two codes at once: an integer
- * n below 256 in the low bits of a bf16 is n 2^-133, a subnormal that tensor cores multiply
- * exactly. A code that lies `at` bits up counts 2^at times; its input is taken 2^-at times. Inputs
- * also carry 2^96 (so they must be below 2^31) and sums come out 2^-37 times too small, far from
- * both ends.
+ * weights. Tensor cores take the sums, because unpacking leaves no time for them elsewhere: codes
+ * become bf16 integers by a mask and one fma for two of them, exactly, the zero point in the same
+ * fma.
  *
  * A block takes 16 outputs, its warps part the inputs. Lane 4 g + c of a warp reads 16 bytes at a
  * time ("a unit" of codes of one group) of outputs g and g + 8, and the other lanes of its row the
  * units beside. As the rows of one fragment add up over c, the units are kept apart by columns: B's
  * column 4 r + c holds input row r's numbers in lane c's places and zeros elsewhere. So D's column
- * is the sum of one unit: y += s (sum of code x - z sum of x), in fp32.
+ * is the sum of one unit, and takes its group's step in fp32.
  * Invariant: inputs are bf16, or three bf16 whose sum is the fp32 number, so every product is
  * exact. */
 #include "backend/cuda/mma.cuh"
@@ -22,9 +20,8 @@ struct matvec_args {
     const uint16_t *s; /* fp16 [O, I / G] */
     const uint8_t *z;
     int rows, O, I, G;
-    int log_g;  /* of a power of two, else -1 */
-    int paired; /* steps of two groups lie in an aligned word */
-    int chunk;  /* inputs that lie in shared memory at the same time */
+    int log_g; /* of a power of two, else -1 */
+    int chunk; /* inputs that lie in shared memory at the same time */
 };
 
 /* ---- codes to bf16 --------------------------------------------------------------------------- */
@@ -47,42 +44,53 @@ template <int BITS> EQ_INLINE int pair_second(int p) {
     return pair_first<BITS>(p) + (p < 12 ? 6 : p < 14 ? 10 : 6);
 }
 
-/* Where its codes lie in the halves of a word, in bits above the lowest. */
-template <int BITS> EQ_INLINE int first_at(int p) {
-    return BITS == 2 ? p % 4 * 2 : BITS == 4 ? p % 2 * 4 : p % 2 * 3;
-}
-template <int BITS> EQ_INLINE int second_at(int p) {
-    return first_at<BITS>(p) + (BITS == 3 && p < 12 ? 2 : 0);
+/* 128 + code 2^at in each half, brought to code - z: bf16 holds all of these exactly. */
+template <int LOW, int HIGH> EQ_INLINE uint32_t codes_less(uint32_t word, uint32_t mask, float z) {
+    constexpr uint32_t shrink = (uint32_t)(127 - HIGH) << 23 | (uint32_t)(127 - LOW) << 7;
+    return eq_ptx_fma_bf16x2((word & mask) | 0x43004300u, shrink,
+                             eq_ptx_bf16x2(-128.0f / (1 << LOW) - z, -128.0f / (1 << HIGH) - z));
 }
 
-template <int BITS> EQ_INLINE void unpack(uint32_t (&pair)[16], const uint32_t *w);
-template <> __device__ __forceinline__ void unpack<2>(uint32_t (&pair)[16], const uint32_t *w) {
+template <int BITS> EQ_INLINE void unpack(uint32_t (&pair)[16], const uint32_t *w, float z);
+template <>
+__device__ __forceinline__ void unpack<2>(uint32_t (&pair)[16], const uint32_t *w, float z) {
 #pragma unroll
-    for (int p = 0; p < 16; p++) {
-        uint32_t word = p % 8 < 4 ? w[p / 8] : w[p / 8] >> 8;
-        pair[p] = word & 0x00030003u << first_at<2>(p);
+    for (int i = 0; i < 2; i++) {
+        uint32_t *to = pair + 8 * i, a = w[i], b = a >> 6, c = a >> 12;
+        to[0] = codes_less<0, 0>(a, 0x00030003u, z);
+        to[1] = codes_less<2, 2>(a, 0x000c000cu, z);
+        to[2] = codes_less<4, 4>(a, 0x00300030u, z);
+        to[3] = codes_less<0, 0>(b, 0x00030003u, z);
+        to[4] = codes_less<2, 2>(b, 0x000c000cu, z);
+        to[5] = codes_less<4, 4>(b, 0x00300030u, z);
+        to[6] = codes_less<0, 0>(c, 0x00030003u, z);
+        to[7] = codes_less<2, 2>(c, 0x000c000cu, z);
     }
 }
-template <> __device__ __forceinline__ void unpack<4>(uint32_t (&pair)[16], const uint32_t *w) {
+template <>
+__device__ __forceinline__ void unpack<4>(uint32_t (&pair)[16], const uint32_t *w, float z) {
 #pragma unroll
-    for (int p = 0; p < 16; p++) {
-        uint32_t word = p % 4 < 2 ? w[p / 4] : w[p / 4] >> 8;
-        pair[p] = word & 0x000f000fu << first_at<4>(p);
-    }
+    for (int i = 0; i < 4; i++)
+#pragma unroll
+        for (int p = 0; p < 4; p++)
+            pair[4 * i + p] = codes_less<0, 0>(w[i] >> 4 * p, 0x000f000fu, z);
 }
 /* Three words of ten codes each, whose fifth and sixth go together across words, and two more. */
-template <> __device__ __forceinline__ void unpack<3>(uint32_t (&pair)[16], const uint32_t *w) {
+template <>
+__device__ __forceinline__ void unpack<3>(uint32_t (&pair)[16], const uint32_t *w, float z) {
     const uint32_t ten[3] = {w[0], __funnelshift_r(w[0], w[1], 30),
                              __funnelshift_r(w[1], w[2], 28)};
 #pragma unroll
-    for (int p = 0; p < 12; p++) {
-        uint32_t word = p % 4 < 2 ? ten[p / 4] : ten[p / 4] >> 6;
-        pair[p] = word & 0x001c0007u << first_at<3>(p);
-    }
+    for (int i = 0; i < 3; i++)
+#pragma unroll
+        for (int p = 0; p < 4; p++)
+            pair[4 * i + p] = codes_less<0, 2>(ten[i] >> 3 * p, 0x001c0007u, z);
     uint32_t a = (ten[0] >> 12 & 63u) | (ten[1] >> 12 & 63u) << 16;
     uint32_t b = (ten[2] >> 12 & 63u) | w[2] >> 26 << 16;
-    pair[12] = a & 0x00070007u, pair[13] = a & 0x00380038u;
-    pair[14] = b & 0x00070007u, pair[15] = b & 0x00380038u;
+    pair[12] = codes_less<0, 0>(a, 0x00070007u, z);
+    pair[13] = codes_less<3, 3>(a, 0x00380038u, z);
+    pair[14] = codes_less<0, 0>(b, 0x00070007u, z);
+    pair[15] = codes_less<3, 3>(b, 0x00380038u, z);
 }
 
 /* ---- inputs in shared memory ----------------------------------------------------------------- */
@@ -91,89 +99,64 @@ template <> __device__ __forceinline__ void unpack<3>(uint32_t (&pair)[16], cons
 template <int BITS> struct staged {
     enum { UNIT = 2 * packed<BITS>::CODES + 16 };
 };
-enum { X_EXPONENT = 96, SUM_EXPONENT = 133 - X_EXPONENT };
-EQ_INLINE float power(int e) { return __uint_as_float((uint32_t)(127 + e) << 23); }
-
 /* Bytes of one bf16 part of one row. */
 template <int BITS> __host__ __device__ static inline int part_bytes(int chunk) {
     return chunk / packed<BITS>::CODES * staged<BITS>::UNIT;
 }
 
-/* Inputs from k0 on as pairs in the order in which unpack leaves codes, and the sums of each run of
- * 32, as small as products' sums; zeros behind the end. */
+/* Inputs from k0 on as pairs in the order in which unpack leaves codes; zeros behind the end. */
 template <int BITS, int PARTS>
-EQ_INLINE void stage(unsigned char *to, float *sums, const matvec_args &a, int k0, int chunk) {
+EQ_INLINE void stage(unsigned char *to, const matvec_args &a, int k0, int chunk) {
     enum { RUNS = packed<BITS>::RUNS };
     int runs = chunk / 32, bytes = part_bytes<BITS>(chunk);
     for (int e = (int)threadIdx.x; e < a.rows * runs; e += THREADS) {
         int r = e / runs, run = e - r * runs, k = k0 + run * 32;
-        float v[32], sum = 0.0f;
+        float v[32];
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             float part[EQ_UNIT];
             eq_read(part, a.x, ((int64_t)r * a.I + k) / EQ_UNIT + i, k < a.I ? EQ_UNIT : 0);
 #pragma unroll
-            for (int j = 0; j < EQ_UNIT; j++) {
-                v[EQ_UNIT * i + j] = part[j];
-                sum += part[j];
-            }
+            for (int j = 0; j < EQ_UNIT; j++) v[EQ_UNIT * i + j] = part[j];
         }
-        sums[e] = sum * power(-SUM_EXPONENT);
         unsigned char *at =
             to + r * PARTS * bytes + run / RUNS * staged<BITS>::UNIT + run % RUNS * 64;
 #pragma unroll
-        for (int p = 0; p < 16; p++) {
-            v[pair_first<BITS>(p)] *= power(X_EXPONENT - first_at<BITS>(p));
-            v[pair_second<BITS>(p)] *= power(X_EXPONENT - second_at<BITS>(p));
-        }
-#pragma unroll
         for (int part = 0; part < PARTS; part++)
 #pragma unroll
-            for (int p = 0; p < 16; p += 4) {
-                uint32_t both[4];
-#pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    float &lo = v[pair_first<BITS>(p + i)], &hi = v[pair_second<BITS>(p + i)];
-                    both[i] = eq_ptx_bf16x2(lo, hi);
-                    lo -= eq_bf16_low(both[i]), hi -= eq_bf16_high(both[i]);
-                }
-                *(uint4 *)(at + part * bytes + 4 * p) =
-                    make_uint4(both[0], both[1], both[2], both[3]);
+            for (int p = 0; p < 16; p++) {
+                float &lo = v[pair_first<BITS>(p)], &hi = v[pair_second<BITS>(p)];
+                uint32_t both = eq_ptx_bf16x2(lo, hi);
+                *(uint32_t *)(at + part * bytes + 4 * p) = both;
+                lo -= eq_bf16_low(both), hi -= eq_bf16_high(both);
             }
     }
 }
 
 /* ---- the product ----------------------------------------------------------------------------- */
 
-/* A lane's unit of outputs g and g + 8, and zero points and steps of its columns. */
+/* A lane's unit of outputs g and g + 8, with zero points and with the steps of its columns. */
 template <int BITS> struct unit_of_two {
     uint4 w[2][packed<BITS>::WORDS / 4];
-    uint32_t s[2], z[2]; /* of each output two, the first in the low bits */
+    uint8_t z[2];
+    uint16_t s[2][2];
 };
 EQ_INLINE int group_of(const matvec_args &a, int input) {
     int g = a.log_g >= 0 ? input >> a.log_g : input / a.G;
     return min(g, a.I / a.G - 1);
 }
-/* Those of the run that begins with `input` in the first unit of the row's four lanes. Column
- * 2 c + e is unit (2 c + e) % 4. */
+/* Those of the run that begins with `input` in the first unit of the row's four lanes. */
 template <int BITS>
 EQ_INLINE void fetch_groups(unit_of_two<BITS> &u, const matvec_args &a, const int64_t group[2],
                             int input) {
-    enum { CODES = packed<BITS>::CODES };
-    int unit = eq_lane() % 2 * 2, g0 = group_of(a, input + unit * CODES);
-    int g1 = group_of(a, input + (unit + 1) * CODES);
-    if (a.paired && g1 == g0 + 1) {
+    int c = eq_lane() & 3, mine = group_of(a, input + c * packed<BITS>::CODES);
 #pragma unroll
-        for (int h = 0; h < 2; h++) {
-            u.s[h] = *(const uint32_t *)(a.s + group[h] + g0);
-            u.z[h] = *(const uint16_t *)(a.z + group[h] + g0);
-        }
-        return;
-    }
+    for (int h = 0; h < 2; h++) u.z[h] = a.z[group[h] + mine];
 #pragma unroll
-    for (int h = 0; h < 2; h++) {
-        u.s[h] = a.s[group[h] + g0] | (uint32_t)a.s[group[h] + g1] << 16;
-        u.z[h] = a.z[group[h] + g0] | (uint32_t)a.z[group[h] + g1] << 8;
+    for (int e = 0; e < 2; e++) { /* column 2 c + e is unit (2 c + e) % 4 */
+        int g = group_of(a, input + (2 * c + e) % 4 * packed<BITS>::CODES);
+#pragma unroll
+        for (int h = 0; h < 2; h++) u.s[h][e] = a.s[group[h] + g];
     }
 }
 /* at: the first unit of the row's four lanes. */
@@ -189,19 +172,22 @@ EQ_INLINE void fetch(unit_of_two<BITS> &u, const matvec_args &a, const uint4 *co
     fetch_groups<BITS>(u, a, group, at * CODES);
 }
 
-/* d += a run of 32 inputs of each of the four units. codes: of outputs g and g + 8. x: for each
- * pair of rows and each part the lane's numbers, or zeros. */
-template <int PARTS, int PAIRS>
+/* d += a run of 32 inputs of each of the four units. codes: of outputs g and g + 8. x: the lane's
+ * place in row 0's first part. */
+template <int BITS, int PARTS, int PAIRS>
 EQ_INLINE void run_product(float (&d)[PAIRS][4], const uint32_t (&codes)[2][16],
-                           const unsigned char *const (&x)[PAIRS], const int (&bytes)[PAIRS],
-                           int in) {
+                           const unsigned char *x, int bytes, int rows) {
+    int row = eq_lane() >> 4; /* of the two of a pair of rows */
+    bool mine = (eq_lane() >> 2 & 3) == (eq_lane() & 3);
 #pragma unroll
     for (int p = 0; p < PAIRS; p++)
 #pragma unroll
         for (int part = 0; part < PARTS; part++)
 #pragma unroll
             for (int k = 0; k < 16; k += 4) {
-                uint4 b = *(const uint4 *)(x[p] + part * bytes[p] + in + 4 * k);
+                uint4 b = make_uint4(0, 0, 0, 0);
+                int r = 2 * p + row;
+                if (mine && r < rows) b = *(const uint4 *)(x + (r * PARTS + part) * bytes + 4 * k);
                 const uint32_t one[4] = {codes[0][k], codes[1][k], codes[0][k + 1],
                                          codes[1][k + 1]};
                 const uint32_t two[4] = {codes[0][k + 2], codes[1][k + 2], codes[0][k + 3],
@@ -211,35 +197,12 @@ EQ_INLINE void run_product(float (&d)[PAIRS][4], const uint32_t (&codes)[2][16],
             }
 }
 
-/* y += s (d - z sum of x) for the lane's columns, whose sums lie at `sums`; d goes back to 0. */
-template <int PAIRS>
-EQ_INLINE void apply_steps(float (&y)[PAIRS][4], float (&d)[PAIRS][4], const uint32_t s[2],
-                           const uint32_t z[2], const float (&sum)[PAIRS][2]) {
-#pragma unroll
-    for (int h = 0; h < 2; h++)
-#pragma unroll
-        for (int e = 0; e < 2; e++) {
-            float step = eq_ptx_f16((uint16_t)(s[h] >> 16 * e));
-            float zero = (float)(int)(z[h] >> 8 * e & 255u);
-#pragma unroll
-            for (int p = 0; p < PAIRS; p++) {
-                int i = 2 * h + e;
-                y[p][i] = fmaf(step, fmaf(-zero, sum[p][e], d[p][i]), y[p][i]);
-                d[p][i] = 0.0f;
-            }
-        }
-}
-
-/* x, bytes: as run_product takes them, at this step's units. sums: row 0's of the first of the four
- * units; `runs` of them a row. at: that unit. */
 template <int BITS, int PARTS, int PAIRS>
 EQ_INLINE void unit_product(float (&y)[PAIRS][4], unit_of_two<BITS> &u, const matvec_args &a,
-                            const int64_t group[2], int at, const unsigned char *const (&x)[PAIRS],
-                            const int (&bytes)[PAIRS], const float *sums, int runs) {
+                            const int64_t group[2], int at, const unsigned char *x, int bytes) {
     enum { CODES = packed<BITS>::CODES, RUNS = packed<BITS>::RUNS };
     int shared = a.G >= CODES ? RUNS : a.G / 32; /* runs of one step: a power of two */
-    int row = (eq_lane() & 3) / 2, unit = eq_lane() % 2 * 2;
-    float d[PAIRS][4] = {}, sum[PAIRS][2] = {};
+    float d[PAIRS][4] = {};
 #pragma unroll
     for (int r = 0; r < RUNS; r++) {
         uint32_t codes[2][16];
@@ -251,19 +214,17 @@ EQ_INLINE void unit_product(float (&y)[PAIRS][4], unit_of_two<BITS> &u, const ma
             for (int i = 0; i < packed<BITS>::WORDS / 4; i++)
                 w[4 * i] = u.w[h][i].x, w[4 * i + 1] = u.w[h][i].y, w[4 * i + 2] = u.w[h][i].z,
                       w[4 * i + 3] = u.w[h][i].w;
-            unpack<BITS>(codes[h], w + r * BITS);
+            unpack<BITS>(codes[h], w + r * BITS, (float)(int)u.z[h]);
         }
-        run_product<PARTS, PAIRS>(d, codes, x, bytes, 64 * r);
+        run_product<BITS, PARTS, PAIRS>(d, codes, x + 64 * r, bytes, a.rows);
+        if ((r + 1) & (shared - 1)) continue;
 #pragma unroll
         for (int p = 0; p < PAIRS; p++)
 #pragma unroll
-            for (int e = 0; e < 2; e++)
-                if (2 * p + row < a.rows)
-                    sum[p][e] += sums[(2 * p + row) * runs + (unit + e) * RUNS + r];
-        if ((r + 1) & (shared - 1)) continue;
-        apply_steps<PAIRS>(y, d, u.s, u.z, sum);
-#pragma unroll
-        for (int p = 0; p < PAIRS; p++) sum[p][0] = sum[p][1] = 0.0f;
+            for (int i = 0; i < 4; i++) {
+                y[p][i] = fmaf(eq_ptx_f16(u.s[i / 2][i % 2]), d[p][i], y[p][i]);
+                d[p][i] = 0.0f;
+            }
     }
 }
 
@@ -275,7 +236,7 @@ EQ_INLINE void finish(const matvec_args &a, const float (&y)[PAIRS][4], float *p
     for (int p = 0; p < PAIRS; p++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            float sum = (y[p][2 * h] + y[p][2 * h + 1]) * power(SUM_EXPONENT);
+            float sum = y[p][2 * h] + y[p][2 * h + 1];
             sum += __shfl_xor_sync(EQ_ALL_LANES, sum, 1);
             if (c % 2 == 0) part[(warp * 2 * PAIRS + 2 * p + c / 2) * OUTPUTS + g + 8 * h] = sum;
         }
@@ -304,35 +265,20 @@ static __global__ __launch_bounds__(THREADS, BITS == 3   ? 3 - PAIRS / 4
         group[h] = (int64_t)o * (a.I / a.G);
     }
     float y[PAIRS][4] = {};
-    unit_of_two<BITS> now, next, last;
+    unit_of_two<BITS> now, next;
     fetch<BITS>(now, a, row, group, 4 * warp); /* under way while inputs are brought */
-    fetch<BITS>(next, a, row, group, 4 * warp + STEP);
-    uint32_t *zeros = (uint32_t *)memory; /* of one unit, and before the numbers */
-    if (threadIdx.x < staged<BITS>::UNIT / 4) zeros[threadIdx.x] = 0;
-    unsigned char *numbers = memory + staged<BITS>::UNIT;
     for (int k0 = 0; k0 < a.I; k0 += a.chunk) {
-        int bytes = part_bytes<BITS>(a.chunk), from = k0 / CODES, runs = a.chunk / 32;
+        int bytes = part_bytes<BITS>(a.chunk), from = k0 / CODES;
         int end = min(units, from + a.chunk / CODES);
-        float *sums = (float *)(numbers + a.rows * PARTS * bytes);
         if (k0) __syncthreads();
-        stage<BITS, PARTS>(numbers, sums, a, k0, a.chunk);
+        stage<BITS, PARTS>(memory, a, k0, a.chunk);
         __syncthreads();
 #pragma unroll 1
         for (int u = from + 4 * warp; u < end; u += STEP) {
-            const unsigned char *x[PAIRS];
-            int part[PAIRS];
-#pragma unroll
-            for (int p = 0; p < PAIRS; p++) {
-                int r = 2 * p + (eq_lane() >> 4);
-                bool mine = (g & 3) == c && r < a.rows;
-                int place = r * PARTS * bytes + (u - from + c) * staged<BITS>::UNIT;
-                x[p] = mine ? numbers + place : memory;
-                part[p] = mine ? bytes : 0;
-            }
-            fetch<BITS>(last, a, row, group, u + 2 * STEP);
-            unit_product<BITS, PARTS, PAIRS>(y, now, a, group, u, x, part,
-                                             sums + (u - from) * packed<BITS>::RUNS, runs);
-            now = next, next = last;
+            fetch<BITS>(next, a, row, group, u + STEP);
+            unit_product<BITS, PARTS, PAIRS>(y, now, a, group, u,
+                                             memory + (u - from + c) * staged<BITS>::UNIT, bytes);
+            now = next;
         }
     }
     __syncthreads();
@@ -375,7 +321,7 @@ template <int BITS, int PARTS, int PAIRS> static void run_fast(eq_backend *be, m
     if (units < 4 * WARPS) units = 4 * WARPS;
     int all = (int)eq_ceil_div(a.I, CODES * 4) * 4;
     a.chunk = (int)eq_least(units, all) * CODES;
-    int shared = staged<BITS>::UNIT + a.rows * (PARTS * part_bytes<BITS>(a.chunk) + a.chunk / 8);
+    int shared = a.rows * PARTS * part_bytes<BITS>(a.chunk);
     int sums = WARPS * 2 * PAIRS * OUTPUTS * (int)sizeof(float);
     if (shared < sums) shared = sums;
     auto kernel = matvec_kernel<BITS, PARTS, PAIRS>;
@@ -426,7 +372,6 @@ static void matvec_q(eq_backend *be, eq_mut y, eq_view x, eq_view q, eq_view s, 
         a.q = static_cast<const uint32_t *>(q.p);
         a.s = static_cast<const uint16_t *>(s.p), a.z = static_cast<const uint8_t *>(z.p);
         a.rows = (int)n, a.O = (int)qs.O, a.I = (int)qs.I, a.G = (int)qs.G;
-        a.paired = a.I / a.G % 2 == 0 && (uintptr_t)s.p % 4 == 0 && (uintptr_t)z.p % 2 == 0;
         a.log_g = -1;
         for (int i = 0; i < 31; i++)
             if (a.G == 1 << i) a.log_g = i;

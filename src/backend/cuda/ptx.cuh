@@ -59,4 +59,19 @@ static __device__ __forceinline__ float eq_ptx_exp2(float x) {
     return exp2f(x);
 #endif
 }
+
+/* a b + c of two bf16 each, rounded once; the twin rounds to fp32 before, which is the same
+ * wherever fp32 holds the result. */
+static __device__ __forceinline__ uint32_t eq_ptx_fma_bf16x2(uint32_t a, uint32_t b, uint32_t c) {
+#if EQ_PTX
+    uint32_t d;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+    return d;
+#else
+    float low = fmaf(__uint_as_float(a << 16), __uint_as_float(b << 16), __uint_as_float(c << 16));
+    float high = fmaf(__uint_as_float(a & 0xffff0000u), __uint_as_float(b & 0xffff0000u),
+                      __uint_as_float(c & 0xffff0000u));
+    return eq_ptx_bf16x2(low, high);
+#endif
+}
 #endif
