@@ -3,13 +3,14 @@
 # committed tree is changed, built and tested; the tree itself is left alone. ../shared is not beside
 # the copy, so only what a plain clone has can kill a mutation.
 # usage: tools/mutations.sh [NAME-PART ...]     (nothing: all)
-# WHOLE=1: the whole suite judges, not the named tests. APPLY=1: only says where each would be made.
+# WHOLE=1: the whole suite judges, not the named tests. APPLY=1: only says where each would be made in
+# the tree as it is now.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 only=("$@") killed=0 survived=() unfit=()
 W=$(mktemp -d) || exit 1
 trap 'rm -rf "$W"' EXIT
-mkdir "$W/plain" && git archive HEAD | tar -x -C "$W/plain" && cd "$W/plain" || exit 1
+[ "${APPLY-}" ] || { mkdir "$W/plain" && git archive HEAD | tar -x -C "$W/plain" && cd "$W/plain"; } || exit 1
 programs() { for t in "$@"; do [[ $t = cli/* ]] && echo tools || echo "build/tests/$t"; done; }
 made() { make -j"$(nproc)" $(programs "$@") >"$W/make.log" 2>&1; }
 judge() { # TEST...: all pass
