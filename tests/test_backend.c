@@ -33,6 +33,12 @@ static void refused(const char *spec, const char *mask, const char *message) {
     assert_int_equal(eq_mem_current(), before);
 }
 
+static char said[256];
+static void on_note(void *ctx, const char *line) {
+    (void)ctx;
+    snprintf(said, sizeof said, "%s", line);
+}
+
 static void test_registry(void **state) {
     (void)state;
     static const char *const known[] = {"cpu", "ref", "trace:cpu", "fenced:finite:trace:ref"};
@@ -56,9 +62,19 @@ static void test_registry(void **state) {
         "backend cuda: expected libeqat-cuda.so beside the program, in ../lib/eqat or where the "
         "loader looks (make cuda builds it): libeqat-cuda.so: cannot open shared object file: "
         "No such file or directory");
-    eq_backend *be = open_or_fail("auto"); /* this test has no library beside it */
-    assert_string_equal(be->name, "cpu");
+    /* This test has no library beside it. */
+    const eq_observer obs = {.note = on_note};
+    eq_compute_opts o = {.backend = "trace:auto"};
+    eq_err err = {0};
+    eq_backend *be;
+    assert_int_equal(eq_backend_open_for(&be, &o, &obs, &err), EQ_OK);
+    assert_string_equal(be->name, "trace:cpu");
+    assert_non_null(strstr(said, "backend trace:auto: trace:cpu ("));
     be->close(be);
+    o.device_memory = 1 << 20;
+    assert_int_equal(eq_backend_open_for(&be, &o, &obs, &err), EQ_EINPUT);
+    assert_string_equal(err.msg,
+                        "device memory: expected a backend that is a device, found trace:cpu");
     refused("fenced:cpu", "avx9", "cpu mask \"avx9\": expected sse2, avx2 or avx512");
 }
 

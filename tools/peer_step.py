@@ -58,8 +58,9 @@ class PackedLinear(torch.nn.Module):
     def __init__(self, linear, group):
         super().__init__()
         self.shape, self.group = linear.weight.shape, group
-        self.register_buffer("w_int", torch.randint(0, 4, (linear.weight.numel() // group, group), dtype=torch.uint8))
-        self.s = torch.nn.Parameter(torch.full((linear.weight.numel() // group, 1), 0.01))
+        n, on = linear.weight.numel() // group, linear.weight.device
+        self.register_buffer("w_int", torch.randint(0, 4, (n, group), dtype=torch.uint8, device=on))
+        self.s = torch.nn.Parameter(torch.full((n, 1), 0.01, device=on))
         self.z = 2
 
     def forward(self, x):

@@ -189,8 +189,9 @@ eq_status eq_backend_open(eq_backend **be, const char *spec, const char *cpu_mas
  * EQ_EINTR; uploads, downloads and sync itself still work, so that a state can be saved. Without a
  * flag *be stays as it is. */
 eq_status eq_stop_wrap(eq_backend **be, const eq_observer *obs, eq_err *err);
-/* The backend of these options, within their device memory. */
-eq_status eq_backend_open_for(eq_backend **be, const eq_compute_opts *o, eq_err *err);
+/* The backend of these options, within their device memory; a note says which one "auto" is. */
+eq_status eq_backend_open_for(eq_backend **be, const eq_compute_opts *o, const eq_observer *obs,
+                              eq_err *err);
 /* The hints of the backend with this name, open or not; NULL where they are the host's. */
 const eq_hints *eq_backend_hints(const char *spec);
 /* The trace wrapper's table (operation, calls, seconds, elements), eq_free it; NULL: not traced. */

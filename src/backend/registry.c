@@ -4,6 +4,7 @@
 
 #include "backend/plugin.h"
 #include "backend/wrap.h"
+#include "base/observe.h"
 
 static eq_status open_cpu(eq_backend **be, const char *cpu_mask, eq_err *err) {
     static const char *const masks[] = {"sse2", "avx2", "avx512"};
@@ -92,8 +93,11 @@ eq_status eq_backend_open(eq_backend **out, const char *spec, const char *cpu_ma
     return EQ_OK;
 }
 
-eq_status eq_backend_open_for(eq_backend **be, const eq_compute_opts *o, eq_err *err) {
+eq_status eq_backend_open_for(eq_backend **be, const eq_compute_opts *o, const eq_observer *obs,
+                              eq_err *err) {
     EQ_TRY(eq_backend_open(be, o->backend, o->cpu_mask, err));
+    if (o->backend && strstr(o->backend, "auto"))
+        eq_note(obs, "backend %s: %s (%s)", o->backend, (*be)->name, (*be)->kernels);
     if ((*be)->device) (*be)->limit = o->device_memory;
     if ((*be)->device || !o->device_memory) return EQ_OK;
     eq_fail(err, EQ_EINPUT, "device memory: expected a backend that is a device, found %s",

@@ -118,7 +118,7 @@ eq_status eq_ppl(const eq_ppl_opts *o, const eq_observer *obs, eq_ppl_result *re
         return eq_fail(err, EQ_EINPUT, "ppl: expected a model folder and --data");
     EQ_TRY(eq_weights_open(&src, o->model, err));
     eq_par_threads(o->compute.threads); /* tokenizing keeps to them, too */
-    eq_status st = eq_backend_open_for(&be, &o->compute, err);
+    eq_status st = eq_backend_open_for(&be, &o->compute, obs, err);
     if (st == EQ_OK) st = eq_stop_wrap(&be, obs, err);
     if (st == EQ_OK) st = read_windows(&w, o, &src->cfg, obs, &r, err);
     if (st == EQ_OK) st = run(o, src, be, &w, obs, &r, err);

@@ -109,7 +109,7 @@ eq_status eq_generate(const eq_generate_opts *o, char **text, eq_err *err) {
     EQ_TRY(eq_weights_open(&src, o->model, err));
     eq_status st = eq_tokenizer_open(&tok, o->model, err);
     eq_par_threads(o->compute.threads);
-    if (st == EQ_OK) st = eq_backend_open_for(&be, &o->compute, err);
+    if (st == EQ_OK) st = eq_backend_open_for(&be, &o->compute, NULL, err);
     if (st == EQ_OK) st = run(o, src, tok, be, text, err);
     if (be) be->close(be);
     eq_tokenizer_close(tok);

@@ -68,7 +68,7 @@ static eq_status rates(plan *p, eq_err *err) {
     eq_backend *be;
     eq_arena a = {0};
     eq_par_threads(p->set.o.compute.threads);
-    EQ_TRY(eq_backend_open_for(&be, &p->set.o.compute, err));
+    EQ_TRY(eq_backend_open_for(&be, &p->set.o.compute, NULL, err));
     eq_status st = measure(p, be, &a, err);
     eq_arena_free(&a);
     be->close(be);

@@ -208,7 +208,7 @@ static eq_status open_all(eq_job *j, const eq_quantize_opts *o, bool *begun, boo
     if (!j->tune) EQ_TRY(eq_checkpoint_check(&j->src->cfg, o->bits, o->group_size, err));
     EQ_TRY(check_places(j, begun, finished, err));
     eq_par_threads(o->compute.threads); /* tokenizing keeps to them, too */
-    EQ_TRY(eq_backend_open_for(&j->be, &o->compute, err));
+    EQ_TRY(eq_backend_open_for(&j->be, &o->compute, j->obs, err));
     EQ_TRY(eq_stop_wrap(&j->be, j->obs, err));
     EQ_TRY(load_data(j, err));
     return eq_qblock_alloc(&j->block, &j->src->cfg, j->set.o.bits, j->set.o.group_size, err);
