@@ -21,8 +21,8 @@ eq_status eq_bench_run(const eq_bench_opts *o, eq_err *err);
 /* ---- roof.c: oneDNN itself, its own threads, one call for the whole product ------------------ */
 
 typedef enum { EQ_ROOF_NT, EQ_ROOF_NN, EQ_ROOF_TN } eq_roof_kind;
-/* Best FLOP/s of y[M, N] = op(a) op(b) over a few runs; bf16 operands (y F32 when f32_out) or fp32.
- * 0 when oneDNN cannot. */
+/* Best FLOP/s of y[M, N] = op(a) op(b) over a few runs; bf16 operands (y F32 when f32_out; fp32's
+ * figure where oneDNN has no bf16 on this CPU) or fp32. 0 when oneDNN cannot. */
 double eq_roof_product(eq_roof_kind kind, int64_t M, int64_t N, int64_t K, bool bf16, bool f32_out,
                        int threads);
 /* Bytes read + written per second of a large copy. */

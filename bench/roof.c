@@ -74,7 +74,14 @@ double eq_roof_product(eq_roof_kind kind, int64_t M, int64_t N, int64_t K, bool 
     product p = {0};
     double best = 0;
     omp_set_num_threads(threads);
-    if (make(&p, kind, M, N, K, bf16, f32_out)) {
+    bool made = make(&p, kind, M, N, K, bf16, f32_out);
+    if (!made && bf16) { /* no bf16 on this CPU: such products go through fp32, so that is their roof */
+        drop(&p);
+        p = (product){0};
+        bf16 = false;
+        made = make(&p, kind, M, N, K, bf16, f32_out);
+    }
+    if (made) {
         fill(p.ma, &p.a, bf16), fill(p.mb, &p.b, bf16);
         dnnl_exec_arg_t args[] = {
             {DNNL_ARG_SRC, p.ma}, {DNNL_ARG_WEIGHTS, p.mb}, {DNNL_ARG_DST, p.my}};
