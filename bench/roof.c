@@ -75,7 +75,8 @@ double eq_roof_product(eq_roof_kind kind, int64_t M, int64_t N, int64_t K, bool 
     double best = 0;
     omp_set_num_threads(threads);
     bool made = make(&p, kind, M, N, K, bf16, f32_out);
-    if (!made && bf16) { /* no bf16 on this CPU: such products go through fp32, so that is their roof */
+    if (!made &&
+        bf16) { /* no bf16 on this CPU: such products go through fp32, so that is their roof */
         drop(&p);
         p = (product){0};
         bf16 = false;
