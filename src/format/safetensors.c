@@ -1,7 +1,7 @@
-/* safetensors, reading: 8 bytes of header length (little-endian), a JSON header, the data.
+/* safetensors, reading one file: 8 bytes of header length (little-endian), a JSON header, the data.
  * Invariant: after eq_st_open every tensor's bytes lie inside its mapped file, the tensors of a
  * file cover its data exactly once, and every name is there once. */
-#include "format/safetensors.h"
+#include "format/safetensors_parts.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -217,8 +217,7 @@ static eq_status read_entries(eq_st *st, shard *s, int64_t data_at, eq_err *err)
     return EQ_OK;
 }
 
-/* Takes ownership of `path`, which may be NULL (memory is out). */
-static eq_status add_file(eq_st *st, char *path, bool sealed, eq_err *err) {
+eq_status eq_st_add_file(eq_st *st, char *path, bool sealed, eq_err *err) {
     shard *list = path ? eq_realloc(st->shards, st->n_shards + 1, sizeof *list) : NULL;
     if (!list) {
         eq_free(path);
@@ -239,7 +238,7 @@ static int by_name(const void *a, const void *b) {
     return strcmp((*x)->name, (*y)->name);
 }
 
-static eq_status index_names(eq_st *st, eq_err *err) {
+eq_status eq_st_index_names(eq_st *st, eq_err *err) {
     eq_free(st->by_name);
     st->by_name = eq_calloc(st->n, sizeof *st->by_name);
     if (!st->by_name)
@@ -262,137 +261,11 @@ eq_status eq_st_put_prefix(eq_st *st, const char *prefix, const char *but, eq_er
         eq_free(e->renamed);
         e->t.name = e->renamed = name;
     }
-    return index_names(st, err);
+    return eq_st_index_names(st, err);
 }
 
-/* ---- a folder of shards ---------------------------------------------------------------------- */
-
-static int by_text(const void *a, const void *b) {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-static eq_status add_shards(eq_st *st, const char *dir, const char **files, int64_t n,
-                            const char *index, eq_err *err) {
-    if (n) qsort(files, (size_t)n, sizeof *files, by_text);
-    for (int64_t i = 0; i < n; i++) {
-        if (i && !strcmp(files[i - 1], files[i])) continue;
-        char *path = eq_path(dir, files[i]);
-        if (path && !eq_exists(path)) {
-            eq_free(path);
-            return eq_fail(err, EQ_EINPUT, "%s: shard %.200s is not there", index, files[i]);
-        }
-        EQ_TRY(add_file(st, path, false, err));
-    }
-    return index_names(st, err);
-}
-
-static const char *base_name(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
-/* Both ways: what the map names lies where it says, what lies in a shard is named. */
-static eq_status check_map(const eq_st *st, json_t *map, const char *index, eq_err *err) {
-    const char *name;
-    json_t *file;
-    json_object_foreach(map, name, file) {
-        const eq_tensor *t = eq_st_find(st, name);
-        if (t && !strcmp(base_name(t->file), json_string_value(file))) continue;
-        return eq_fail(err, EQ_EINPUT, "%s: tensor %.200s: expected in %.200s, found %s", index,
-                       name, json_string_value(file), t ? base_name(t->file) : "nowhere");
-    }
-    for (int64_t i = 0; i < st->n; i++)
-        if (!json_object_get(map, st->e[i].t.name))
-            return eq_fail(err, EQ_EINPUT, "%s: tensor %.200s of %s is not in the weight_map",
-                           index, st->e[i].t.name, base_name(st->e[i].t.file));
-    return EQ_OK;
-}
-
-static eq_status open_index(eq_st *st, const char *dir, const char *index, eq_err *err) {
-    json_t *root = NULL, *file;
-    const char **files = NULL, *name;
-    eq_status status;
-    EQ_GOTO(status, end, eq_json_load(&root, index, err));
-    json_t *map = json_object_get(root, "weight_map");
-    if (!json_is_object(map) || !json_object_size(map)) {
-        status =
-            eq_fail(err, EQ_EINPUT, "%s: weight_map: expected an object of tensor names, found %s",
-                    index, json_is_object(map) ? "an empty one" : eq_json_type(map));
-        goto end;
-    }
-    int64_t n = 0;
-    files = eq_calloc((int64_t)json_object_size(map), sizeof *files);
-    if (!files) {
-        status = eq_nomem(err, index, (int64_t)json_object_size(map) * 8);
-        goto end;
-    }
-    json_object_foreach(map, name, file) {
-        const char *s = json_string_value(file);
-        if (!s || !*s || strchr(s, '/')) {
-            status = eq_fail(err, EQ_EINPUT,
-                             "%s: tensor %.200s: expected a file name of this folder", index, name);
-            goto end;
-        }
-        files[n++] = s;
-    }
-    EQ_GOTO(status, end, add_shards(st, dir, files, n, index, err));
-    status = check_map(st, map, index, err);
-end:
-    eq_free(files);
-    json_decref(root);
-    return status;
-}
-
-/* Neither file is there: what else may be, and what to do about it. */
-static eq_status no_weights(const char *dir, eq_err *err) {
-    static const struct {
-        const char *head, *tail, *advice;
-    } known[] = {
-        {"", ".bin", "convert it: load the model in transformers, then save_pretrained"},
-        {"", ".pth", "convert it to Hugging Face's form with transformers"},
-        {"consolidated", ".safetensors", "the Hugging Face form of the same model is needed"},
-        {"adapter_model", ".safetensors", "merge it into its model first (peft: merge_and_unload)"},
-        {"model-", ".safetensors", "model.safetensors.index.json, which lists them, is missing"},
-        {"", ".gguf", "the Hugging Face folder it was made from is needed"},
-        {"", ".safetensors", "rename it if it is the whole model"},
-    };
-    eq_names names;
-    EQ_TRY(eq_list_dir(dir, &names, err));
-    eq_status st = EQ_OK;
-    for (size_t k = 0; k < sizeof known / sizeof *known && st == EQ_OK; k++)
-        for (int64_t i = 0; i < names.n && st == EQ_OK; i++)
-            if (eq_starts_with(names.p[i], known[k].head) &&
-                eq_ends_with(names.p[i], known[k].tail) && strcmp(names.p[i], "training_args.bin"))
-                st = eq_fail(err, EQ_EINPUT,
-                             "%s: expected model.safetensors or model.safetensors.index.json, "
-                             "found %.200s: %s",
-                             dir, names.p[i], known[k].advice);
-    eq_names_free(&names);
-    if (st != EQ_OK) return st;
-    return eq_fail(err, EQ_EINPUT,
-                   "%s: expected model.safetensors or model.safetensors.index.json, found neither",
-                   dir);
-}
-
-static eq_status open_folder(eq_st *st, const char *dir, eq_err *err) {
-    char *one = eq_path(dir, "model.safetensors");
-    char *index = eq_path(dir, "model.safetensors.index.json");
-    eq_status status;
-    if (!one || !index) {
-        status = eq_nomem(err, "a path", 256);
-    } else if (eq_exists(one)) { /* as transformers does: the single file wins */
-        status = add_file(st, one, false, err);
-        one = NULL;
-        if (status == EQ_OK) status = index_names(st, err);
-    } else if (eq_exists(index)) {
-        status = open_index(st, dir, index, err);
-    } else {
-        status = no_weights(dir, err);
-    }
-    eq_free(one);
-    eq_free(index);
-    return status;
-}
+/* ---- opening and closing ----------------------------------------------------------------------
+ */
 
 static eq_status open_path(eq_st **out, const char *path, bool sealed, eq_err *err) {
     *out = NULL;
@@ -400,10 +273,10 @@ static eq_status open_path(eq_st **out, const char *path, bool sealed, eq_err *e
     if (!st) return eq_nomem(err, "a list of tensors", sizeof *st);
     eq_status status;
     if (!sealed && eq_is_dir(path)) {
-        status = open_folder(st, path, err);
+        status = eq_st_open_folder(st, path, err);
     } else {
-        status = add_file(st, eq_strdup(path), sealed, err);
-        if (status == EQ_OK) status = index_names(st, err);
+        status = eq_st_add_file(st, eq_strdup(path), sealed, err);
+        if (status == EQ_OK) status = eq_st_index_names(st, err);
     }
     if (status != EQ_OK) {
         eq_st_close(st);

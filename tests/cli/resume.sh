@@ -63,7 +63,7 @@ kill_once() { # moment, dir, options
     wait $pid 2>/dev/null
     [ $? = 137 ]
 }
-killed=0 rounds=0 midway=0 in_block=0 in_step=0 writing=0
+killed=0 rounds=0 again_killed=0 midway=0 in_block=0 in_step=0 writing=0
 moments=(any block any step any write)
 while [ $killed -lt "$KILLS" ] && [ $rounds -lt $((KILLS * 4 + 20)) ]; do
     rounds=$((rounds + 1))
@@ -76,6 +76,7 @@ while [ $killed -lt "$KILLS" ] && [ $rounds -lt $((KILLS * 4 + 20)) ]; do
         save=(--save-seconds "$(case $((RANDOM % 3)) in 0) echo 0 ;; 1) echo 0.02 ;; *) echo 600 ;; esac)")
         kill_once $moment $dir "${files[@]}" "${save[@]}" "${resume[@]}" ||
             { [ $moment = any ] && took=$((took * 9 / 10)); break; }
+        [ ${#resume[@]} = 0 ] || again_killed=$((again_killed + 1))
         killed=$((killed + 1)) resume=(--resume)
     done
     # Killed while it removed its work folder: the output is complete, nothing is passed any more.
@@ -98,7 +99,7 @@ while [ $killed -lt "$KILLS" ] && [ $rounds -lt $((KILLS * 4 + 20)) ]; do
     rm -rf $dir $dir.* k.log
 done
 [ $killed -ge "$KILLS" ] || fail "only $killed kills of $KILLS hit a running program"
-echo "$killed kills, $midway between the first block and the last, $in_block within a block, $in_step within a step, $writing while the output was written"
+echo "$killed kills, $again_killed of them while it resumed, $midway between the first block and the last, $in_block within a block, $in_step within a step, $writing while the output was written"
 
 # A kill when two blocks are saved, for certain; the streams go on, or are made anew with the same end:
 # kept in memory, in files, in damaged files, in files when the next run would choose memory or names
