@@ -1,5 +1,6 @@
-/* safetensors, a folder of them: one file, or shards with an index, and what to say where neither is.
- * Invariant: every tensor of an index lies in the shard it names, and no shard holds another. */
+/* safetensors, a folder of them: one file, or shards with an index, and what to say where neither
+ * is. Invariant: every tensor of an index lies in the shard it names, and no shard holds another.
+ */
 #include <stdlib.h>
 #include <string.h>
 

@@ -39,10 +39,16 @@ static bool is_block(const char *name) {
     return eq_starts_with(name, "block-") && eq_ends_with(name, ".safetensors");
 }
 
+/* The note of another folder, or what a kill left of it on its way there. */
+static bool is_note(const char *name) {
+    size_t n = strlen(cache_name);
+    return !strncmp(name, cache_name, n) && (!name[n] || eq_starts_with(name + n, ".tmp-"));
+}
+
 /* Files of a run, other than run.json and lock. */
 static bool is_own(const char *name) {
     return eq_starts_with(name, "block-") || is_state(name) || eq_starts_with(name, "stream-") ||
-           !strcmp(name, cache_name) || eq_starts_with(name, "run.json.tmp-");
+           is_note(name) || eq_starts_with(name, "run.json.tmp-");
 }
 static bool is_temporary(const char *name) {
     const char *at = strstr(name, ".tmp-");
