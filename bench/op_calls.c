@@ -99,6 +99,13 @@ static void bias_add_(call *k, const eq_op_case *c) {
     eq_mut y = inout(k, "y", c->out, c->d[0] * c->d[1], EQ_FILL_VALUES, 0);
     DO(k, bias_add, y, b, c->d[0], c->d[1]);
 }
+/* d[2]: rows of x */
+static void gather_(call *k, const eq_op_case *c) {
+    eq_view x = in(k, "x", c->in, c->d[2] * c->d[1], EQ_FILL_VALUES);
+    eq_view index = in(k, "index", EQ_I32, c->d[0], EQ_FILL_ROWS);
+    eq_mut y = out(k, "y", c->out, c->d[0] * c->d[1], 0);
+    DO(k, gather, y, x, index, c->d[0], c->d[1]);
+}
 static void rmsnorm_fwd_(call *k, const eq_op_case *c) {
     int64_t rows = c->d[0], D = c->d[1];
     eq_view x = in(k, "x", c->in, rows * D, EQ_FILL_VALUES);

@@ -118,6 +118,10 @@ const eq_op_case eq_op_cases[] = {
     ALL(bias_add, LARGE, 0, 130, 65)
     BENCH(bias_add, F32, BF16, 0, 2048, 4096)
 
+    SAME(gather, PLAIN, 0, 1, 1, 1) SAME(gather, PLAIN, 0, 7, 5, 3) SAME(gather, SPECIAL, 0, 40, 64, 9)
+    SAME(gather, PLAIN, 0, 300, 33, 500) SAME(gather, PLAIN, 0, 5000, 6, 70)
+    BENCH(gather, BF16, BF16, 0, 8192, 1024, 2048)
+
     PRODUCT_CASES(matmul_nt) PRODUCT_CASES(matmul_nn) PRODUCT_CASES(matmul_tn)
     WINDOW_CASES(matmul_nt) WINDOW_CASES(matmul_nn)
     C(matmul_tn, F32, F32, PLAIN, 0, 33, 70, 129, 5) C(matmul_tn, BF16, F32, PLAIN, 0, 33, 70, 129, 31)

@@ -153,6 +153,8 @@ static void fill_piece(void *ctx, int64_t item, int thread) {
                 (uint8_t)(eq_rand_u64(j->seed, (uint64_t)i) >> (64 - j->c->d[3]));
         else if (b->kind == EQ_FILL_TARGETS)
             ((int32_t *)j->host)[i] = target(j->seed, i, j->c->d[1]);
+        else if (b->kind == EQ_FILL_ROWS)
+            ((int32_t *)j->host)[i] = target(j->seed, i, j->c->d[2]);
         else
             eq_store(j->host, b->dt, i, number(j->c, b->kind, j->seed, i));
     }

@@ -70,6 +70,8 @@ typedef struct eq_backend eq_backend;
   OP(cast,      (eq_backend *be, eq_mut y, eq_view x), (be, y, x)) \
   /* y = a + b; any types; y may be a or b */ \
   OP(add,       (eq_backend *be, eq_mut y, eq_view a, eq_view b), (be, y, a, b)) \
+  /* y[r] = x[index[r]], rows of `cols` elements, 0 where index[r] < 0; y and x of one type, index I32 [rows] */ \
+  OP(gather,    (eq_backend *be, eq_mut y, eq_view x, eq_view index, int64_t rows, int64_t cols), (be, y, x, index, rows, cols)) \
   /* y[N, K] += b[K] for every row; y any (in/out), b any */ \
   OP(bias_add,  (eq_backend *be, eq_mut y, eq_view b, int64_t rows, int64_t cols), (be, y, b, rows, cols)) \
   /* Products: a and b of one type (F32 or BF16), y F32 or BF16. acc (y F32): y + p, where p is what \

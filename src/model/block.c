@@ -66,6 +66,19 @@ void eq_block_acts_bind(eq_block_acts *acts, eq_arena *a, const eq_config *c, eq
     if (a->used < mlp_end) a->used = mlp_end;
 }
 
+void eq_block_shared_bind(eq_block_shared *s, eq_arena *a, const eq_config *c, eq_dtype ct,
+                          int64_t B, int64_t T, int64_t rows) {
+    int64_t places = B * T;
+    s->B = B, s->T = T;
+    s->place = eq_take(a, EQ_I32, places);
+    s->row = eq_take(a, EQ_I32, rows);
+    s->q = eq_take(a, ct, places * c->NH * c->HD);
+    s->k = eq_take(a, ct, places * c->NKV * c->HD);
+    s->v = eq_take(a, ct, places * c->NKV * c->HD);
+    s->o = eq_take(a, ct, places * c->NH * c->HD);
+    s->lse = eq_take(a, EQ_F32, places * c->NH);
+}
+
 void eq_rope_bind(eq_rope *r, eq_arena *a, const eq_config *c, int64_t T) {
     r->T = T;
     r->cos = eq_take(a, EQ_F32, T * (c->HD / 2));
@@ -177,9 +190,9 @@ static void norm_bwd(eq_backend *be, const eq_block_acts *a, eq_mut dx, eq_mut d
 
 /* ---- attention half -------------------------------------------------------------------------- */
 
-static eq_attn_shape attn_shape(const eq_config *c, const eq_block_acts *a) {
-    return (eq_attn_shape){.B = a->B,
-                           .T = a->T,
+static eq_attn_shape attn_shape(const eq_config *c, int64_t B, int64_t T) {
+    return (eq_attn_shape){.B = B,
+                           .T = T,
                            .NH = c->NH,
                            .NKV = c->NKV,
                            .HD = c->HD,
@@ -187,12 +200,37 @@ static eq_attn_shape attn_shape(const eq_config *c, const eq_block_acts *a) {
                            .scale = (float)(1.0 / sqrt((double)c->HD))};
 }
 
-static void turn(eq_backend *be, const eq_config *c, const eq_rope *r, const eq_block_acts *a,
+static void turn(eq_backend *be, const eq_config *c, const eq_rope *r, int64_t B, int64_t T,
                  eq_mut q, eq_mut k, int sign) {
-    int64_t half = a->T * (c->HD / 2);
+    int64_t half = T * (c->HD / 2);
     eq_view cos = eq_ro(eq_mut_at(r->cos, 0, half)), sin = eq_ro(eq_mut_at(r->sin, 0, half));
-    EQ_DO(be, rope, q, cos, sin, a->B, a->T, c->NH, c->HD, sign);
-    EQ_DO(be, rope, k, cos, sin, a->B, a->T, c->NKV, c->HD, sign);
+    EQ_DO(be, rope, q, cos, sin, B, T, c->NH, c->HD, sign);
+    EQ_DO(be, rope, k, cos, sin, B, T, c->NKV, c->HD, sign);
+}
+
+/* Attention of windows that share rows: laid out, computed, brought back to the rows. */
+static void attend_shared(eq_backend *be, const eq_config *c, const eq_rope *rope,
+                          eq_block_acts *a) {
+    const eq_block_shared *s = a->shared;
+    int64_t places = s->B * s->T, wide = c->NH * c->HD, narrow = c->NKV * c->HD;
+    EQ_DO(be, gather, s->q, eq_ro(a->q), eq_ro(s->place), places, wide);
+    EQ_DO(be, gather, s->k, eq_ro(a->k), eq_ro(s->place), places, narrow);
+    EQ_DO(be, gather, s->v, eq_ro(a->v), eq_ro(s->place), places, narrow);
+    turn(be, c, rope, s->B, s->T, s->q, s->k, 1);
+    EQ_DO(be, attn_fwd, s->o, s->lse, eq_ro(s->q), eq_ro(s->k), eq_ro(s->v),
+          attn_shape(c, s->B, s->T));
+    EQ_DO(be, gather, a->att, eq_ro(s->o), eq_ro(s->row), a->B * a->T, wide);
+}
+
+/* From q, k, v to att. */
+static void attend(eq_backend *be, const eq_config *c, const eq_rope *rope, eq_block_acts *a) {
+    if (a->shared) {
+        attend_shared(be, c, rope, a);
+        return;
+    }
+    turn(be, c, rope, a->B, a->T, a->q, a->k, 1);
+    EQ_DO(be, attn_fwd, a->att, a->lse, eq_ro(a->q), eq_ro(a->k), eq_ro(a->v),
+          attn_shape(c, a->B, a->T));
 }
 
 static void attention_fwd(eq_backend *be, const eq_config *c, const eq_block_w *w,
@@ -209,8 +247,7 @@ static void attention_fwd(eq_backend *be, const eq_config *c, const eq_block_w *
         EQ_DO(be, rmsnorm_fwd, a->k, a->rstd_k, eq_ro(a->k_raw), eq_ro(w->norm[EQ_NORM_KH]),
               N * c->NKV, c->HD, eps);
     }
-    turn(be, c, rope, a, a->q, a->k, 1);
-    EQ_DO(be, attn_fwd, a->att, a->lse, eq_ro(a->q), eq_ro(a->k), eq_ro(a->v), attn_shape(c, a));
+    attend(be, c, rope, a);
     EQ_DO(be, cast, a->x1, x);
     linear(be, c, w, EQ_LIN_O, a, a->x1, a->att, 1);
 }
@@ -223,8 +260,8 @@ static void attention_bwd(eq_backend *be, const eq_config *c, const eq_block_w *
     linear_dx(be, c, w, EQ_LIN_O, a, a->datt, a->dyc, 0);
     linear_dw(be, c, EQ_LIN_O, a, a->dyc, a->att, g);
     EQ_DO(be, attn_bwd, a->dq, a->dk, a->dv, eq_ro(a->datt), eq_ro(a->q), eq_ro(a->k), eq_ro(a->v),
-          eq_ro(a->att), eq_ro(a->lse), attn_shape(c, a));
-    turn(be, c, rope, a, a->dq, a->dk, -1);
+          eq_ro(a->att), eq_ro(a->lse), attn_shape(c, a->B, a->T));
+    turn(be, c, rope, a->B, a->T, a->dq, a->dk, -1);
     if (c->qk_norm) {
         eq_mut none = EQ_NONE_MUT;
         norm_bwd(be, a, a->dq, g->norms ? a->dnorm_qh : none, eq_ro(a->dq), eq_ro(a->q_raw),

@@ -58,8 +58,19 @@ typedef struct {
     X(dnorm_qh, F32, c->qk_norm ? c->HD : 0, BWD) \
     X(dnorm_kh, F32, c->qk_norm ? c->HD : 0, BWD)
 
+/* Windows that share rows: what several of them begin with stands there once, and everything but
+ * attention goes by rows; for attention q, k and v are laid out in whole windows. Forward only. */
+typedef struct {
+    int64_t B, T;      /* windows, as attention sees them; a->B x a->T counts the rows */
+    eq_mut place;      /* I32 [B, T]: the row that stands there; -1: none, behind a window's end */
+    eq_mut row;        /* I32 [rows]: one of its places */
+    eq_mut q, k, v, o; /* ct, of all places */
+    eq_mut lse;        /* F32 [B, NH, T] */
+} eq_block_shared;
+
 typedef struct {
     int64_t B, T;
+    const eq_block_shared *shared; /* NULL: every window has rows of its own */
 #define EQ_FIELD(name, ...) eq_mut name;
     EQ_BLOCK_ACTS(EQ_FIELD)
 #undef EQ_FIELD
@@ -79,6 +90,9 @@ void eq_block_w_bind(eq_block_w *w, eq_arena *a, const eq_config *c, eq_dtype ct
                      void (*make)(void *ctx, eq_lin l, eq_mut w), void *ctx);
 void eq_block_acts_bind(eq_block_acts *acts, eq_arena *a, const eq_config *c, eq_dtype ct,
                         int64_t B, int64_t T, bool backward);
+/* Room for B x T places and as many rows. */
+void eq_block_shared_bind(eq_block_shared *s, eq_arena *a, const eq_config *c, eq_dtype ct,
+                          int64_t B, int64_t T, int64_t rows);
 void eq_rope_bind(eq_rope *r, eq_arena *a, const eq_config *c, int64_t T);
 eq_status eq_rope_fill(eq_rope *r, eq_backend *be, const eq_config *c, eq_err *err);
 

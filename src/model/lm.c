@@ -57,7 +57,7 @@ static void bind_model(eq_lm *lm, eq_arena *a) {
     }
     lm->head = eq_take(a, lm->opts.ct, c->V * c->D);
     lm->norm = eq_take(a, EQ_F32, c->D);
-    eq_rope_bind(&lm->rope, a, c, lm->opts.T);
+    eq_rope_bind(&lm->rope, a, c, lm->opts.places ? lm->opts.longest : lm->opts.T);
     eq_block_w_bind(&lm->w, a, c, lm->opts.ct, keeps_weights(lm, a->hints) ? NULL : make_weight,
                     lm);
     lm->kept = -1;
@@ -68,6 +68,7 @@ static void bind_step(eq_lm *lm, eq_arena *a, int64_t B, int64_t T) {
     const eq_lm_opts *o = &lm->opts;
     int64_t N = B * T;
     a->used = 0;
+    if (o->places) eq_block_shared_bind(&lm->shared, a, c, o->ct, 1, o->places, o->B * o->T);
     lm->chunk = logit_rows(c, a->hints, B, T);
     for (int64_t i = 0; i <= c->L; i++)
         lm->x[i] = o->backward || i < 2 ? eq_take(a, lm->st, N * c->D) : lm->x[i % 2];
@@ -76,6 +77,7 @@ static void bind_step(eq_lm *lm, eq_arena *a, int64_t B, int64_t T) {
     lm->logits = eq_take(a, EQ_F32, lm->chunk * c->V);
     lm->targets = eq_take(a, EQ_I32, N);
     lm->losses = eq_take(a, EQ_F32, N);
+    lm->picked = o->backward ? EQ_NONE_MUT : eq_take(a, EQ_I32, N);
     if (o->backward) {
         lm->dlogits = o->ct == EQ_F32 ? lm->logits : eq_take(a, o->ct, lm->chunk * c->V);
         lm->dhn = eq_take(a, EQ_F32, lm->chunk * c->D);

@@ -11,6 +11,8 @@
 
 typedef struct {
     int64_t B, T;            /* the largest batch */
+    int64_t places, longest; /* of windows that share rows, for eq_lm_forward_shared, which takes up
+                                to B * T rows; 0: it is never called */
     eq_dtype ct;             /* BF16 or F32 */
     bool backward;           /* keep block inputs, make room for gradients */
     int bits;                /* of the quantized blocks; 0: full precision, from the weights */
@@ -48,9 +50,10 @@ typedef struct {
     int64_t kept;    /* the one whose weights w holds, where it holds all of a block; -1: none */
     int64_t checked; /* full precision: blocks before this one are known to be finite */
     eq_block_acts acts;
-    int64_t acts_of; /* the block that filled them for its backward pass, -1: none */
-    eq_mut *x;       /* [L + 1] block inputs st [N, D]; without backward two that alternate */
-    eq_mut hn, rstd, logits, dlogits, dhn, dy, targets, losses;
+    eq_block_shared shared; /* with opts.places */
+    int64_t acts_of;        /* the block that filled them for its backward pass, -1: none */
+    eq_mut *x; /* [L + 1] block inputs st [N, D]; without backward two that alternate */
+    eq_mut hn, rstd, logits, dlogits, dhn, dy, targets, losses, picked;
     int64_t chunk; /* rows of logits at once */
     void *host;    /* embedded rows on their way to the backend */
 } eq_lm;
@@ -75,6 +78,23 @@ eq_status eq_lm_block_fwd(eq_lm *lm, int64_t i, eq_err *err);
  * With backward room and scale > 0: leaves the gradient of scale * sum(losses) in lm->dy. */
 eq_status eq_lm_loss(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, float scale, double *nll,
                      eq_err *err);
+/* Windows that share rows: row r holds ids[r] and stands at the places p of place[B, T] with
+ * place[p] == r, at the same position of every window; -1 behind a window's end. Every row has a
+ * place. What is computed for a row is what every window that it stands in would have there. */
+typedef struct {
+    int64_t rows, B, T;
+    const int32_t *ids, *place;
+} eq_lm_shared;
+eq_status eq_lm_forward_shared(eq_lm *lm, const eq_lm_shared *s, eq_err *err);
+/* After a forward pass without backward room: nll[i] = -log p(target[i] | everything up to row[i]),
+ * rows counted through the batch. first (NULL: not wanted): no token is likelier, the first of
+ * equals counts. */
+eq_status eq_lm_score(eq_lm *lm, const int32_t *row, const int32_t *target, int64_t n, float *nll,
+                      bool *first, eq_err *err);
+/* After a forward pass: logits of rows [row, row + n), F32 [n, V] to the host; n is at most
+ * eq_lm_logit_rows(). */
+int64_t eq_lm_logit_rows(const eq_lm *lm);
+eq_status eq_lm_logits(eq_lm *lm, int64_t row, int64_t n, float *logits, eq_err *err);
 /* Gradients of a batch under way, F32 [L, groups] each, n == 0: not wanted. They begin at zero;
  * when all windows have gone through, in order, the totals are their sums as window_sum.h says. */
 typedef struct {

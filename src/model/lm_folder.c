@@ -27,22 +27,31 @@ static eq_status check_memory(const eq_config *c, const eq_lm_opts *o, int64_t l
                    (double)limit / (1 << 30));
 }
 
-eq_status eq_lm_open_folder(eq_lm **lm, eq_backend *be, const eq_weights *src,
-                            const eq_compute_opts *compute, bool as_written, int64_t B, int64_t T,
-                            eq_err *err) {
+static eq_status open_as(eq_lm **lm, eq_backend *be, const eq_weights *src,
+                         const eq_compute_opts *compute, bool as_written, eq_lm_opts o,
+                         eq_err *err) {
     *lm = NULL;
     reader r = {.src = src};
-    eq_lm_opts o = {.B = B,
-                    .T = T,
-                    .ct = compute->precision == EQ_PREC_F32 ? EQ_F32 : EQ_BF16,
-                    .bits = src->cfg.bits,
-                    .group = src->cfg.G,
-                    .hints = be->hints,
-                    .source = read_block,
-                    .ctx = &r,
-                    .as_written = as_written};
+    o.ct = compute->precision == EQ_PREC_F32 ? EQ_F32 : EQ_BF16;
+    o.bits = src->cfg.bits, o.group = src->cfg.G;
+    o.hints = be->hints;
+    o.source = read_block, o.ctx = &r;
+    o.as_written = as_written;
     if (!be->device) EQ_TRY(check_memory(&src->cfg, &o, compute->memory_limit, err));
     eq_status st = eq_lm_open(lm, be, src, &o, err);
     eq_qblock_free(&r.b);
     return st;
+}
+
+eq_status eq_lm_open_folder(eq_lm **lm, eq_backend *be, const eq_weights *src,
+                            const eq_compute_opts *compute, bool as_written, int64_t B, int64_t T,
+                            eq_err *err) {
+    return open_as(lm, be, src, compute, as_written, (eq_lm_opts){.B = B, .T = T}, err);
+}
+
+eq_status eq_lm_open_shared(eq_lm **lm, eq_backend *be, const eq_weights *src,
+                            const eq_compute_opts *compute, bool as_written, int64_t rows,
+                            int64_t places, int64_t longest, eq_err *err) {
+    eq_lm_opts o = {.B = 1, .T = rows, .places = places, .longest = longest};
+    return open_as(lm, be, src, compute, as_written, o, err);
 }

@@ -9,4 +9,8 @@
 eq_status eq_lm_open_folder(eq_lm **lm, eq_backend *be, const eq_weights *src,
                             const eq_compute_opts *compute, bool as_written, int64_t B, int64_t T,
                             eq_err *err);
+/* For eq_lm_forward_shared: up to so many rows, places, and positions of a window. */
+eq_status eq_lm_open_shared(eq_lm **lm, eq_backend *be, const eq_weights *src,
+                            const eq_compute_opts *compute, bool as_written, int64_t rows,
+                            int64_t places, int64_t longest, eq_err *err);
 #endif

@@ -59,6 +59,7 @@ eq_status eq_cpu_open(eq_backend **out, const char *cpu_mask, eq_err *err) {
     }
     be->op = eq_cpu_of(be)->ref;
     eq_cpu_elementwise(&be->op);
+    eq_cpu_gather(&be->op);
     eq_cpu_matmul(&be->op);
     eq_cpu_norm(&be->op);
     eq_cpu_attention(&be->op);

@@ -61,6 +61,7 @@ void eq_chunk_out(const eq_kernels *k, eq_mut m, int64_t at, int64_t n, const fl
 
 /* Each fills the slots of its file. */
 void eq_cpu_elementwise(eq_ops *ops);
+void eq_cpu_gather(eq_ops *ops);
 void eq_cpu_matmul(eq_ops *ops);
 void eq_cpu_norm(eq_ops *ops);
 void eq_cpu_attention(eq_ops *ops);

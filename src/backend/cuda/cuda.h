@@ -97,6 +97,7 @@ void eq_blas_product(eq_backend *be, eq_mut y, eq_view a, eq_view b, eq_product 
 /* ---- each fills the slots of its file -------------------------------------------------------- */
 
 void eq_cuda_elementwise(eq_ops *ops);
+void eq_cuda_gather(eq_ops *ops);
 void eq_cuda_matmul(eq_ops *ops);
 void eq_cuda_norm(eq_ops *ops);
 void eq_cuda_rope(eq_ops *ops);

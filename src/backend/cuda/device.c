@@ -157,6 +157,7 @@ static eq_status find_device(eq_cuda *c, eq_err *err) {
 
 static eq_status fill_table(eq_ops *ops, eq_err *err) {
     eq_cuda_elementwise(ops);
+    eq_cuda_gather(ops);
     eq_cuda_matmul(ops);
     eq_cuda_norm(ops);
     eq_cuda_rope(ops);

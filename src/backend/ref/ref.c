@@ -6,6 +6,7 @@
 
 void eq_ref_ops(eq_ops *ops) {
     eq_ref_elementwise(ops);
+    eq_ref_gather(ops);
     eq_ref_matmul(ops);
     eq_ref_norm(ops);
     eq_ref_rope(ops);

@@ -6,6 +6,7 @@
 
 /* Each fills the slots of its file. */
 void eq_ref_elementwise(eq_ops *ops);
+void eq_ref_gather(eq_ops *ops);
 void eq_ref_matmul(eq_ops *ops);
 void eq_ref_norm(eq_ops *ops);
 void eq_ref_rope(eq_ops *ops);
