@@ -5,14 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/nearest.h"
 #include "command.h"
 #include "model_folder.h"
 #include "report.h"
 #include "signals.h"
 
 const cli_command *const cli_commands[] = {
-    &cmd_quantize, &cmd_tune, &cmd_ppl,   &cmd_generate, &cmd_inspect,
-    &cmd_plan,     &cmd_demo, &cmd_bench, NULL,
+    &cmd_quantize, &cmd_tune, &cmd_ppl,  &cmd_eval,  &cmd_kld, &cmd_generate,
+    &cmd_inspect,  &cmd_plan, &cmd_demo, &cmd_bench, NULL,
 };
 enum { COMMANDS = sizeof cli_commands / sizeof *cli_commands - 1 };
 
@@ -44,7 +45,7 @@ static const cli_command *find(const char *name) {
 static int unknown_command(const char *name) {
     const char *names[COMMANDS + 3] = {"help", "version"};
     for (int i = 0; i < COMMANDS; i++) names[i + 2] = cli_commands[i]->name;
-    const char *near = opt_nearest(name, names);
+    const char *near = eq_nearest(name, names);
     if (near) return cli_usage(NULL, "unknown command \"%s\"; did you mean %s?", name, near);
     return cli_usage(NULL, "unknown command \"%s\"", name);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/nearest.h"
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
@@ -148,38 +149,6 @@ static eq_status store(const opt *o, void *args, const char *text, eq_err *err) 
 
 /* ---- names ----------------------------------------------------------------------------------- */
 
-static int edit_distance(const char *a, const char *b) {
-    enum { MAX = 40 };
-    int row[MAX + 1];
-    size_t n = strlen(a), m = strlen(b);
-    if (n > MAX || m > MAX) return MAX;
-    for (size_t j = 0; j <= m; j++) row[j] = (int)j;
-    for (size_t i = 1; i <= n; i++) {
-        int corner = row[0];
-        row[0] = (int)i;
-        for (size_t j = 1; j <= m; j++) {
-            int best = corner + (a[i - 1] != b[j - 1]);
-            if (row[j] + 1 < best) best = row[j] + 1;
-            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-            corner = row[j];
-            row[j] = best;
-        }
-    }
-    return row[m];
-}
-
-const char *opt_nearest(const char *word, const char *const *names) {
-    const char *best = NULL, *longer = NULL;
-    size_t n = strlen(word);
-    int least = (int)(n < 6 ? (n + 1) / 2 : n / 3 + 1); /* more typos than that are another word */
-    for (; *names; names++) {
-        int d = edit_distance(word, *names);
-        if (d < least) least = d, best = *names;
-        if (n >= 3 && !longer && !strncmp(*names, word, n)) longer = *names;
-    }
-    return best ? best : longer;
-}
-
 static const opt *find_long(const opt *table, const char *name, size_t n) {
     for (const opt *o = table; o->kind != OPT_END; o++) {
         if (o->kind <= OPT_POSITIONAL) continue;
@@ -215,7 +184,7 @@ static eq_status unknown(const opt *table, const char *name, size_t n, eq_err *e
     if (n >= sizeof word) n = sizeof word - 1;
     memcpy(word, name, n);
     word[n] = 0;
-    const char *near = opt_nearest(word, names);
+    const char *near = eq_nearest(word, names);
     if (near) return eq_fail(err, EQ_EINPUT, "unknown option --%s; did you mean --%s?", word, near);
     return eq_fail(err, EQ_EINPUT, "unknown option --%s", word);
 }

@@ -60,9 +60,6 @@ eq_status opt_parse(const opt *table, void *args, cli_given *given, int argc, ch
 eq_status opt_check(const opt *table, const opt_rule *rules, const void *args,
                     const cli_given *given, eq_err *err);
 
-/* The name in a NULL-terminated list that is nearest to `word`, NULL when none is near. */
-const char *opt_nearest(const char *word, const char *const *names);
-
 /* One row for people: "-o, --out DIR", and its help with the default, read from `args` as
  * initialised, and the alias. */
 typedef struct {

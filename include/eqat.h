@@ -180,8 +180,60 @@ typedef struct {
 void eq_ppl_opts_init(eq_ppl_opts *o);
 eq_status eq_ppl(const eq_ppl_opts *o, const eq_observer *obs, eq_ppl_result *res, eq_err *err);
 
+/* ---- distance from another model ------------------------------------------------------------- */
+
+typedef struct {
+    const char *model, *reference; /* two folders of one vocabulary; the second is what is right */
+    const char *data;
+    eq_ppl_protocol protocol;
+    int64_t seqlen, limit, batch; /* as in eq_ppl_opts */
+    eq_bos bos;
+    bool as_written;
+    eq_compute_opts compute;
+} eq_kld_opts;
+
+/* Over all targets: D = sum p log(p / q), p of the reference, in nats; d = q(target) - p(target).
+ * Errors are standard errors of a mean over targets. */
+typedef struct {
+    double kl, kl_err, median, p90, p99, p999, max;
+    double same_top, same_top_err; /* share of targets where both find the same token likeliest */
+    double rms_dp, mean_dp;        /* of d */
+    double ppl, ppl_reference, ratio, ratio_err;
+    int64_t windows, seqlen, targets;
+    int bits;                   /* of the model's weights; 0: full precision */
+    bool fp32_steps, text, bos; /* as in eq_ppl_result */
+    double seconds;
+} eq_kld_result;
+
+void eq_kld_opts_init(eq_kld_opts *o);
+eq_status eq_kld(const eq_kld_opts *o, const eq_observer *obs, eq_kld_result *res, eq_err *err);
+
 /* Frees a text that a function of this header returned. NULL is allowed. */
 void eq_text_free(char *text);
+
+/* ---- multiple choice (METHOD section 6) ------------------------------------------------------ */
+
+/* Which lm-evaluation-harness a number compares with: since 0.4.9.2 a text has in front what the
+ * tokenizer puts there (a BOS), up to then nothing. */
+typedef enum { EQ_HARNESS_0_4_9_2, EQ_HARNESS_0_4_2 } eq_harness;
+
+typedef struct {
+    const char *model;
+    const char *tasks;     /* "piqa,mmlu", "paper" (the paper's five), "arc_easy=FILE" */
+    const char *task_data; /* the folder that holds their files; NULL: every task names its own */
+    eq_harness harness;
+    int fewshot;          /* examples in front of each question of mmlu */
+    int64_t limit;        /* the first items of each task; 0: all */
+    int64_t batch_tokens; /* at once */
+    const char *samples;  /* a file that gets one JSON object an item; NULL: none */
+    bool as_written;      /* as in eq_ppl_opts */
+    eq_compute_opts compute;
+} eq_eval_opts;
+
+void eq_eval_opts_init(eq_eval_opts *o);
+/* *json: results, groups, n-shot, n-samples and so on, laid out as lm-evaluation-harness does;
+ * eq_text_free it. */
+eq_status eq_eval(const eq_eval_opts *o, const eq_observer *obs, char **json, eq_err *err);
 
 /* ---- generation (greedy or sampled; the whole context is recomputed for every token) --------- */
 

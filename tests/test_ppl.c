@@ -1,8 +1,9 @@
-/* Perplexity of a whole tiny model, full precision and quantized, against a transformer of a few
- * loops in double that shares nothing with src but the reading of tensors: embedding, blocks, head,
- * the shift by one token, the mean of means, the dropped tail. fp32: 4e-7 of the loss is ten times
- * what is seen. */
+/* Perplexity and divergence of whole tiny models, full precision and quantized, against a
+ * transformer of a few loops in double that shares nothing with src but the reading of tensors:
+ * embedding, blocks, head, the shift by one token, the mean of means, the dropped tail. fp32: 4e-7
+ * of the loss is ten times what is seen. */
 #include <math.h>
+#include <stdlib.h>
 
 #include "base/mem.h"
 #include "base/num.h"
@@ -10,6 +11,7 @@
 #include "model/qblock.h"
 #include "tiny_train.h"
 
+/* distance() looks at the folder that quantized() made. */
 enum { D = 64, F = 96, NH = 4, NKV = 2, HD = 16, V = 50, L = 2, IDS = 5 * TINY_T + 7 };
 
 /* ---- the loops --------------------------------------------------------------------------------
@@ -76,17 +78,23 @@ static void through(const block *b, double x[][D]) {
         for (int d = 0; d < D; d++) x[t][d] += y[d];
     }
 }
-static double window_loss(const model *m, const int32_t *ids) {
-    double x[TINY_T][D], n[D], logits[V], loss = 0;
+/* log p of every token behind every position of a window. */
+static void log_probs(const model *m, const int32_t *ids, double p[TINY_T][V]) {
+    double x[TINY_T][D], n[D];
     for (int t = 0; t < TINY_T; t++) memcpy(x[t], m->embed + ids[t] * D, sizeof x[t]);
     for (int i = 0; i < L; i++) through(&m->blocks[i], x);
-    for (int t = 0; t + 1 < TINY_T; t++) {
+    for (int t = 0; t < TINY_T; t++) {
         double sum = 0;
         rms_norm(n, x[t], m->norm);
-        linear(logits, m->head, n, V, D);
-        for (int i = 0; i < V; i++) sum += exp(logits[i]);
-        loss += log(sum) - logits[ids[t + 1]];
+        linear(p[t], m->head, n, V, D);
+        for (int i = 0; i < V; i++) sum += exp(p[t][i]);
+        for (int i = 0; i < V; i++) p[t][i] -= log(sum);
     }
+}
+static double window_loss(const model *m, const int32_t *ids) {
+    double p[TINY_T][V], loss = 0;
+    log_probs(m, ids, p);
+    for (int t = 0; t + 1 < TINY_T; t++) loss -= p[t][ids[t + 1]];
     return loss / (TINY_T - 1);
 }
 /* Of the first n windows. */
@@ -203,6 +211,90 @@ static void quantized(void **state) {
     eq_free(out);
 }
 
+/* ---- divergence ------------------------------------------------------------------------------ */
+
+enum { TARGETS = 5 * (TINY_T - 1) };
+typedef struct {
+    double kl[TARGETS], mean, same, squares, change, diff[TARGETS], ratio;
+    int n;
+} divergence;
+
+static int by_value(const void *a, const void *b) {
+    double p = *(const double *)a, q = *(const double *)b;
+    return p < q ? -1 : p > q;
+}
+static int top(const double *p) {
+    int best = 0;
+    for (int i = 1; i < V; i++)
+        if (p[i] > p[best]) best = i;
+    return best;
+}
+static void one_target(divergence *d, const double *q, const double *p, int target) {
+    double kl = 0, change = exp(q[target]) - exp(p[target]);
+    for (int i = 0; i < V; i++) kl += exp(p[i]) * (p[i] - q[i]);
+    d->mean += kl / TARGETS, d->same += (top(q) == top(p)) / (double)TARGETS;
+    d->squares += change * change / TARGETS, d->change += change / TARGETS;
+    d->diff[d->n] = p[target] - q[target], d->ratio += d->diff[d->n] / TARGETS;
+    d->kl[d->n++] = kl;
+}
+static double deviation(const double *v, double mean) { /* of the mean of all */
+    double s = 0;
+    for (int i = 0; i < TARGETS; i++) s += (v[i] - mean) * (v[i] - mean);
+    return sqrt(s / (TARGETS - 1) / TARGETS);
+}
+/* numpy.percentile: linear between neighbours. */
+static double share(const double *sorted, double at) {
+    double x = at * (TARGETS - 1);
+    int i = (int)x, j = i + 1 < TARGETS ? i + 1 : i;
+    return sorted[i] + (sorted[j] - sorted[i]) * (x - i);
+}
+static void near(const char *what, double found, double want, double tolerance) {
+    if (fabs(found - want) > tolerance) fail_msg("%s: %.9g, expected %.9g", what, found, want);
+}
+
+static void distance(void **state) {
+    (void)state;
+    eq_err err = {0};
+    eq_kld_opts o;
+    eq_kld_result r;
+    eq_weights *w;
+    model full, less;
+    divergence d = {0};
+    double p[TINY_T][V], q[TINY_T][V], kl_err, ratio_err;
+    tiny_ok(eq_weights_open(&w, scratch_path("quantized"), &err), &err);
+    read_model(&full, tiny.src, false), read_model(&less, w, true);
+    eq_kld_opts_init(&o);
+    o.model = scratch_path("quantized"), o.reference = tiny.model, o.data = data_file();
+    o.seqlen = TINY_T, o.batch = 2, o.as_written = true, o.compute.precision = EQ_PREC_F32;
+    tiny_ok(eq_kld(&o, NULL, &r, &err), &err);
+    for (int i = 0; i < 5; i++) {
+        log_probs(&full, ids + i * TINY_T, p), log_probs(&less, ids + i * TINY_T, q);
+        for (int t = 0; t + 1 < TINY_T; t++) one_target(&d, q[t], p[t], ids[i * TINY_T + t + 1]);
+    }
+    assert_int_equal(r.targets, TARGETS);
+    assert_int_equal(r.bits, 2);
+    kl_err = deviation(d.kl, d.mean), ratio_err = deviation(d.diff, d.ratio);
+    qsort(d.kl, TARGETS, sizeof *d.kl, by_value);
+    assert_true(d.mean > 1e-3 && d.same < 1);
+    near("mean", r.kl, d.mean, 1e-6), near("its error", r.kl_err, kl_err, 1e-6);
+    near("median", r.median, share(d.kl, 0.5), 1e-6), near("90 %", r.p90, share(d.kl, 0.9), 2e-6);
+    near("99 %", r.p99, share(d.kl, 0.99), 2e-6);
+    near("99.9 %", r.p999, share(d.kl, 0.999), 2e-6);
+    near("largest", r.max, d.kl[TARGETS - 1], 2e-6);
+    near("same", r.same_top, d.same, 1e-12);
+    near("its error", r.same_top_err, sqrt(d.same * (1 - d.same) / (TARGETS - 1)), 1e-9);
+    near("rms", r.rms_dp, sqrt(d.squares), 1e-6), near("change", r.mean_dp, d.change, 1e-6);
+    near("perplexity", log(r.ppl), mean_loss(&less, ids, 5), 2e-6);
+    near("of the reference", log(r.ppl_reference), mean_loss(&full, ids, 5), 2e-6);
+    near("ratio", r.ratio, exp(d.ratio), 3e-6);
+    near("its error", r.ratio_err, exp(d.ratio) * ratio_err, 3e-6);
+    o.model = tiny.model;
+    tiny_ok(eq_kld(&o, NULL, &r, &err), &err); /* from itself */
+    assert_true(r.kl == 0 && r.max == 0 && r.same_top == 1 && r.ratio == 1 && r.rms_dp == 0);
+    eq_weights_close(w);
+    drop();
+}
+
 static int set_up(void **state) {
     (void)state;
     tiny_train_open("llama", "cpu");
@@ -217,6 +309,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(full_precision),
         cmocka_unit_test(quantized),
+        cmocka_unit_test(distance),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

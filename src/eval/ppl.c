@@ -7,8 +7,7 @@
 #include "base/mem.h"
 #include "base/observe.h"
 #include "base/par.h"
-#include "base/str.h"
-#include "data/windows.h"
+#include "eval/eval_windows.h"
 #include "model/lm_folder.h"
 
 enum { BATCH_TOKENS = 8192 };
@@ -16,25 +15,6 @@ enum { BATCH_TOKENS = 8192 };
 void eq_ppl_opts_init(eq_ppl_opts *o) {
     *o = (eq_ppl_opts){.protocol = EQ_PPL_WINDOWS,
                        .compute = {.backend = "cpu", .precision = EQ_PREC_BF16}};
-}
-
-static eq_status read_windows(eq_windows *w, const eq_ppl_opts *o, const eq_config *c,
-                              const eq_observer *obs, eq_ppl_result *res, eq_err *err) {
-    const eq_eval_set set[] = {[EQ_PPL_WINDOWS] = EQ_EVAL_WINDOWS,
-                               [EQ_PPL_WIKITEXT2] = EQ_EVAL_WIKITEXT2,
-                               [EQ_PPL_C4] = EQ_EVAL_C4};
-    eq_tokenizer *tok = NULL;
-    if (!eq_ends_with(o->data, ".npy")) EQ_TRY(eq_tokenizer_open_bos(&tok, o->model, o->bos, err));
-    *res = (eq_ppl_result){.text = tok, .bos = tok && eq_tokenizer_bos(tok)};
-    eq_window_opts wo = {.tok = tok,
-                         .vocab = c->V,
-                         .seqlen = o->seqlen,
-                         .seqlen_default = c->T_max < 2048 ? c->T_max : 2048,
-                         .memory = o->compute.memory_limit,
-                         .obs = obs};
-    eq_status st = eq_windows_eval(w, set[o->protocol], o->data, o->limit, &wo, err);
-    eq_tokenizer_close(tok);
-    return st;
 }
 
 /* Stops at the first loss that is not finite: what follows cannot make a perplexity of it. */
@@ -77,9 +57,6 @@ static eq_status run(const eq_ppl_opts *o, const eq_weights *src, eq_backend *be
     B = B < 1 ? 1 : B > w->n ? w->n : B;
     eq_lm *lm;
     double nll = NAN, t = eq_now();
-    if (w->T > src->cfg.T_max)
-        eq_note(obs, "windows of %lld tokens are longer than the model's context of %lld",
-                (long long)w->T, (long long)src->cfg.T_max);
     for (;; B /= 2) { /* fewer windows at once where the device has no room */
         eq_err why = {0};
         eq_status st = eq_lm_open_folder(&lm, be, src, &o->compute, o->as_written, B, w->T, &why);
@@ -113,14 +90,16 @@ eq_status eq_ppl(const eq_ppl_opts *o, const eq_observer *obs, eq_ppl_result *re
     eq_weights *src;
     eq_windows w = {0};
     eq_backend *be = NULL;
-    eq_ppl_result r;
+    eq_ppl_result r = {0};
     if (!o->model || !o->data)
         return eq_fail(err, EQ_EINPUT, "ppl: expected a model folder and --data");
     EQ_TRY(eq_weights_open(&src, o->model, err));
     eq_par_threads(o->compute.threads); /* tokenizing keeps to them, too */
     eq_status st = eq_backend_open_for(&be, &o->compute, obs, err);
     if (st == EQ_OK) st = eq_stop_wrap(&be, obs, err);
-    if (st == EQ_OK) st = read_windows(&w, o, &src->cfg, obs, &r, err);
+    eq_eval_text text = {
+        o->model, o->data, o->protocol, o->seqlen, o->limit, o->bos, o->compute.memory_limit};
+    if (st == EQ_OK) st = eq_eval_windows(&w, &text, &src->cfg, obs, &r.text, &r.bos, err);
     if (st == EQ_OK) st = run(o, src, be, &w, obs, &r, err);
     if (st == EQ_OK) *res = r;
     eq_backend_say_trace(be, obs);
