@@ -2,6 +2,7 @@
  * cannot be used, which are refused with file and line. Expected texts were written out by hand. */
 #include "base/io.h"
 #include "base/mem.h"
+#include "eval/eval_report.h"
 #include "eval/pytext.h"
 #include "eval/request.h"
 #include "eval/task.h"
@@ -238,6 +239,20 @@ static void as_python(void **state) {
     eq_str_free(&s);
 }
 
+/* ---- the best choice --------------------------------------------------------------------------
+ */
+
+static void best(void **state) {
+    (void)state;
+    static const double equal[] = {-3, -2, -2}, long_one[] = {-4, -9, -5};
+    eq_choice c[3] = {{.chars = 1}, {.chars = 6}, {.chars = 2}};
+    eq_items items = {.choice = c};
+    eq_item item = {.n = 3};
+    assert_int_equal(eq_eval_best(&items, &item, equal, false), 1); /* the first of equals */
+    assert_int_equal(eq_eval_best(&items, &item, long_one, false), 0);
+    assert_int_equal(eq_eval_best(&items, &item, long_one, true), 1); /* -1.5 a character */
+}
+
 /* ---- token ids ------------------------------------------------------------------------------- */
 
 /* "ab" is one token, so the border between context and answer moves with what follows. */
@@ -280,7 +295,7 @@ int main(void) {
         cmocka_unit_test(piqa),     cmocka_unit_test(winogrande), cmocka_unit_test(hellaswag),
         cmocka_unit_test(arc),      cmocka_unit_test(lambada),    cmocka_unit_test(mmlu),
         cmocka_unit_test(bad_rows), cmocka_unit_test(bad_labels), cmocka_unit_test(as_python),
-        cmocka_unit_test(split),
+        cmocka_unit_test(best),     cmocka_unit_test(split),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
