@@ -249,6 +249,37 @@ void eq_generate_opts_init(eq_generate_opts *o);
 /* *text: prompt and continuation; eq_text_free it. */
 eq_status eq_generate(const eq_generate_opts *o, char **text, eq_err *err);
 
+/* ---- formats of other runtimes --------------------------------------------------------------- */
+
+typedef struct {
+    const char *model, *out; /* quantized folder in; an absent file (gguf) or folder out */
+    const char *to;          /* a name of eq_export_format */
+    bool lossy;             /* what the format does not hold exactly is written as near as it can */
+    const char *type;       /* gguf: of the linears ("q4_0"); NULL: the smallest that is exact */
+    const char *embeddings; /* gguf: of embedding and head: "stored" (NULL), "f16", "q8_0" */
+    const char *dtype;      /* hf: "f32" (NULL), "f16", "bf16" */
+    int threads;
+} eq_export_opts;
+
+typedef struct {
+    int64_t bytes;
+    int64_t weights, different; /* compared with the model's; only lossy ones differ */
+    double worst, mean;         /* |difference| of one weight */
+    char worst_at[96];          /* the tensor */
+    char types[128];            /* gguf: tensors of each type */
+    char reader[128];           /* the oldest program that reads it, where that matters */
+    double seconds;
+} eq_export_result;
+
+void eq_export_opts_init(eq_export_opts *o);
+/* Writes the model as other runtimes read it: its steps as fp16 and whole zero points (what GPTQ
+ * readers see, not eqat.state). What was written is read back and every weight compared. `res` may
+ * be NULL. */
+eq_status eq_export(const eq_export_opts *o, const eq_observer *obs, eq_export_result *res,
+                    eq_err *err);
+/* Name and a line about format i = 0, 1, ...; false: there are no more. */
+bool eq_export_format(int i, const char **name, const char **about);
+
 /* ---- the program and the machine ------------------------------------------------------------- */
 
 /* *json: compiler, oneDNN version, instruction set, CPU, cores this process may use,

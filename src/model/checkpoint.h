@@ -33,6 +33,10 @@ eq_status eq_checkpoint_check(const eq_config *c, int bits, int64_t group, eq_er
 eq_status eq_checkpoint_side_sums(json_t **sums, const char *model, const eq_observer *obs,
                                   eq_err *err);
 
+/* Copies every file of the model's folder but those of weights and config.json into dir, byte for
+ * byte. */
+eq_status eq_checkpoint_copy_side_files(const char *model, const char *dir, eq_err *err);
+
 /* Lines of "XXH3-128 in hex, two spaces, name", as xxh128sum -c reads them. */
 #define EQ_SUMS_NAME "eqat.sums"
 /* Every file of a written folder is there as it was written, or the first that is not is named. */

@@ -140,6 +140,10 @@ static eq_status copy(void *dir, const char *from, const char *name, eq_err *err
     return st;
 }
 
+eq_status eq_checkpoint_copy_side_files(const char *model, const char *dir, eq_err *err) {
+    return each(model, copy, (void *)(uintptr_t)dir, NULL, err);
+}
+
 /* The first file that is another one than the run began with, is missing or is one more. */
 static const char *first_other(const json_t *was, const json_t *is) {
     const char *key;
@@ -168,6 +172,6 @@ static eq_status compare(const eq_checkpoint *c, const char *dir, eq_err *err) {
 
 eq_status eq_checkpoint_side_files(const eq_checkpoint *c, const char *dir, eq_err *err) {
     EQ_TRY(write_config(c, dir, err));
-    EQ_TRY(each(c->base->dir, copy, (void *)(uintptr_t)dir, NULL, err));
+    EQ_TRY(eq_checkpoint_copy_side_files(c->base->dir, dir, err));
     return c->side_files ? compare(c, dir, err) : EQ_OK;
 }

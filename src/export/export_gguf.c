@@ -1,0 +1,376 @@
+/* GGUF: the list of tensors, their bytes, and reading all of it back. Sizes and offsets follow from
+ * the list, so the bytes of a block are asked for once they are written. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "base/machine.h"
+#include "base/mem.h"
+#include "base/observe.h"
+#include "base/par.h"
+#include "export/export_blocks.h"
+#include "export/export_formats.h"
+#include "export/export_gguf.h"
+#include "quant/pack.h"
+
+typedef struct {
+    char name[EQ_GGUF_NAME];
+    const eq_tensor *t; /* copied or converted; NULL: a linear, or rope factors */
+    int64_t block;      /* -1: outside */
+    int lin;            /* rows of a linear's matrix or bias; -1: neither */
+    eq_ggml type;
+    int ndim;
+    int64_t dim[2];
+} entry;
+
+typedef struct {
+    eq_export_job *x;
+    const eq_gguf_arch *arch;
+    const eq_config *cfg;
+    entry *e;
+    int64_t n, cap, done;
+    eq_ggml *types; /* [L][EQ_LINS] */
+    float *rope;    /* [HD / 2], NULL: none */
+    eq_qblock b;
+    int64_t at;
+    eq_ggw *out;
+} gguf;
+
+/* ---- the list ---------------------------------------------------------------------------------- */
+
+/* Names of a block, in the order in which they are written. */
+static const char *const norm_names[EQ_NORM_COUNT] = {
+    [EQ_NORM_IN] = "attn_norm",
+    [EQ_NORM_POST] = "ffn_norm",
+    [EQ_NORM_QH] = "attn_q_norm",
+    [EQ_NORM_KH] = "attn_k_norm",
+};
+static const char *const lin_names[EQ_LINS] = {
+    [EQ_LIN_Q] = "attn_q",      [EQ_LIN_K] = "attn_k",      [EQ_LIN_V] = "attn_v",
+    [EQ_LIN_O] = "attn_output", [EQ_LIN_GATE] = "ffn_gate", [EQ_LIN_UP] = "ffn_up",
+    [EQ_LIN_DOWN] = "ffn_down",
+};
+
+static eq_status add(gguf *g, entry e, const char *name, const char *tail, eq_err *err) {
+    if (g->n == g->cap) {
+        int64_t cap = g->cap ? 2 * g->cap : 256;
+        entry *p = eq_realloc(g->e, cap, sizeof *p);
+        if (!p) return eq_nomem(err, "the list of tensors", cap * (int64_t)sizeof *p);
+        g->e = p, g->cap = cap;
+    }
+    if (e.block < 0)
+        snprintf(e.name, sizeof e.name, "%s.%s", name, tail);
+    else
+        snprintf(e.name, sizeof e.name, "blk.%lld.%s.%s", (long long)e.block, name, tail);
+    g->e[g->n++] = e;
+    return EQ_OK;
+}
+
+static eq_status add_vector(gguf *g, const eq_tensor *t, int64_t block, int lin, const char *name,
+                            const char *tail, eq_err *err) {
+    entry e = {.t = t, .block = block, .lin = lin, .type = EQ_GGML_F32, .ndim = 1, .dim = {t->n}};
+    return add(g, e, name, tail, err);
+}
+
+static eq_ggml stored_type(eq_dtype dt) {
+    return dt == EQ_F16 ? EQ_GGML_F16 : dt == EQ_BF16 ? EQ_GGML_BF16 : EQ_GGML_F32;
+}
+
+static eq_status add_matrix(gguf *g, const eq_tensor *t, const char *name, eq_err *err) {
+    const char *as = g->x->o->embeddings;
+    entry e = {.t = t, .block = -1, .lin = -1, .ndim = 2, .dim = {t->shape[1], t->shape[0]}};
+    e.type = stored_type(t->dt);
+    if (as && strcmp(as, "stored") && !eq_ggml_find(&e.type, as))
+        return eq_fail(err, EQ_EINPUT, "expected stored, f16 or q8_0 for embeddings, found \"%s\"",
+                       as);
+    if (t->shape[1] % eq_ggml_of(e.type).block)
+        return eq_fail(err, EQ_EINPUT, "%s: %s has blocks of %lld, which do not divide rows of %lld",
+                       t->name, eq_ggml_of(e.type).name, (long long)eq_ggml_of(e.type).block,
+                       (long long)t->shape[1]);
+    return add(g, e, name, "weight", err);
+}
+
+static eq_status add_linear(gguf *g, int64_t i, int l, eq_err *err) {
+    eq_lin_spec s = eq_lin_of(g->cfg, (eq_lin)l);
+    const eq_tensor *bias = g->x->src->blocks[i].bias[l];
+    entry e = {.block = i, .lin = l, .type = g->types[i * EQ_LINS + l], .ndim = 2,
+               .dim = {s.I, s.O}};
+    EQ_TRY(add(g, e, lin_names[l], "weight", err));
+    return bias ? add_vector(g, bias, i, l, lin_names[l], "bias", err) : EQ_OK;
+}
+
+static eq_status make_list(gguf *g, eq_err *err) {
+    const eq_weights *w = g->x->src;
+    EQ_TRY(add_matrix(g, w->embed, "token_embd", err));
+    if (g->rope) {
+        entry e = {.block = -1, .lin = -1, .type = EQ_GGML_F32, .ndim = 1, .dim = {g->cfg->HD / 2}};
+        EQ_TRY(add(g, e, "rope_freqs", "weight", err));
+    }
+    for (int64_t i = 0; i < g->cfg->L; i++) {
+        for (int k = 0; k < EQ_NORM_COUNT; k++)
+            if (w->blocks[i].norm[k])
+                EQ_TRY(add_vector(g, w->blocks[i].norm[k], i, -1, norm_names[k], "weight", err));
+        for (int l = 0; l < EQ_LINS; l++) EQ_TRY(add_linear(g, i, l, err));
+    }
+    EQ_TRY(add_vector(g, w->norm, -1, -1, "output_norm", "weight", err));
+    return g->cfg->tied ? EQ_OK : add_matrix(g, w->head, "output", err);
+}
+
+/* ---- writing ----------------------------------------------------------------------------------- */
+
+static eq_status get_block(gguf *g, int64_t i, eq_err *err) {
+    if (g->at == i) return EQ_OK;
+    if (eq_stopped(g->x->obs)) return eq_fail(err, EQ_EINTR, "stopped on request");
+    g->at = -1;
+    EQ_TRY(eq_export_block(&g->b, g->x->src, i, err));
+    g->at = i;
+    return EQ_OK;
+}
+
+typedef struct {
+    const gguf *g;
+    const entry *e;
+    const eq_qlinear *q;
+    uint8_t *out;
+} pack_job;
+
+static eq_status pack_row(void *ctx, int64_t r, eq_err *err) {
+    const pack_job *j = ctx;
+    const eq_qlinear *q = j->q;
+    int64_t o = eq_gguf_source_row(j->g->cfg, j->g->arch, (eq_lin)j->e->lin, r);
+    int64_t NG = q->I / q->G;
+    uint8_t *codes = eq_calloc(q->I, 1);
+    if (!codes) return eq_nomem(err, "a row", q->I);
+    eq_unpack_row(codes, q->rows + o * eq_pack_words(q->I, q->bits), q->I, q->bits);
+    eq_code_row row = {codes, q->s + o * NG, q->z + o * NG, q->I, q->G, q->bits};
+    bool ok = eq_ggml_pack(j->out + r * eq_ggml_row_bytes(j->e->type, q->I), j->e->type, &row,
+                           j->g->x->o->lossy);
+    eq_free(codes);
+    if (ok) return EQ_OK;
+    return eq_fail(err, EQ_EINPUT, "%s: row %lld does not fit into %s", j->e->name, (long long)r,
+                   eq_ggml_of(j->e->type).name);
+}
+
+static eq_status put_linear(gguf *g, const entry *e, eq_err *err) {
+    EQ_TRY(get_block(g, e->block, err));
+    const eq_qlinear *q = &g->b.lin[e->lin];
+    int64_t bytes = q->O * eq_ggml_row_bytes(e->type, q->I);
+    pack_job j = {g, e, q, eq_calloc(bytes, 1)};
+    if (!j.out) return eq_nomem(err, "packing a linear", bytes);
+    eq_status st = eq_par_try(q->O, pack_row, &j, err);
+    if (st == EQ_OK) st = eq_ggw_put(g->out, j.out, bytes, err);
+    eq_free(j.out);
+    return st;
+}
+
+/* Norms, biases: fp32, those of q and k in the order of their rows. */
+static eq_status put_vector(gguf *g, const entry *e, eq_err *err) {
+    float *v = eq_calloc(e->dim[0], sizeof *v);
+    if (!v) return eq_nomem(err, "a vector", e->dim[0] * 4);
+    for (int64_t r = 0; r < e->dim[0]; r++) {
+        int64_t o = e->lin < 0 ? r : eq_gguf_source_row(g->cfg, g->arch, (eq_lin)e->lin, r);
+        v[r] = e->t ? eq_load(e->t->data, e->t->dt, o) : g->rope[r];
+    }
+    eq_status st = eq_ggw_put(g->out, v, e->dim[0] * 4, err);
+    eq_free(v);
+    return st;
+}
+
+static eq_status put_matrix(gguf *g, const entry *e, eq_err *err) {
+    const eq_tensor *t = e->t;
+    int64_t I = t->shape[1], bytes = eq_ggml_row_bytes(e->type, I);
+    if (e->type == stored_type(t->dt)) return eq_ggw_put(g->out, t->data, t->bytes, err);
+    float *row = eq_calloc(I, sizeof *row);
+    uint8_t *out = eq_calloc(bytes, 1);
+    eq_status st = row && out ? EQ_OK : eq_nomem(err, "a row", I * 8);
+    for (int64_t o = 0; o < t->shape[0] && st == EQ_OK; o++) {
+        eq_tensor_rows(t, row, o, 1);
+        if (e->type == EQ_GGML_Q8_0)
+            eq_ggml_q8_0(out, row, I);
+        else
+            eq_convert(out, EQ_F16, row, EQ_F32, I);
+        st = eq_ggw_put(g->out, out, bytes, err);
+    }
+    eq_free(row), eq_free(out);
+    return st;
+}
+
+static void say(gguf *g, const entry *e, const char *part) {
+    eq_progress p = {.phase = "export",
+                     .part = part,
+                     .block = e->block < 0 ? 0 : e->block,
+                     .blocks = g->cfg->L,
+                     .done = ++g->done,
+                     .total = 2 * g->n,
+                     .loss = NAN};
+    eq_progress_say(g->x->obs, &p);
+}
+
+/* The number of the type that most linears have, as general.file_type says it. */
+static int file_type(const gguf *g) {
+    static const int of[EQ_GGML_COUNT] = {
+        [EQ_GGML_F32] = 0,   [EQ_GGML_F16] = 1,   [EQ_GGML_Q4_0] = 2,  [EQ_GGML_Q4_1] = 3,
+        [EQ_GGML_Q8_0] = 7,  [EQ_GGML_Q5_0] = 8,  [EQ_GGML_Q2_K] = 10, [EQ_GGML_Q3_K] = 12,
+        [EQ_GGML_Q4_K] = 15, [EQ_GGML_BF16] = 32, [EQ_GGML_Q2_0] = 41};
+    int64_t count[EQ_GGML_COUNT] = {0};
+    int most = 0;
+    for (int64_t i = 0; i < g->cfg->L * EQ_LINS; i++) count[g->types[i]]++;
+    for (int t = 0; t < EQ_GGML_COUNT; t++)
+        if (count[t] > count[most]) most = t;
+    return of[most];
+}
+
+static eq_status write_all(gguf *g, const char *path, eq_err *err) {
+    EQ_TRY(eq_ggw_new(&g->out, path, err));
+    eq_gguf_put_model(g->out, g->x, file_type(g));
+    EQ_TRY(eq_gguf_put_tokenizer(g->out, g->x, err));
+    for (int64_t i = 0; i < g->n; i++)
+        EQ_TRY(eq_ggw_tensor(g->out, g->e[i].name, g->e[i].type, g->e[i].ndim, g->e[i].dim, err));
+    EQ_TRY(eq_ggw_begin(g->out, err));
+    g->x->bytes = eq_ggw_bytes(g->out);
+    for (int64_t i = 0; i < g->n; i++) {
+        const entry *e = &g->e[i];
+        EQ_TRY(e->ndim == 1 ? put_vector(g, e, err)
+               : e->t       ? put_matrix(g, e, err)
+                            : put_linear(g, e, err));
+        say(g, e, NULL);
+    }
+    eq_ggw *w = g->out;
+    g->out = NULL;
+    return eq_ggw_end(w, err);
+}
+
+/* ---- reading back ------------------------------------------------------------------------------ */
+
+typedef struct {
+    const gguf *g;
+    const entry *e;
+    const eq_gguf_tensor *t;
+} in_file;
+
+/* Rows in the model's order. */
+static void rows_in_file(const void *ctx, float *out, int64_t o0, int64_t n) {
+    const in_file *f = ctx;
+    int64_t I = f->t->dim[0], bytes = eq_ggml_row_bytes(f->t->type, I);
+    for (int64_t o = o0; o < o0 + n; o++, out += I) {
+        int64_t r =
+            f->e->lin < 0 ? o : eq_gguf_file_row(f->g->cfg, f->g->arch, (eq_lin)f->e->lin, o);
+        eq_ggml_values(out, f->t->type, f->t->data + r * bytes, I);
+    }
+}
+
+/* A vector of n is n rows of one. */
+static void vector_in_file(const void *ctx, float *out, int64_t o0, int64_t n) {
+    const in_file *f = ctx;
+    for (int64_t o = o0; o < o0 + n; o++) {
+        int64_t r =
+            f->e->lin < 0 ? o : eq_gguf_file_row(f->g->cfg, f->g->arch, (eq_lin)f->e->lin, o);
+        memcpy(out++, f->t->data + r * 4, 4);
+    }
+}
+static void vector_in_model(const void *ctx, float *out, int64_t o, int64_t n) {
+    const in_file *f = ctx;
+    for (int64_t k = 0; k < n; k++)
+        out[k] = f->e->t ? eq_load(f->e->t->data, f->e->t->dt, o + k) : f->g->rope[o + k];
+}
+
+static eq_status compare_one(gguf *g, const eq_gguf *file, const entry *e, eq_err *err) {
+    in_file f = {g, e, eq_gguf_find(file, e->name)};
+    const eq_gguf_tensor *t = f.t;
+    if (!t || t->type != e->type || t->ndim != e->ndim || t->dim[0] != e->dim[0] ||
+        (t->ndim == 2 && t->dim[1] != e->dim[1]))
+        return eq_fail(err, EQ_EINPUT, "%s: %s: read back, it is not there as written",
+                       eq_gguf_path(file), e->name);
+    if (e->ndim == 1)
+        return eq_compare_rows(g->x, e->name, e->dim[0], 1, (eq_rows){vector_in_model, &f},
+                               (eq_rows){vector_in_file, &f}, false, err);
+    if (e->t)
+        return eq_compare_rows(g->x, e->name, e->dim[1], e->dim[0], (eq_rows){eq_tensor_rows, e->t},
+                               (eq_rows){rows_in_file, &f}, e->type != stored_type(e->t->dt), err);
+    EQ_TRY(get_block(g, e->block, err));
+    return eq_compare_rows(g->x, e->name, e->dim[1], e->dim[0],
+                           (eq_rows){eq_qlinear_rows, &g->b.lin[e->lin]},
+                           (eq_rows){rows_in_file, &f}, g->x->o->lossy, err);
+}
+
+static eq_status compare_all(gguf *g, const char *path, eq_err *err) {
+    eq_gguf *file;
+    eq_status st = EQ_OK;
+    EQ_TRY(eq_gguf_open(&file, path, err));
+    if (eq_gguf_count(file) != g->n)
+        st = eq_fail(err, EQ_EINPUT, "%s: read back, %lld tensors are there, expected %lld", path,
+                     (long long)eq_gguf_count(file), (long long)g->n);
+    for (int64_t i = 0; i < g->n && st == EQ_OK; i++) {
+        st = compare_one(g, file, &g->e[i], err);
+        say(g, &g->e[i], "comparing");
+    }
+    eq_gguf_close(file);
+    return st;
+}
+
+/* ---- the whole --------------------------------------------------------------------------------- */
+
+/* "205 q2_0, 5 q4_0", and the oldest llama.cpp. */
+static void describe(gguf *g) {
+    int64_t count[EQ_GGML_COUNT] = {0};
+    char *p = g->x->types;
+    size_t room = sizeof g->x->types, used = 0;
+    for (int64_t i = 0; i < g->cfg->L * EQ_LINS; i++) count[g->types[i]]++;
+    for (int t = 0; t < EQ_GGML_COUNT && used < room; t++)
+        if (count[t])
+            used += (size_t)snprintf(p + used, room - used, "%s%lld linears %s", used ? ", " : "",
+                                     (long long)count[t], eq_ggml_of((eq_ggml)t).name);
+    snprintf(g->x->reader, sizeof g->x->reader, "%s",
+             count[EQ_GGML_Q2_0] ? "llama.cpp from mid-2026 on (type Q2_0), llama-cpp-python 0.3.36"
+                                 : "llama.cpp from August 2024 on");
+}
+
+static eq_status check_space(const gguf *g, const char *path, eq_err *err) {
+    int64_t need = 0;
+    for (int64_t i = 0; i < g->n; i++)
+        need += (g->e[i].ndim == 2 ? g->e[i].dim[1] : 1) *
+                eq_ggml_row_bytes(g->e[i].type, g->e[i].dim[0]);
+    char *dir = eq_sprintf("%.*s", (int)(strrchr(path, '/') - path), path);
+    int64_t room = dir ? eq_disk_free(dir) : -1;
+    eq_free(dir);
+    if (room < 0 || room >= need) return EQ_OK;
+    return eq_fail(err, EQ_EIO, "%s: expected room for %lld bytes, found %lld free", path,
+                   (long long)need, (long long)room);
+}
+
+static eq_status run(gguf *g, const char *path, eq_err *err) {
+    g->types = eq_calloc(g->cfg->L * EQ_LINS, sizeof *g->types);
+    g->rope = eq_calloc(g->cfg->HD / 2, sizeof *g->rope);
+    if (!g->types || !g->rope) return eq_nomem(err, "types of tensors", g->cfg->L * EQ_LINS * 4);
+    if (!eq_gguf_rope_factors(g->rope, g->cfg)) eq_free(g->rope), g->rope = NULL;
+    EQ_TRY(eq_gguf_choose(g->types, g->x, err));
+    EQ_TRY(make_list(g, err));
+    EQ_TRY(check_space(g, path, err));
+    EQ_TRY(write_all(g, path, err));
+    describe(g);
+    return compare_all(g, path, err);
+}
+
+static eq_status write_gguf(eq_export_job *x, const char *path, eq_err *err) {
+    EQ_TRY(eq_gguf_check_model(x, err));
+    gguf g = {.x = x, .arch = eq_gguf_arch_of(&x->src->cfg), .cfg = &x->src->cfg, .at = -1};
+    eq_status st = run(&g, path, err);
+    eq_ggw_abort(g.out);
+    eq_qblock_free(&g.b);
+    eq_free(g.e), eq_free(g.types), eq_free(g.rope);
+    return st;
+}
+
+static const char *refuses(const eq_export_job *x, const eq_qlinear *q) {
+    (void)x, (void)q; /* which type holds it is seen in its numbers */
+    return NULL;
+}
+
+const eq_format eq_format_gguf = {
+    .name = "gguf",
+    .about = "llama.cpp, ollama, LM Studio: each tensor in the smallest type that is exact",
+    .refuses = refuses,
+    .write = write_gguf,
+    .file = true,
+};

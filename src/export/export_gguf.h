@@ -1,0 +1,31 @@
+/* The parts of the GGUF exporter; only export_gguf*.c call these. */
+#ifndef EQ_EXPORT_GGUF_H
+#define EQ_EXPORT_GGUF_H
+#include "export/export.h"
+#include "format/gguf.h"
+
+/* How a family is called there, and whether rows of q and k are permuted. */
+typedef struct {
+    const char *family, *arch;
+    bool permuted;
+} eq_gguf_arch;
+/* NULL: not one that is written. */
+const eq_gguf_arch *eq_gguf_arch_of(const eq_config *c);
+
+/* Refuses by name what the format's model of this family does not compute. */
+eq_status eq_gguf_check_model(const eq_export_job *x, eq_err *err);
+/* general.* and {arch}.* */
+void eq_gguf_put_model(eq_ggw *w, const eq_export_job *x, int file_type);
+/* Llama 3's rope: the numbers that frequencies are divided by, [HD / 2]. */
+bool eq_gguf_rope_factors(float *out, const eq_config *c);
+
+/* tokenizer.*: of the model's folder. Refuses by name what llama.cpp would tokenize otherwise. */
+eq_status eq_gguf_put_tokenizer(eq_ggw *w, const eq_export_job *x, eq_err *err);
+
+/* Of each linear [L][EQ_LINS], by o->type or the smallest that is exact. */
+eq_status eq_gguf_choose(eq_ggml *types, eq_export_job *x, eq_err *err);
+
+/* Row r of a file's matrix is row eq_gguf_source_row of the model's. */
+int64_t eq_gguf_source_row(const eq_config *c, const eq_gguf_arch *a, eq_lin l, int64_t r);
+int64_t eq_gguf_file_row(const eq_config *c, const eq_gguf_arch *a, eq_lin l, int64_t o);
+#endif
