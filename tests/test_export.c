@@ -58,7 +58,8 @@ static void gone(const char *out) {
     eq_remove_tree(out, &err);
 }
 
-/* ---- what is exact ----------------------------------------------------------------------------- */
+/* ---- what is exact -----------------------------------------------------------------------------
+ */
 
 static void exact(const char *to, const tiny_quant *o) {
     eq_err err = {0};
@@ -79,17 +80,16 @@ static void every_format(void **state) {
     static const int bits[] = {2, 3, 4};
     static const int64_t groups[] = {32, 64, 128, -1};
     for (int b = 0; b < 3; b++)
-        for (int g = 0; g < 4; g++)
-            {
-                bool trained = g % 2;
-                tiny_quant any = {bits[b], groups[g], TINY_FREE, trained};
-                tiny_quant portable = {bits[b], groups[g], TINY_PORTABLE, trained};
-                exact("gptq", &any), exact("gptq-v1", &any);
-                exact("compressed-tensors-asym", &any), exact("hf", &any);
-                if (bits[b] == 4) exact("awq", &any);
-                exact("gptq-sym", &portable), exact("compressed-tensors", &portable);
-                if (groups[g] > 0) exact("mlx", &portable);
-            }
+        for (int g = 0; g < 4; g++) {
+            bool trained = g % 2;
+            tiny_quant any = {bits[b], groups[g], TINY_FREE, trained};
+            tiny_quant portable = {bits[b], groups[g], TINY_PORTABLE, trained};
+            exact("gptq", &any), exact("gptq-v1", &any);
+            exact("compressed-tensors-asym", &any), exact("hf", &any);
+            if (bits[b] == 4) exact("awq", &any);
+            exact("gptq-sym", &portable), exact("compressed-tensors", &portable);
+            if (groups[g] > 0) exact("mlx", &portable);
+        }
 }
 
 /* Two bits from a portable model: -2 s .. s, which fp16 holds. */
@@ -98,7 +98,8 @@ static void half_precision(void **state) {
     tiny_quant o = {2, 64, TINY_PORTABLE, false}, three = {3, 64, TINY_FREE, false};
     eq_err err = {0};
     eq_export_result res;
-    assert_int_equal(export_to(model(&three), "hf", at("out"), false, "f16", &res, &err), EQ_EINPUT);
+    assert_int_equal(export_to(model(&three), "hf", at("out"), false, "f16", &res, &err),
+                     EQ_EINPUT);
     check_error(&err, EQ_EINPUT, "F16", "--lossy", NULL);
     err = (eq_err){0};
     assert_int_equal(export_to(model(&o), "hf", at("out"), false, "bf16", &res, &err), EQ_EINPUT);
@@ -137,7 +138,8 @@ static void read_as_a_model(void **state) {
     gone(at("out"));
 }
 
-/* ---- what is refused --------------------------------------------------------------------------- */
+/* ---- what is refused ---------------------------------------------------------------------------
+ */
 
 static void refused(const tiny_quant *o, const char *to, const char *word, const char *other) {
     eq_err err = {0};
@@ -177,7 +179,8 @@ static void places(void **state) {
     assert_int_equal(export_to(at("none"), "awq", at("out"), false, NULL, NULL, &err), EQ_EIO);
 }
 
-/* ---- lossy ------------------------------------------------------------------------------------- */
+/* ---- lossy -------------------------------------------------------------------------------------
+ */
 
 static void lossy(void **state) {
     (void)state;
@@ -195,7 +198,8 @@ static void lossy(void **state) {
     }
 }
 
-/* ---- the same bytes, and nothing half-written --------------------------------------------------- */
+/* ---- the same bytes, and nothing half-written ---------------------------------------------------
+ */
 
 static eq_digest sum_of(const char *path) {
     eq_digest d;
@@ -257,7 +261,8 @@ static void faults(void **state) {
     eq_names_free(&names);
 }
 
-/* ---- the public list --------------------------------------------------------------------------- */
+/* ---- the public list ---------------------------------------------------------------------------
+ */
 
 static void list(void **state) {
     (void)state;
@@ -291,9 +296,14 @@ static int tear_down(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_format), cmocka_unit_test(half_precision),
-        cmocka_unit_test(read_as_a_model), cmocka_unit_test(refusals), cmocka_unit_test(places),
-        cmocka_unit_test(lossy), cmocka_unit_test(threads), cmocka_unit_test(faults),
+        cmocka_unit_test(every_format),
+        cmocka_unit_test(half_precision),
+        cmocka_unit_test(read_as_a_model),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(places),
+        cmocka_unit_test(lossy),
+        cmocka_unit_test(threads),
+        cmocka_unit_test(faults),
         cmocka_unit_test(list),
     };
     return cmocka_run_group_tests_name("export", tests, set_up, tear_down);

@@ -36,13 +36,16 @@ static const char *config(const char *family, bool tied, const char *more) {
     return text;
 }
 
-/* ---- tokenizers -------------------------------------------------------------------------------- */
+/* ---- tokenizers --------------------------------------------------------------------------------
+ */
 
 #define FLAGS "'single_word': false, 'lstrip': false, 'rstrip': false"
 static const char spm_rest[] =
-    "'normalizer': {'type': 'Sequence', 'normalizers': [{'type': 'Prepend', 'prepend': '\xe2\x96\x81'},"
+    "'normalizer': {'type': 'Sequence', 'normalizers': [{'type': 'Prepend', 'prepend': "
+    "'\xe2\x96\x81'},"
     "{'type': 'Replace', 'pattern': {'String': ' '}, 'content': '\xe2\x96\x81'}]},"
-    "'added_tokens': [{'id': 0, 'content': '<unk>', 'special': true, 'normalized': false, " FLAGS "},"
+    "'added_tokens': [{'id': 0, 'content': '<unk>', 'special': true, 'normalized': false, " FLAGS
+    "},"
     "{'id': 1, 'content': '<s>', 'special': true, 'normalized': false, " FLAGS "},"
     "{'id': 12, 'content': '<own>', 'special': false, 'normalized': false, " FLAGS "}],"
     "'post_processor': {'type': 'TemplateProcessing', 'single': [{'SpecialToken': {'id': '<s>', "
@@ -50,8 +53,10 @@ static const char spm_rest[] =
     "{'<s>': {'id': '<s>', 'ids': [1], 'tokens': ['<s>']}}}";
 static const char spm_json[] =
     "{\"model\": {\"type\": \"BPE\", \"unk_token\": \"<unk>\", \"byte_fallback\": true,"
-    "\"fuse_unk\": true, \"vocab\": {\"<unk>\": 0, \"<s>\": 1, \"</s>\": 2, \"<0x0A>\": 3, \"a\": 4,"
-    "\"b\": 5, \"\xe2\x96\x81\": 6, \"ab\": 7, \"\xe2\x96\x81""ab\": 8, \"ba\": 9, \"bab\": 10,"
+    "\"fuse_unk\": true, \"vocab\": {\"<unk>\": 0, \"<s>\": 1, \"</s>\": 2, \"<0x0A>\": 3, \"a\": "
+    "4,"
+    "\"b\": 5, \"\xe2\x96\x81\": 6, \"ab\": 7, \"\xe2\x96\x81"
+    "ab\": 8, \"ba\": 9, \"bab\": 10,"
     "\"xyz\": 11}, \"merges\": [\"a b\", \"\xe2\x96\x81 ab\", \"b a\", \"ba b\", \"b ab\"]}";
 
 static const char bytes_rest[] = "'pre_tokenizer': {'type': 'Sequence', 'pretokenizers': [%s"
@@ -83,7 +88,8 @@ static void write_spm(const char *folder) {
     eq_str_free(&s);
 }
 
-/* ---- models ------------------------------------------------------------------------------------ */
+/* ---- models ------------------------------------------------------------------------------------
+ */
 
 /* A base model by name, made anew. */
 static const char *base(const char *name, const char *text) {
@@ -146,7 +152,8 @@ static void text_is(const eq_gguf *g, const char *key, int64_t i, const char *wa
         fail_msg("%s[%d] is %.*s, expected %s", key, (int)i, (int)n, s, want);
 }
 
-/* ---- types ------------------------------------------------------------------------------------- */
+/* ---- types -------------------------------------------------------------------------------------
+ */
 
 static void smallest(void **state) {
     (void)state;
@@ -206,7 +213,9 @@ static void embeddings(void **state) {
     static const struct {
         const char *as;
         eq_ggml type;
-    } cases[] = {{NULL, EQ_GGML_BF16}, {"stored", EQ_GGML_BF16}, {"f16", EQ_GGML_F16},
+    } cases[] = {{NULL, EQ_GGML_BF16},
+                 {"stored", EQ_GGML_BF16},
+                 {"f16", EQ_GGML_F16},
                  {"q8_0", EQ_GGML_Q8_0}};
     tiny_quant o = {4, 64, TINY_PORTABLE, false};
     quantized(base("llama", config("llama", false, "")), &o);
@@ -224,7 +233,8 @@ static void embeddings(void **state) {
     }
 }
 
-/* ---- the model --------------------------------------------------------------------------------- */
+/* ---- the model ---------------------------------------------------------------------------------
+ */
 
 /* Rows of q and k: neighbours there are half a head apart here. */
 static void permuted(void **state) {
@@ -293,12 +303,13 @@ static void llama3_rope(void **state) {
     (void)state;
     tiny_quant o = {2, 64, TINY_PORTABLE, false};
     eq_err err = {0};
-    quantized(base("llama", config("llama", true,
-                                   ", \"rope_theta\": 500000.0, \"rope_scaling\": {\"rope_type\": "
-                                   "\"llama3\", \"factor\": 8.0, \"low_freq_factor\": 1.0, "
-                                   "\"high_freq_factor\": 4.0, \"original_max_position_embeddings\": "
-                                   "32}")),
-              &o);
+    quantized(
+        base("llama", config("llama", true,
+                             ", \"rope_theta\": 500000.0, \"rope_scaling\": {\"rope_type\": "
+                             "\"llama3\", \"factor\": 8.0, \"low_freq_factor\": 1.0, "
+                             "\"high_freq_factor\": 4.0, \"original_max_position_embeddings\": "
+                             "32}")),
+        &o);
     write_spm(at("q"));
     eq_gguf *g = exported(NULL, NULL, false, NULL);
     assert_null(eq_gguf_get(g, "llama.rope.scaling.type"));
@@ -360,7 +371,8 @@ static void not_held(void **state) {
     }
 }
 
-/* ---- tokenizers -------------------------------------------------------------------------------- */
+/* ---- tokenizers --------------------------------------------------------------------------------
+ */
 
 static void pieces(void **state) {
     (void)state;
@@ -372,7 +384,9 @@ static void pieces(void **state) {
     eq_gguf *g = exported(NULL, NULL, false, NULL);
     text_is(g, "tokenizer.ggml.model", 0, "llama");
     text_is(g, "tokenizer.ggml.pre", 0, "default");
-    text_is(g, "tokenizer.ggml.tokens", 8, "\xe2\x96\x81""ab");
+    text_is(g, "tokenizer.ggml.tokens", 8,
+            "\xe2\x96\x81"
+            "ab");
     text_is(g, "tokenizer.ggml.tokens", 12, "<own>");
     text_is(g, "tokenizer.ggml.tokens", V - 1, "[PAD299]");
     text_is(g, "tokenizer.chat_template", 0, "{{ x }}");
@@ -395,10 +409,13 @@ static void pieces(void **state) {
     eq_gguf_close(g);
 }
 
-#define SPLIT(r) "{'type': 'Split', 'pattern': {'Regex': '" r "'}, 'behavior': 'Isolated', 'invert': false},"
+#define SPLIT(r) \
+    "{'type': 'Split', 'pattern': {'Regex': '" r "'}, 'behavior': 'Isolated', 'invert': false},"
 #define LLAMA3 \
-    "(?i:\\u0027s|\\u0027t|\\u0027re|\\u0027ve|\\u0027m|\\u0027ll|\\u0027d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|" \
-    "\\\\p{N}{1,3}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"
+    "(?i:\\u0027s|\\u0027t|\\u0027re|\\u0027ve|\\u0027m|\\u0027ll|\\u0027d)|[^\\\\r\\\\n\\\\p{L}" \
+    "\\\\p{N}]?\\\\p{L}+|" \
+    "\\\\p{N}{1,3}| " \
+    "?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"
 static void words(void **state) {
     (void)state;
     static const struct {
@@ -443,7 +460,8 @@ static void bad_tokenizers(void **state) {
     static const struct {
         const char *more, *word;
     } cases[] = {
-        {", 'added_tokens': [{'id': 300, 'content': 'x_y', 'special': true, 'normalized': false, " FLAGS "}]",
+        {", 'added_tokens': [{'id': 300, 'content': 'x_y', 'special': true, 'normalized': "
+         "false, " FLAGS "}]",
          "300"},
         {", 'normalizer': {'type': 'NFKC'}", "NFKC"},
     };
@@ -457,7 +475,8 @@ static void bad_tokenizers(void **state) {
     }
 }
 
-/* ---- files ------------------------------------------------------------------------------------- */
+/* ---- files -------------------------------------------------------------------------------------
+ */
 
 static void places(void **state) {
     (void)state;
@@ -529,11 +548,11 @@ static int tear_down(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(smallest), cmocka_unit_test(asked_for), cmocka_unit_test(embeddings),
-        cmocka_unit_test(permuted), cmocka_unit_test(metadata), cmocka_unit_test(llama3_rope),
-        cmocka_unit_test(families), cmocka_unit_test(not_held), cmocka_unit_test(pieces),
-        cmocka_unit_test(words), cmocka_unit_test(bad_tokenizers), cmocka_unit_test(places),
-        cmocka_unit_test(threads), cmocka_unit_test(faults),
+        cmocka_unit_test(smallest), cmocka_unit_test(asked_for),      cmocka_unit_test(embeddings),
+        cmocka_unit_test(permuted), cmocka_unit_test(metadata),       cmocka_unit_test(llama3_rope),
+        cmocka_unit_test(families), cmocka_unit_test(not_held),       cmocka_unit_test(pieces),
+        cmocka_unit_test(words),    cmocka_unit_test(bad_tokenizers), cmocka_unit_test(places),
+        cmocka_unit_test(threads),  cmocka_unit_test(faults),
     };
     return cmocka_run_group_tests_name("export_gguf", tests, set_up, tear_down);
 }

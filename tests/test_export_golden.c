@@ -1,5 +1,6 @@
 /* Bytes of every format against tests/golden/export.safetensors: one small linear packed by the
- * formats' own tools, or by their definitions (tools/make_export_goldens.py; MANIFEST says which). */
+ * formats' own tools, or by their definitions (tools/make_export_goldens.py; MANIFEST says which).
+ */
 #include "base/mem.h"
 #include "export/export.h"
 #include "format/ggml.h"
@@ -33,11 +34,12 @@ static eq_qlinear linear(const char *group, int bits) {
 static void drop(eq_qlinear *l) { eq_free(l->rows), eq_free(l->s), eq_free(l->z); }
 
 static void same(const eq_tensor *t, const void *data, int64_t bytes) {
-    if (t->bytes != bytes) fail_msg("%s: %d bytes, expected %d", t->name, (int)bytes, (int)t->bytes);
+    if (t->bytes != bytes)
+        fail_msg("%s: %d bytes, expected %d", t->name, (int)bytes, (int)t->bytes);
     for (int64_t i = 0; i < bytes; i++)
         if (((const uint8_t *)data)[i] != ((const uint8_t *)t->data)[i])
-            fail_msg("%s: byte %d is %d, expected %d", t->name, (int)i,
-                     ((const uint8_t *)data)[i], ((const uint8_t *)t->data)[i]);
+            fail_msg("%s: byte %d is %d, expected %d", t->name, (int)i, ((const uint8_t *)data)[i],
+                     ((const uint8_t *)t->data)[i]);
 }
 
 static void folder_format(const char *group, const char *name, int bits) {
@@ -103,8 +105,8 @@ static void blocks(void **state) {
         uint8_t *out = eq_calloc(l.O, row);
         for (int64_t o = 0; o < l.O; o++) {
             int64_t g = o * (l.I / l.G);
-            eq_code_row r = {(const uint8_t *)codes->data + o * l.I, l.s + g, l.z + g, l.I, l.G,
-                             l.bits};
+            eq_code_row r = {
+                (const uint8_t *)codes->data + o * l.I, l.s + g, l.z + g, l.I, l.G, l.bits};
             assert_true(eq_ggml_pack(out + o * row, t, &r, false));
         }
         snprintf(full, sizeof full, "%s.%s", cases[i].group, cases[i].type);

@@ -27,14 +27,14 @@ static void make(row *x, int bits, int64_t G, int zeros, uint64_t seed) {
         r = eq_rand_unit(seed + 1, (uint64_t)g);
         x->z[g] = (float)(zeros < 0 ? (int)(r * (Q + 1)) : zeros - (r < 0.5));
     }
-    for (int i = 0; i < N; i++) x->q[i] = (uint8_t)(eq_rand_u64(seed + 2, (uint64_t)i) & (unsigned)Q);
+    for (int i = 0; i < N; i++)
+        x->q[i] = (uint8_t)(eq_rand_u64(seed + 2, (uint64_t)i) & (unsigned)Q);
     /* the ends of the range in every 16 */
     for (int i = 0; i < N; i += 16) x->q[i] = 0, x->q[i + 9] = (uint8_t)Q;
 }
 
 static void weights(row *x) {
-    for (int i = 0; i < N; i++)
-        x->w[i] = ((float)x->q[i] - x->z[i / x->r.G]) * x->s[i / x->r.G];
+    for (int i = 0; i < N; i++) x->w[i] = ((float)x->q[i] - x->z[i / x->r.G]) * x->s[i / x->r.G];
 }
 
 static bool fits(row *x, eq_ggml t) {
@@ -156,8 +156,8 @@ static void nearest(void **state) {
         eq_ggml t;
         int bits;
         float steps; /* of the row's */
-    } cases[] = {{EQ_GGML_Q2_0, 2, 1.6f}, {EQ_GGML_Q2_K, 2, 0.6f}, {EQ_GGML_Q2_K, 4, 3.5f},
-                 {EQ_GGML_Q3_K, 3, 1.2f}, {EQ_GGML_Q4_0, 4, 1.2f}, {EQ_GGML_Q4_1, 4, 0.6f},
+    } cases[] = {{EQ_GGML_Q2_0, 2, 1.6f}, {EQ_GGML_Q2_K, 2, 0.6f},  {EQ_GGML_Q2_K, 4, 3.5f},
+                 {EQ_GGML_Q3_K, 3, 1.2f}, {EQ_GGML_Q4_0, 4, 1.2f},  {EQ_GGML_Q4_1, 4, 0.6f},
                  {EQ_GGML_Q4_K, 4, 0.8f}, {EQ_GGML_Q5_0, 8, 12.0f}, {EQ_GGML_Q8_0, 8, 1.2f}};
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         row x;
@@ -211,7 +211,7 @@ static void by_hand(void **state) {
     eq_ggml_values(w, EQ_GGML_Q2_K, b, 256);
     assert_true(w[144] == 5 * 3 - 2 && w[145] == -2 && w[0] == 0);
     memset(b, 0, sizeof b);
-    b[109] = 0x3c; /* Q3_K: part 5 is weights 80 to 95 */
+    b[109] = 0x3c;                              /* Q3_K: part 5 is weights 80 to 95 */
     b[96 + 5] = 0x01, b[96 + 8 + 1] = 0x3 << 2; /* 1 + 48 - 32 = 17 */
     b[32 + 16] = 0x2 << 4, b[16] = 1 << 2;      /* weight 80: low 2, top set */
     eq_ggml_values(w, EQ_GGML_Q3_K, b, 256);

@@ -67,7 +67,11 @@ void tiny_quant_write(const char *base, const char *out, const tiny_quant *o) {
     eq_status st = eq_weights_open(&w, base, &err);
     m.base = w;
     if (st == EQ_OK) {
-        eq_checkpoint c = {.base = w, .bits = o->bits, .group = o->group, .source = source, .ctx = &m,
+        eq_checkpoint c = {.base = w,
+                           .bits = o->bits,
+                           .group = o->group,
+                           .source = source,
+                           .ctx = &m,
                            .recipe = "{}"};
         st = eq_checkpoint_write(&c, out, NULL, NULL, &err);
         eq_qblock_free(&m.b);

@@ -1,5 +1,5 @@
-/* Small quantized checkpoints with codes, steps and zero points made up, for tests of what reads and
- * exports them. */
+/* Small quantized checkpoints with codes, steps and zero points made up, for tests of what reads
+ * and exports them. */
 #ifndef TESTS_TINY_QUANT_H
 #define TESTS_TINY_QUANT_H
 #include "model/qblock.h"

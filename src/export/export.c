@@ -16,8 +16,8 @@
 #include "model/checkpoint.h"
 
 const eq_format *const eq_formats[] = {
-    &eq_format_gguf, &eq_format_gptq, &eq_format_gptq_v1, &eq_format_gptq_sym, &eq_format_ct,
-    &eq_format_ct_asym, &eq_format_awq, &eq_format_mlx, &eq_format_hf, NULL,
+    &eq_format_gguf,    &eq_format_gptq, &eq_format_gptq_v1, &eq_format_gptq_sym, &eq_format_ct,
+    &eq_format_ct_asym, &eq_format_awq,  &eq_format_mlx,     &eq_format_hf,       NULL,
 };
 
 const eq_format *eq_format_find(const char *name) {
@@ -35,7 +35,8 @@ bool eq_export_format(int i, const char **name, const char **about) {
 
 void eq_export_opts_init(eq_export_opts *o) { *o = (eq_export_opts){0}; }
 
-/* ---- what can be refused ----------------------------------------------------------------------- */
+/* ---- what can be refused -----------------------------------------------------------------------
+ */
 
 eq_status eq_export_check(const eq_export_job *x, eq_err *err) {
     for (int64_t i = 0; i < x->src->cfg.L; i++)
@@ -45,10 +46,9 @@ eq_status eq_export_check(const eq_export_job *x, eq_err *err) {
             char name[96];
             if (!why) continue;
             eq_export_name(name, x->src, i, (eq_lin)l);
-            return eq_fail(err, EQ_EINPUT,
-                           "%s [%lld, %lld], %d bits, groups of %lld: %s cannot hold it: %s", name,
-                           (long long)q.O, (long long)q.I, q.bits, (long long)q.G, x->format->name,
-                           why);
+            return eq_fail(
+                err, EQ_EINPUT, "%s [%lld, %lld], %d bits, groups of %lld: %s cannot hold it: %s",
+                name, (long long)q.O, (long long)q.I, q.bits, (long long)q.G, x->format->name, why);
         }
     return EQ_OK;
 }
@@ -70,13 +70,15 @@ static eq_status check_source(const eq_weights *w, eq_err *err) {
                    w->dir);
 }
 
-/* ---- writing ----------------------------------------------------------------------------------- */
+/* ---- writing -----------------------------------------------------------------------------------
+ */
 
 /* A file is made in the temporary folder and moved out of it. */
 static eq_status put_in_place(const char *tmp, const char *made, const char *path, eq_err *err) {
     eq_err ignored = {0};
     if (made != tmp && eq_exists(path))
-        return eq_fail(err, EQ_EINPUT, "%s: expected a file that is not there yet, found one", path);
+        return eq_fail(err, EQ_EINPUT, "%s: expected a file that is not there yet, found one",
+                       path);
     eq_status st = eq_rename_durable(made, path, err);
     if (st != EQ_OK && !eq_exists(made)) eq_remove_tree(path, &ignored);
     return st;

@@ -21,9 +21,9 @@ typedef struct {
     const eq_weights *src;
     const eq_observer *obs;
     eq_difference diff;
-    int64_t bytes;     /* written */
-    char reader[128];  /* the oldest program that reads it, "": nothing to say */
-    char types[128];   /* how many tensors of which type, "": all of one kind */
+    int64_t bytes;    /* written */
+    char reader[128]; /* the oldest program that reads it, "": nothing to say */
+    char types[128];  /* how many tensors of which type, "": all of one kind */
 } eq_export_job;
 
 /* A tensor of a linear, in the folders that hold safetensors. */

@@ -60,7 +60,8 @@ static eq_status pack_asym(const eq_packing *p, void *const *data, eq_err *err) 
     return ok ? EQ_OK : eq_nomem(err, "zero points", room);
 }
 
-/* ---- reading back, bit by bit ------------------------------------------------------------------ */
+/* ---- reading back, bit by bit ------------------------------------------------------------------
+ */
 
 /* Signed codes with an offset of 2^(bits - 1), as the format defines them. */
 static int zero_of(const eq_tensor *t, int64_t o, int64_t g, int bits) {
@@ -83,7 +84,8 @@ static void values(float *out, const eq_tensor *const *t, const eq_qlinear *q, i
             int code = (int)eq_bits_at(row, i * q->bits, q->bits) - half;
             int z = zeros ? zero_of(t[ZERO], o, i / G, q->bits) : 0;
             out[(o - o0) * q->I + i] =
-                (float)(code - z) * eq_f16_to_f32(((const uint16_t *)t[SCALE]->data)[o * NG + i / G]);
+                (float)(code - z) *
+                eq_f16_to_f32(((const uint16_t *)t[SCALE]->data)[o * NG + i / G]);
         }
     }
 }
@@ -96,7 +98,8 @@ static void values_asym(float *out, const eq_tensor *const *t, const eq_qlinear 
     values(out, t, q, o, n, true);
 }
 
-/* ---- config.json ------------------------------------------------------------------------------- */
+/* ---- config.json -------------------------------------------------------------------------------
+ */
 
 static json_t *weights_of(int bits, int64_t group, bool symmetric) {
     json_t *size = group < 0 ? json_null() : json_integer(group);
@@ -107,8 +110,8 @@ static json_t *weights_of(int bits, int64_t group, bool symmetric) {
 
 static json_t *group_of(json_t *targets, int bits, int64_t group, bool symmetric) {
     return json_pack("{s:o, s:o, s:n, s:n, s:s}", "targets", targets, "weights",
-                     weights_of(bits, group, symmetric), "input_activations",
-                     "output_activations", "format", "pack-quantized");
+                     weights_of(bits, group, symmetric), "input_activations", "output_activations",
+                     "format", "pack-quantized");
 }
 
 /* One group where all linears are alike; else one for each kind, with its linears by name. */

@@ -69,7 +69,8 @@ static eq_status add(folder *f, entry e, eq_err *err) {
 
 static eq_status add_copy(folder *f, const eq_tensor *t, int64_t block, eq_err *err) {
     const eq_format *m = f->x->format;
-    entry e = {.base = t, .block = block, .dt = m->others ? m->others(f->x) : t->dt, .ndim = t->ndim};
+    entry e = {
+        .base = t, .block = block, .dt = m->others ? m->others(f->x) : t->dt, .ndim = t->ndim};
     memcpy(e.shape, t->shape, sizeof e.shape);
     return add(f, e, err);
 }
@@ -323,8 +324,10 @@ static eq_status compare_all(folder *f, eq_err *err) {
                     (long long)eq_st_count(st), (long long)f->n);
     for (int64_t i = 0; i < f->n && s == EQ_OK; i++) {
         const entry *e = &f->e[i];
-        if (e->base) s = compare_copy(f, st, e, err);
-        else if (e->part == 0) s = compare_linear(f, st, e, err);
+        if (e->base)
+            s = compare_copy(f, st, e, err);
+        else if (e->part == 0)
+            s = compare_linear(f, st, e, err);
         say(f, e, "comparing");
     }
     eq_st_close(st);

@@ -37,7 +37,8 @@ typedef struct {
     eq_ggw *out;
 } gguf;
 
-/* ---- the list ---------------------------------------------------------------------------------- */
+/* ---- the list ----------------------------------------------------------------------------------
+ */
 
 /* Names of a block, in the order in which they are written. */
 static const char *const norm_names[EQ_NORM_COUNT] = {
@@ -85,17 +86,17 @@ static eq_status add_matrix(gguf *g, const eq_tensor *t, const char *name, eq_er
         return eq_fail(err, EQ_EINPUT, "expected stored, f16 or q8_0 for embeddings, found \"%s\"",
                        as);
     if (t->shape[1] % eq_ggml_of(e.type).block)
-        return eq_fail(err, EQ_EINPUT, "%s: %s has blocks of %lld, which do not divide rows of %lld",
-                       t->name, eq_ggml_of(e.type).name, (long long)eq_ggml_of(e.type).block,
-                       (long long)t->shape[1]);
+        return eq_fail(
+            err, EQ_EINPUT, "%s: %s has blocks of %lld, which do not divide rows of %lld", t->name,
+            eq_ggml_of(e.type).name, (long long)eq_ggml_of(e.type).block, (long long)t->shape[1]);
     return add(g, e, name, "weight", err);
 }
 
 static eq_status add_linear(gguf *g, int64_t i, int l, eq_err *err) {
     eq_lin_spec s = eq_lin_of(g->cfg, (eq_lin)l);
     const eq_tensor *bias = g->x->src->blocks[i].bias[l];
-    entry e = {.block = i, .lin = l, .type = g->types[i * EQ_LINS + l], .ndim = 2,
-               .dim = {s.I, s.O}};
+    entry e = {
+        .block = i, .lin = l, .type = g->types[i * EQ_LINS + l], .ndim = 2, .dim = {s.I, s.O}};
     EQ_TRY(add(g, e, lin_names[l], "weight", err));
     return bias ? add_vector(g, bias, i, l, lin_names[l], "bias", err) : EQ_OK;
 }
@@ -117,7 +118,8 @@ static eq_status make_list(gguf *g, eq_err *err) {
     return g->cfg->tied ? EQ_OK : add_matrix(g, w->head, "output", err);
 }
 
-/* ---- writing ----------------------------------------------------------------------------------- */
+/* ---- writing -----------------------------------------------------------------------------------
+ */
 
 static eq_status get_block(gguf *g, int64_t i, eq_err *err) {
     if (g->at == i) return EQ_OK;
@@ -241,7 +243,8 @@ static eq_status write_all(gguf *g, const char *path, eq_err *err) {
     return eq_ggw_end(w, err);
 }
 
-/* ---- reading back ------------------------------------------------------------------------------ */
+/* ---- reading back ------------------------------------------------------------------------------
+ */
 
 typedef struct {
     const gguf *g;
@@ -309,7 +312,8 @@ static eq_status compare_all(gguf *g, const char *path, eq_err *err) {
     return st;
 }
 
-/* ---- the whole --------------------------------------------------------------------------------- */
+/* ---- the whole ---------------------------------------------------------------------------------
+ */
 
 /* "205 q2_0, 5 q4_0", and the oldest llama.cpp. */
 static void describe(gguf *g) {

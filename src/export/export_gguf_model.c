@@ -1,5 +1,5 @@
-/* What a GGUF file says about the model beside its tensors (FORMATS, "GGUF"). A field that llama.cpp
- * would not compute with is refused or said. */
+/* What a GGUF file says about the model beside its tensors (FORMATS, "GGUF"). A field that
+ * llama.cpp would not compute with is refused or said. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,7 +22,8 @@ const eq_gguf_arch *eq_gguf_arch_of(const eq_config *c) {
     return NULL;
 }
 
-/* ---- q and k ----------------------------------------------------------------------------------- */
+/* ---- q and k -----------------------------------------------------------------------------------
+ */
 
 /* llama.cpp rotates neighbours (2j, 2j + 1) where Hugging Face rotates (j, j + HD/2). */
 static bool is_permuted(const eq_gguf_arch *a, eq_lin l) {
@@ -37,7 +38,8 @@ int64_t eq_gguf_file_row(const eq_config *c, const eq_gguf_arch *a, eq_lin l, in
     return is_permuted(a, l) ? o - in + in % half * 2 + in / half : o;
 }
 
-/* ---- what it does not hold --------------------------------------------------------------------- */
+/* ---- what it does not hold ---------------------------------------------------------------------
+ */
 
 /* Of yarn, llama.cpp's llama takes the factor and the trained length, and defaults for the rest. */
 static eq_status check_yarn(const eq_export_job *x, eq_err *err) {
@@ -51,9 +53,10 @@ static eq_status check_yarn(const eq_export_job *x, eq_err *err) {
     eq_status st = EQ_OK;
     for (size_t i = 0; i < sizeof keys / sizeof *keys && st == EQ_OK; i++)
         if (r && eq_json_get(r, keys[i]))
-            st = eq_fail(err, EQ_EINPUT,
-                         "%s: rope type yarn: gguf is written with its defaults alone, found \"%s\"",
-                         x->src->dir, keys[i]);
+            st =
+                eq_fail(err, EQ_EINPUT,
+                        "%s: rope type yarn: gguf is written with its defaults alone, found \"%s\"",
+                        x->src->dir, keys[i]);
     json_decref(root);
     return st;
 }
@@ -86,7 +89,8 @@ eq_status eq_gguf_check_model(const eq_export_job *x, eq_err *err) {
     return EQ_OK;
 }
 
-/* ---- metadata ---------------------------------------------------------------------------------- */
+/* ---- metadata ----------------------------------------------------------------------------------
+ */
 
 typedef struct {
     eq_ggw *w;
@@ -109,8 +113,7 @@ static void put_rope(keys *k, const eq_config *c) {
     if (!yarn && c->rope.kind != EQ_ROPE_LINEAR) return;
     put_str(k->w, key(k, "rope.scaling.type"), yarn ? "yarn" : "linear");
     eq_ggw_f32(k->w, key(k, "rope.scaling.factor"), c->rope.factor);
-    if (yarn)
-        eq_ggw_u32(k->w, key(k, "rope.scaling.original_context_length"), c->rope.original_T);
+    if (yarn) eq_ggw_u32(k->w, key(k, "rope.scaling.original_context_length"), c->rope.original_T);
 }
 
 /* The folder's name, which users see in lists. */

@@ -1,6 +1,6 @@
 /* The tokenizer of a model folder as GGUF metadata (FORMATS, "GGUF"): two kinds, which llama.cpp
- * calls "llama" (pieces merged by score) and "gpt2" (bytes merged by rank, words cut by a pattern it
- * knows by name). What it would cut otherwise is refused by name. */
+ * calls "llama" (pieces merged by score) and "gpt2" (bytes merged by rank, words cut by a pattern
+ * it knows by name). What it would cut otherwise is refused by name. */
 #include <stdio.h>
 #include <string.h>
 
@@ -33,7 +33,8 @@ typedef struct {
     bool space_prefix;
 } tokens;
 
-/* ---- which kind -------------------------------------------------------------------------------- */
+/* ---- which kind --------------------------------------------------------------------------------
+ */
 
 /* Word patterns that llama.cpp has under a name, and whether it takes whole words of the vocabulary
  * without merging. */
@@ -82,7 +83,8 @@ static eq_status refuse(const tokens *k, const char *part, const char *what, eq_
 
 /* {"type": "Replace", "pattern": {"String": " "}, "content": "▁"} */
 static bool is_space_mark(const json_t *step) {
-    const char *from = json_string_value(json_object_get(json_object_get(step, "pattern"), "String"));
+    const char *from =
+        json_string_value(json_object_get(json_object_get(step, "pattern"), "String"));
     const char *to = json_string_value(json_object_get(step, "content"));
     return is(step, "Replace") && from && to && !strcmp(from, " ") && !strcmp(to, "\xe2\x96\x81");
 }
@@ -107,7 +109,8 @@ static eq_status find_pieces(tokens *k, eq_err *err) {
     return refuse(k, "normalizer", nz ? type_of(z[0]) : "none", err);
 }
 
-/* The text of the step before ByteLevel, as the table has it: NULL none; false: not one of those. */
+/* The text of the step before ByteLevel, as the table has it: NULL none; false: not one of those.
+ */
 static bool split_of(const json_t *const *p, int64_t n, const char **split) {
     bool cut = !on(p[n - 1], "use_regex") && json_object_get(p[n - 1], "use_regex");
     *split = NULL;
@@ -127,15 +130,14 @@ static eq_status find_words(tokens *k, eq_err *err) {
     const char *split;
     int64_t nz = steps_of(json_object_get(k->files.spec, "normalizer"), "normalizers", z, 4);
     int64_t np = steps_of(json_object_get(k->files.spec, "pre_tokenizer"), "pretokenizers", p, 4);
-    if (nz > 1 || (nz == 1 && !is(z[0], "NFC")))
-        return refuse(k, "normalizer", type_of(z[0]), err);
+    if (nz > 1 || (nz == 1 && !is(z[0], "NFC"))) return refuse(k, "normalizer", type_of(z[0]), err);
     if (nz)
         eq_note(k->x->obs, "llama.cpp does not normalize text (NFC): what is not in that form gets "
                            "other tokens there");
     if (!split_of(p, np, &split)) return refuse(k, "pre_tokenizer", type_of(p[0]), err);
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        bool same = split && words[i].split ? !strcmp(split, words[i].split)
-                                            : split == words[i].split;
+        bool same =
+            split && words[i].split ? !strcmp(split, words[i].split) : split == words[i].split;
         if (!same) continue;
         k->pre = words[i].name;
         if (on(k->model, "ignore_merges") == words[i].ignore_merges) return EQ_OK;
@@ -155,7 +157,8 @@ static eq_status find_kind(tokens *k, eq_err *err) {
     return k->bytes ? find_words(k, err) : find_pieces(k, err);
 }
 
-/* ---- tokens ------------------------------------------------------------------------------------ */
+/* ---- tokens ------------------------------------------------------------------------------------
+ */
 
 static bool is_byte(const char *s) {
     unsigned v;
@@ -165,10 +168,11 @@ static bool is_byte(const char *s) {
 
 static eq_status put(tokens *k, const char *text, int64_t id, int type, eq_err *err) {
     if (id < 0 || id >= k->V)
-        return eq_fail(err, EQ_EINPUT,
-                       "%s: token %.200s: expected an id below the %lld rows of the embedding, found "
-                       "%lld",
-                       k->files.path, text, (long long)k->V, (long long)id);
+        return eq_fail(
+            err, EQ_EINPUT,
+            "%s: token %.200s: expected an id below the %lld rows of the embedding, found "
+            "%lld",
+            k->files.path, text, (long long)k->V, (long long)id);
     k->t[id] = (token){.text = text, .n = (int64_t)strlen(text), .type = type};
     return EQ_OK;
 }
@@ -229,7 +233,8 @@ static eq_status check_twice(const tokens *k, eq_err *err) {
     return st;
 }
 
-/* ---- merges ------------------------------------------------------------------------------------ */
+/* ---- merges ------------------------------------------------------------------------------------
+ */
 
 /* Both halves of merge i, which is "a b" or ["a", "b"]. */
 static eq_status halves(const tokens *k, size_t i, const char **a, int64_t *na, const char **b,
@@ -287,7 +292,8 @@ static eq_status put_merges(eq_ggw *w, const tokens *k, eq_err *err) {
     return st;
 }
 
-/* ---- ids and template -------------------------------------------------------------------------- */
+/* ---- ids and template --------------------------------------------------------------------------
+ */
 
 /* What tokenizer_config.json names, else config.json's id; -1: none. */
 static int64_t special_id(const tokens *k, const char *name, int64_t or_else) {
@@ -335,7 +341,8 @@ static eq_status put_template(eq_ggw *w, const tokens *k, eq_err *err) {
     return st;
 }
 
-/* ---- the whole --------------------------------------------------------------------------------- */
+/* ---- the whole ---------------------------------------------------------------------------------
+ */
 
 static eq_status put_all(eq_ggw *w, tokens *k, eq_err *err) {
     const char *kind = k->bytes ? "gpt2" : "llama";

@@ -61,8 +61,8 @@ static eq_status choose_one(eq_ggml *out, const eq_export_job *x, const char *na
         eq_ggml_find(out, x->o->type);
         if (q->I % eq_ggml_of(*out).block)
             return eq_fail(err, EQ_EINPUT,
-                           "%s [%lld, %lld]: %s has blocks of %lld, which do not divide a row", name,
-                           (long long)q->O, (long long)q->I, x->o->type,
+                           "%s [%lld, %lld]: %s has blocks of %lld, which do not divide a row",
+                           name, (long long)q->O, (long long)q->I, x->o->type,
                            (long long)eq_ggml_of(*out).block);
         EQ_TRY(holds(&exact, q, *out, err));
         char why[48];

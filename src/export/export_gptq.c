@@ -57,7 +57,8 @@ static eq_status pack_sym(const eq_packing *p, void *const *data, eq_err *err) {
     return pack(p, data, 1, err);
 }
 
-/* ---- reading back, bit by bit ------------------------------------------------------------------ */
+/* ---- reading back, bit by bit ------------------------------------------------------------------
+ */
 
 /* Value k of column c of a stream that runs down the rows of words [*, cols]. */
 static unsigned down(const eq_tensor *t, int64_t c, int64_t k, int bits) {
@@ -81,8 +82,7 @@ static void values(float *out, const eq_tensor *const *t, const eq_qlinear *q, i
             const uint32_t *row = (const uint32_t *)t[QZEROS]->data + g_idx[i] * zero_words;
             unsigned z = eq_bits_at(row, o * q->bits, q->bits) + plus;
             float s = eq_f16_to_f32(scales[g_idx[i] * q->O + o]);
-            out[(o - o0) * q->I + i] =
-                (float)((int)down(t[QWEIGHT], o, i, q->bits) - (int)z) * s;
+            out[(o - o0) * q->I + i] = (float)((int)down(t[QWEIGHT], o, i, q->bits) - (int)z) * s;
         }
 }
 static void values_v1(float *out, const eq_tensor *const *t, const eq_qlinear *q, int64_t o,
@@ -105,7 +105,8 @@ static void values_sym(float *out, const eq_tensor *const *t, const eq_qlinear *
                                        eq_f16_to_f32(scales[i / q->G * q->O + o]);
 }
 
-/* ---- config.json ------------------------------------------------------------------------------- */
+/* ---- config.json -------------------------------------------------------------------------------
+ */
 
 static eq_status config(const eq_export_job *x, json_t *root, const char *version, bool sym,
                         eq_err *err) {
@@ -114,12 +115,12 @@ static eq_status config(const eq_export_job *x, json_t *root, const char *versio
     if (!eq_export_uniform(x->src, &bits, &group))
         return eq_fail(err, EQ_EINPUT, "%s: expected one number of bits and one group size",
                        x->src->dir);
-    json_t *q = json_pack(
-        "{s:i, s:I, s:b, s:b, s:b, s:b, s:f, s:b, s:s, s:s, s:s, s:s, s:s, s:{s:s}}", "bits", bits,
-        "group_size", (json_int_t)group, "sym", (int)sym, "desc_act", 0, "static_groups", 0,
-        "true_sequential", 1, "damp_percent", 0.01, "lm_head", 0, "quant_method", "gptq",
-        "checkpoint_format", version, "method", "gptq", "format", version, "pack_dtype", "int32",
-        "meta", "quantizer", "eqat:" EQ_VERSION);
+    json_t *q =
+        json_pack("{s:i, s:I, s:b, s:b, s:b, s:b, s:f, s:b, s:s, s:s, s:s, s:s, s:s, s:{s:s}}",
+                  "bits", bits, "group_size", (json_int_t)group, "sym", (int)sym, "desc_act", 0,
+                  "static_groups", 0, "true_sequential", 1, "damp_percent", 0.01, "lm_head", 0,
+                  "quant_method", "gptq", "checkpoint_format", version, "method", "gptq", "format",
+                  version, "pack_dtype", "int32", "meta", "quantizer", "eqat:" EQ_VERSION);
     if (!q || json_object_set_new(root, "quantization_config", q))
         return eq_nomem(err, "config.json", 1 << 12);
     return EQ_OK;

@@ -45,12 +45,13 @@ static eq_status pack(const eq_packing *p, void *const *data, eq_err *err) {
     }
     memcpy(data[WEIGHT], q->rows, (size_t)(q->O * eq_pack_words(q->I, q->bits) * 4));
     if (!not_exact || p->job->o->lossy) return EQ_OK;
-    return eq_fail(err, EQ_EINPUT,
-                   "%s: expected zero point times step to be fp16 numbers, as MLX's biases are; %lld "
-                   "of %lld groups have others, the first is %lld: %g x %.9g (--grid portable trains "
-                   "models that have none; --lossy rounds)",
-                   p->name, (long long)not_exact, (long long)n, (long long)first, (double)q->z[first],
-                   (double)q->s[first]);
+    return eq_fail(
+        err, EQ_EINPUT,
+        "%s: expected zero point times step to be fp16 numbers, as MLX's biases are; %lld "
+        "of %lld groups have others, the first is %lld: %g x %.9g (--grid portable trains "
+        "models that have none; --lossy rounds)",
+        p->name, (long long)not_exact, (long long)n, (long long)first, (double)q->z[first],
+        (double)q->s[first]);
 }
 
 static void values(float *out, const eq_tensor *const *t, const eq_qlinear *q, int64_t o0,
@@ -77,8 +78,8 @@ static eq_status config(const eq_export_job *x, json_t *root, eq_err *err) {
             char name[96];
             if (s.bits == first.bits && s.G == first.G) continue;
             eq_export_name(name, x->src, i, (eq_lin)l);
-            json_object_set_new(q, name, json_pack("{s:I, s:i}", "group_size", (json_int_t)s.G,
-                                                   "bits", s.bits));
+            json_object_set_new(
+                q, name, json_pack("{s:I, s:i}", "group_size", (json_int_t)s.G, "bits", s.bits));
         }
     bool ok = q && !json_object_set(root, "quantization", q) &&
               !json_object_set(root, "quantization_config", q);

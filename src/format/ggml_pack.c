@@ -39,7 +39,8 @@ static int nearest(float x, int lo, int hi) {
     return isfinite(x) ? limit((int)rintf(fmaxf(fminf(x, 1e6f), -1e6f)), lo, hi) : 0;
 }
 
-/* ---- weights that share a step ------------------------------------------------------------------ */
+/* ---- weights that share a step ------------------------------------------------------------------
+ */
 
 /* n weights of a row as t s; false: they have several steps or zero points. */
 static bool one_step(const eq_code_row *r, int64_t i, int n, int *t, float *s, float *z) {
@@ -70,8 +71,8 @@ static bool into_range(int *t, int n, float *s, int lo, int hi) {
     return true;
 }
 
-/* The nearest t in lo .. hi (lo < -hi or the like) for any weights: the largest in magnitude lies on
- * the end that is farther from 0. */
+/* The nearest t in lo .. hi (lo < -hi or the like) for any weights: the largest in magnitude lies
+ * on the end that is farther from 0. */
 static void round_into(const float *w, int n, int *t, float *s, int lo, int hi) {
     float most = 0;
     for (int k = 0; k < n; k++)
@@ -137,16 +138,17 @@ static bool put_q4_1(uint8_t *b, const eq_code_row *r, int64_t i, bool lossy) {
     return put_half(b, s, lossy) && put_half(b + 2, m, lossy);
 }
 
-/* ---- K types: 256 weights, parts with whole multiples of one step -------------------------------- */
+/* ---- K types: 256 weights, parts with whole multiples of one step
+ * -------------------------------- */
 
 enum { PARTS_MAX = 16 };
 typedef struct {
-    int parts, of;       /* parts of `of` weights */
-    int t[BLOCK_MAX];    /* whole weights, in steps of their part */
-    float s[PARTS_MAX];  /* steps */
-    float z[PARTS_MAX];  /* the value of code 0 is -z s */
-    int k[PARTS_MAX];    /* s = k d */
-    int m[PARTS_MAX];    /* z s = m dmin */
+    int parts, of;      /* parts of `of` weights */
+    int t[BLOCK_MAX];   /* whole weights, in steps of their part */
+    float s[PARTS_MAX]; /* steps */
+    float z[PARTS_MAX]; /* the value of code 0 is -z s */
+    int k[PARTS_MAX];   /* s = k d */
+    int m[PARTS_MAX];   /* z s = m dmin */
     float d, dmin;
 } k_block;
 
@@ -284,7 +286,8 @@ static bool put_q3_k(uint8_t *out, const eq_code_row *r, int64_t i, bool lossy) 
     return put_half(out + 108, b.d, lossy);
 }
 
-/* ---- plain numbers ------------------------------------------------------------------------------ */
+/* ---- plain numbers ------------------------------------------------------------------------------
+ */
 
 static bool put_float(uint8_t *out, const eq_code_row *r, eq_dtype dt, bool lossy) {
     for (int64_t i = 0; i < r->n; i++) {

@@ -44,8 +44,9 @@ static eq_status take_count(cursor *c, int64_t *out, int64_t least, const char *
     uint64_t v = 0;
     EQ_TRY(take(c, &v, sizeof v, what));
     if (v > (uint64_t)((c->g->map.size - c->at) / least))
-        return eq_fail(c->err, EQ_EINPUT, "%s: %s at byte %lld: expected at most what the file has "
-                                          "room for, found %llu",
+        return eq_fail(c->err, EQ_EINPUT,
+                       "%s: %s at byte %lld: expected at most what the file has "
+                       "room for, found %llu",
                        c->g->path, what, (long long)(c->at - 8), (unsigned long long)v);
     *out = (int64_t)v;
     return EQ_OK;
@@ -57,8 +58,9 @@ static eq_status take_name(cursor *c, int64_t *offset, const char *what) {
     int64_t n = 0;
     EQ_TRY(take_count(c, &n, 1, what));
     if (n > 65535 || memchr(g->map.data + c->at, 0, (size_t)n))
-        return eq_fail(c->err, EQ_EINPUT, "%s: %s at byte %lld: expected a text without 0 of at "
-                                          "most 65535 bytes",
+        return eq_fail(c->err, EQ_EINPUT,
+                       "%s: %s at byte %lld: expected a text without 0 of at "
+                       "most 65535 bytes",
                        g->path, what, (long long)c->at);
     if (g->names_n + n + 1 > g->names_cap) {
         int64_t cap = 2 * (g->names_cap + n + 1);
@@ -72,7 +74,8 @@ static eq_status take_name(cursor *c, int64_t *offset, const char *what) {
     return EQ_OK;
 }
 
-/* ---- metadata --------------------------------------------------------------------------------- */
+/* ---- metadata ---------------------------------------------------------------------------------
+ */
 
 static const int kind_bytes[EQ_GGUF_KINDS] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 
@@ -80,8 +83,9 @@ static eq_status take_kind(cursor *c, eq_gguf_kind *kind) {
     uint32_t v = 0;
     EQ_TRY(take(c, &v, sizeof v, "a type of metadata"));
     if (v >= EQ_GGUF_KINDS)
-        return eq_fail(c->err, EQ_EINPUT, "%s: metadata at byte %lld: expected a type below %d, "
-                                          "found %u",
+        return eq_fail(c->err, EQ_EINPUT,
+                       "%s: metadata at byte %lld: expected a type below %d, "
+                       "found %u",
                        c->g->path, (long long)(c->at - 4), EQ_GGUF_KINDS, (unsigned)v);
     *kind = (eq_gguf_kind)v;
     return EQ_OK;
@@ -91,8 +95,9 @@ static eq_status take_elements(cursor *c, eq_gguf_value *v) {
     int64_t from = c->at, n;
     v->at = c->g->map.data + from;
     if (v->kind == EQ_GGUF_ARRAY)
-        return eq_fail(c->err, EQ_EINPUT, "%s: metadata at byte %lld: arrays of arrays are not "
-                                          "supported",
+        return eq_fail(c->err, EQ_EINPUT,
+                       "%s: metadata at byte %lld: arrays of arrays are not "
+                       "supported",
                        c->g->path, (long long)from);
     if (v->kind != EQ_GGUF_STR) { /* v->n was compared with what is left */
         if (!eq_mul(v->n, kind_bytes[v->kind], &v->bytes) || v->bytes > c->g->map.size - from)
@@ -119,7 +124,8 @@ static eq_status take_value(cursor *c, eq_gguf_value *v, int64_t *name) {
     return take_elements(c, v);
 }
 
-/* ---- tensors ---------------------------------------------------------------------------------- */
+/* ---- tensors ----------------------------------------------------------------------------------
+ */
 
 static bool type_by_number(uint32_t number, eq_ggml *t) {
     for (int i = 0; i < EQ_GGML_COUNT; i++)
@@ -133,8 +139,9 @@ static eq_status take_info(cursor *c, eq_gguf_tensor *t, int64_t *name, uint64_t
     const char *text = c->g->names + *name;
     EQ_TRY(take(c, &ndim, sizeof ndim, "a number of dimensions"));
     if (ndim < 1 || ndim > EQ_GGUF_DIMS)
-        return eq_fail(c->err, EQ_EINPUT, "%s: tensor %.200s: expected 1 to %d dimensions, found %u",
-                       c->g->path, text, EQ_GGUF_DIMS, (unsigned)ndim);
+        return eq_fail(c->err, EQ_EINPUT,
+                       "%s: tensor %.200s: expected 1 to %d dimensions, found %u", c->g->path, text,
+                       EQ_GGUF_DIMS, (unsigned)ndim);
     t->ndim = (int)ndim, t->n = 1;
     bool fits = true;
     for (uint32_t i = 0; i < ndim; i++) {
@@ -176,7 +183,8 @@ static eq_status place(eq_gguf *g, const uint64_t *offset, int64_t data, eq_err 
     return EQ_OK;
 }
 
-/* ---- look-up ---------------------------------------------------------------------------------- */
+/* ---- look-up ----------------------------------------------------------------------------------
+ */
 
 static uint64_t hash(const char *s, uint64_t seed) {
     uint64_t h = seed ^ 0xcbf29ce484222325u;
@@ -215,7 +223,8 @@ static eq_status add_names(eq_gguf *g, eq_err *err) {
     return EQ_OK;
 }
 
-/* ---- the whole -------------------------------------------------------------------------------- */
+/* ---- the whole --------------------------------------------------------------------------------
+ */
 
 static eq_status take_header(cursor *c) {
     char magic[4];
@@ -254,8 +263,8 @@ static eq_status read_all(eq_gguf *g, uint64_t **offset, eq_err *err) {
     g->tensor = eq_calloc(g->tensors, sizeof *g->tensor);
     int64_t *name = eq_calloc(n, sizeof *name);
     *offset = eq_calloc(g->tensors, sizeof **offset);
-    eq_status st = g->key && g->tensor && name && *offset ? EQ_OK
-                                                          : eq_nomem(err, "a GGUF header", n * 64);
+    eq_status st =
+        g->key && g->tensor && name && *offset ? EQ_OK : eq_nomem(err, "a GGUF header", n * 64);
     for (int64_t i = 0; i < g->keys && st == EQ_OK; i++) st = take_value(&c, &g->key[i], &name[i]);
     for (int64_t i = 0; i < g->tensors && st == EQ_OK; i++)
         st = take_info(&c, &g->tensor[i], &name[g->keys + i], &(*offset)[i]);
@@ -275,8 +284,8 @@ eq_status eq_gguf_open(eq_gguf **out, const char *path, eq_err *err) {
     *out = NULL;
     eq_gguf *g = eq_calloc(1, sizeof *g);
     if (g) g->path = eq_strdup(path);
-    eq_status st = g && g->path ? eq_map_open(&g->map, path, err)
-                                : eq_nomem(err, "a GGUF file", sizeof *g);
+    eq_status st =
+        g && g->path ? eq_map_open(&g->map, path, err) : eq_nomem(err, "a GGUF file", sizeof *g);
     if (st == EQ_OK) st = read_all(g, &offset, err);
     eq_free(offset);
     if (st == EQ_OK)
@@ -307,7 +316,8 @@ const eq_gguf_value *eq_gguf_get(const eq_gguf *g, const char *key) {
     return i < 0 ? NULL : &g->key[i];
 }
 
-/* ---- values ----------------------------------------------------------------------------------- */
+/* ---- values -----------------------------------------------------------------------------------
+ */
 
 #define EQ_READ(T) \
     { \

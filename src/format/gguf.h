@@ -8,8 +8,20 @@
 
 /* Types of metadata, as files number them. */
 typedef enum {
-    EQ_GGUF_U8, EQ_GGUF_I8, EQ_GGUF_U16, EQ_GGUF_I16, EQ_GGUF_U32, EQ_GGUF_I32, EQ_GGUF_F32,
-    EQ_GGUF_BOOL, EQ_GGUF_STR, EQ_GGUF_ARRAY, EQ_GGUF_U64, EQ_GGUF_I64, EQ_GGUF_F64, EQ_GGUF_KINDS
+    EQ_GGUF_U8,
+    EQ_GGUF_I8,
+    EQ_GGUF_U16,
+    EQ_GGUF_I16,
+    EQ_GGUF_U32,
+    EQ_GGUF_I32,
+    EQ_GGUF_F32,
+    EQ_GGUF_BOOL,
+    EQ_GGUF_STR,
+    EQ_GGUF_ARRAY,
+    EQ_GGUF_U64,
+    EQ_GGUF_I64,
+    EQ_GGUF_F64,
+    EQ_GGUF_KINDS
 } eq_gguf_kind;
 
 enum { EQ_GGUF_DIMS = 4, EQ_GGUF_NAME = 64, EQ_GGUF_ALIGN = 32 };
@@ -22,7 +34,8 @@ typedef struct {
     const uint8_t *data;
 } eq_gguf_tensor;
 
-/* ---- reading ---------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------
+ */
 
 typedef struct eq_gguf eq_gguf;
 /* Unique keys and names, offsets as the running sum of padded sizes, types of the table. */
@@ -51,7 +64,8 @@ bool eq_gguf_num(const eq_gguf_value *v, int64_t i, double *out);
 /* Walks the texts of an array in order: *at begins as v->at. */
 bool eq_gguf_next(const eq_gguf_value *v, const uint8_t **at, const char **s, int64_t *n);
 
-/* ---- writing ---------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------
+ */
 
 /* Metadata first, then the tensors' names, begin, the bytes of each in order, end. What memory or
  * the format refuses of metadata is said by eq_ggw_begin. Written atomically (base/io.h). */

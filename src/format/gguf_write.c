@@ -10,7 +10,7 @@ struct eq_ggw {
     char *path;
     eq_str meta, infos;
     int64_t keys, tensors;
-    int64_t *size; /* [tensors], bytes */
+    int64_t *size;     /* [tensors], bytes */
     int64_t cap, data; /* bytes of all, padded */
     int64_t at, put;   /* the tensor being written and its bytes so far */
     int64_t head;
