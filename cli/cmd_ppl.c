@@ -41,6 +41,7 @@ static const opt options[] = {
      .help = "the paper's C4 protocol; FILE is c4-validation.00000-of-00008 (.jsonl, .gz, .zst)"},
     {OPT_ENUM, 0, "bos", .arg = "auto|yes|no", .at = AT(bos),
      .help = "a BOS in front of every text; auto: as transformers 4 does for this model"},
+    EQ_TEXT_ROWS(ppl_args, o.text),
     {OPT_I64, 0, "seqlen", NULL, "N", AT(seqlen), 2, 1 << 24,
      .fallback = "2048, or the model's context if shorter", .help = "tokens a window"},
     {OPT_I64, 0, "limit", NULL, "N", AT(limit), 1, BIG, .fallback = "all",

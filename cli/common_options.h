@@ -11,6 +11,20 @@
     {OPT_FLAG, 0, "json", .at = offsetof(T, common.json), .help = "the result as one JSON object"}, \
     {OPT_FLAG, 'h', "help", .at = offsetof(T, common.help), .help = "this text"}
 
+#define EQ_TEXT_ROWS(T, f) \
+    {OPT_STR, 0, "text-field", .arg = "NAME", .at = offsetof(T, f.field), .fallback = "text", \
+     .help = "member of a JSON object that holds the text; a.b goes through objects"}, \
+    {OPT_FLAG, 0, "skip-bad", .at = offsetof(T, f.skip_bad), \
+     .help = "pass over lines without a readable text, and say how many"}, \
+    {OPT_WORD, 0, "ids-dtype", .arg = "u16|u32|i32|i64", .at = offsetof(T, f.ids_dtype), \
+     .fallback = "a .bin needs it", .help = "integers of a .bin of token ids"}
+#define EQ_PACK_ROW(T, f) \
+    {OPT_FLAG, 0, "pack", .at = offsetof(T, f.pack), \
+     .help = "documents joined by the end token and cut into windows, so that short ones count too"}
+#define EQ_DATA_HELP \
+    "FILE, folder, 'pattern' or - (standard input); given again: more of the same set, or, as " \
+    "FILE:WEIGHT, its share. .txt, .jsonl, .json (all also .gz, .zst); token ids: .npy, .bin"
+
 #define EQ_TALK_ROWS(T) \
     {OPT_STR, 0, "log", .arg = "FILE", .at = offsetof(T, common.log), \
      .help = "write the run's events, one JSON object a line"}, \

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -34,6 +35,23 @@ static eq_status check_use(const char *path, const cli_used *u, eq_err *err) {
                    path, u->what, u->path);
 }
 
+/* Data may be several names, one a line, each with a weight behind a colon. */
+static eq_status check_uses(const char *path, const cli_used *u, eq_err *err) {
+    EQ_TRY(check_use(path, u, err));
+    for (const char *at = u->path; at;) {
+        int n = (int)strcspn(at, "\n");
+        char *name = eq_sprintf("%.*s", n, at);
+        if (!name) return eq_nomem(err, "a path", n);
+        char *colon = eq_exists(name) ? NULL : strrchr(name, ':');
+        if (colon) *colon = 0;
+        eq_status st = *name ? check_use(path, &(cli_used){u->what, name}, err) : EQ_OK;
+        eq_free(name);
+        EQ_TRY(st);
+        at = at[n] ? at + n + 1 : NULL;
+    }
+    return EQ_OK;
+}
+
 /* ---- life ------------------------------------------------------------------------------------ */
 
 static bool regular(int fd) {
@@ -46,7 +64,7 @@ eq_status cli_log_open(cli_log *l, const char *path, const cli_used *used, bool 
     *l = (cli_log){.path = path, .resume = resume};
     if (!path) return EQ_OK;
     for (; used && used->what; used++)
-        if (used->path) EQ_TRY(check_use(path, used, err));
+        if (used->path) EQ_TRY(check_uses(path, used, err));
     int flags = O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY, fd = open(path, flags);
     if (fd < 0 && errno == ENOENT) {
         fd = open(path, flags | O_CREAT | O_EXCL, 0666);

@@ -7,7 +7,8 @@
 
 #include "command.h"
 
-/* A file or folder that the job reads or writes; a list ends with what == NULL. path NULL: none. */
+/* A file or folder that the job reads or writes, or data (see eq_text_opts); a list ends with what
+ * == NULL. path NULL: none. */
 typedef struct {
     const char *what, *path;
 } cli_used;

@@ -118,6 +118,7 @@ static int run(const cli_command *c, int argc, char **argv, bool help) {
         code = cli_fail(&err);
     else
         code = c->run(args);
+    opt_free(c->options, args);
     free(args);
     return code;
 }

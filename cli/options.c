@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/err.h"
+#include "base/mem.h"
 #include "base/nearest.h"
 
 /* ---- values ---------------------------------------------------------------------------------- */
@@ -110,6 +110,23 @@ static eq_status store_number(const opt *o, void *at, const char *text, eq_err *
     return EQ_OK;
 }
 
+static eq_status add_line(char **list, const char *text, eq_err *err) {
+    char *more = *list ? eq_sprintf("%s\n%s", *list, text) : eq_strdup(text);
+    if (!more) return eq_nomem(err, "a command line", 256);
+    eq_free(*list);
+    *list = more;
+    return EQ_OK;
+}
+
+void opt_free(const opt *table, void *args) {
+    for (const opt *o = table; o->kind != OPT_END; o++) {
+        if (o->kind != OPT_LIST) continue;
+        char **list = (char **)((char *)args + o->at);
+        eq_free(*list);
+        *list = NULL;
+    }
+}
+
 static eq_status store(const opt *o, void *args, const char *text, eq_err *err) {
     void *at = (char *)args + o->at;
     int index = -1;
@@ -138,6 +155,8 @@ static eq_status store(const opt *o, void *args, const char *text, eq_err *err) 
         if (read_set(o->arg, text, at)) return EQ_OK;
         return eq_fail(err, EQ_EINPUT, "--%s: expected some of %s, found \"%s\"", o->name, o->arg,
                        text);
+    case OPT_LIST:
+        return add_line(at, text, err);
     case OPT_CALL:
         expected = o->apply(args, text);
         return expected ? wrong(o, expected, text, err) : EQ_OK;

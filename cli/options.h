@@ -19,6 +19,7 @@ typedef enum {
     OPT_NUM,        /* double, lo .. hi */
     OPT_BYTES,      /* int64_t, lo .. hi, with K M G T for powers of 1024 */
     OPT_STR,        /* const char *, any text */
+    OPT_LIST,       /* char *, any text, one a line when given several times (opt_free) */
     OPT_WORD,       /* const char *, one of `arg` */
     OPT_ENUM,       /* int-sized enum, the index of the word in `arg` */
     OPT_ONE_OF,     /* int64_t, one of the numbers in `arg` */
@@ -59,6 +60,9 @@ eq_status opt_parse(const opt *table, void *args, cli_given *given, int argc, ch
 /* Refuses options that were given and change nothing. rules NULL: none. */
 eq_status opt_check(const opt *table, const opt_rule *rules, const void *args,
                     const cli_given *given, eq_err *err);
+
+/* Frees what OPT_LIST rows hold. */
+void opt_free(const opt *table, void *args);
 
 /* One row for people: "-o, --out DIR", and its help with the default, read from `args` as
  * initialised, and the alias. */

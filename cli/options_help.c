@@ -56,6 +56,7 @@ static void default_text(const opt *o, const void *args, char *out, size_t cap) 
         put_set(out, cap, o->arg, *(const unsigned *)at);
         break;
     case OPT_STR:
+    case OPT_LIST:
     case OPT_WORD:
         text = *(const char *const *)at;
         if (text) snprintf(out, cap, "%s", text);

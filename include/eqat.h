@@ -76,6 +76,19 @@ typedef struct {
     int64_t device_memory; /* bytes of the device it may use, where the backend is one; 0: all */
 } eq_compute_opts;
 
+/* Data, wherever this header takes it, is one name or several, one a line: a file, a folder (all
+ * files below it whose kinds are known), a pattern ("web-?.jsonl") or "-" for standard
+ * input, each with ":WEIGHT" behind it or none with it. Without weights all files are one set; with
+ * weights, each name gives its share of the windows. Kinds: .txt (.raw) is one text, .jsonl
+ * (.ndjson, .json) documents as objects in lines or in an array, each also .gz and .zst; .npy and
+ * .bin are token ids. */
+typedef struct {
+    const char *field; /* of an object that holds the text, "a.b" through objects; NULL: "text" */
+    const char *ids_dtype; /* of a .bin: "u16", "u32", "i32", "i64" */
+    bool skip_bad;         /* objects without a text are counted and passed over */
+    bool pack; /* documents joined by the end token to one text that is cut into windows */
+} eq_text_opts;
+
 /* Does a text begin with the model's BOS id? auto: as transformers 4 has it for the folder. */
 typedef enum { EQ_BOS_AUTO, EQ_BOS_YES, EQ_BOS_NO } eq_bos;
 
@@ -114,13 +127,14 @@ typedef struct {
 
 typedef struct {
     const char *model, *out;     /* Hugging Face folder in, folder out (empty or absent) */
-    const char *data, *val_data; /* .txt .jsonl (.gz .zst) .npy; val_data NULL: held out of data */
+    const char *data, *val_data; /* see eq_text_opts; val_data NULL: held out of data */
     const char *work_dir;        /* state for --resume; NULL: OUT.work beside the output */
     const char *cache_dir; /* activation streams in mapped files here, which outlive a killed run
                               until it is resumed; NULL: in memory, in work_dir if they are too
                               large for it or would take long to be made anew */
     bool resume, dry_run;
     eq_bos bos;          /* in front of every text of the data */
+    eq_text_opts text;   /* of all data */
     double save_seconds; /* between two saved states within a block or a step: what a kill loses */
     eq_method method;
     int bits;           /* 2, 3, 4 */
@@ -159,10 +173,11 @@ typedef enum { EQ_PPL_WINDOWS, EQ_PPL_WIKITEXT2, EQ_PPL_C4 } eq_ppl_protocol;
 typedef struct {
     const char *model, *data;
     eq_ppl_protocol protocol;
-    int64_t seqlen;  /* 0: 2048 or the model's context if shorter */
-    int64_t limit;   /* windows at most; 0: all */
-    int64_t batch;   /* windows at once */
-    eq_bos bos;      /* in front of every text of the data */
+    int64_t seqlen; /* 0: 2048 or the model's context if shorter */
+    int64_t limit;  /* windows at most; 0: all */
+    int64_t batch;  /* windows at once */
+    eq_bos bos;     /* in front of every text of the data */
+    eq_text_opts text;
     bool as_written; /* fp16 steps and whole zero points, as other runtimes read them; else those of
                         eqat.state where the folder has them */
     eq_compute_opts compute;
@@ -188,6 +203,7 @@ typedef struct {
     eq_ppl_protocol protocol;
     int64_t seqlen, limit, batch; /* as in eq_ppl_opts */
     eq_bos bos;
+    eq_text_opts text;
     bool as_written;
     eq_compute_opts compute;
 } eq_kld_opts;

@@ -1,5 +1,5 @@
-/* The first byte chooses the kind of corpus, the rest is the file. What is handed out must be
- * UTF-8. */
+/* The first byte chooses the kind of corpus and what becomes of bad lines, the rest is the file.
+ * What is handed out must be UTF-8. */
 #include <utf8proc.h>
 
 #include "format/corpus.h"
@@ -17,12 +17,14 @@ static void check_utf8(const char *p, int64_t n) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const char *const names[] = {"a.txt",     "a.jsonl",    "a.txt.gz",
                                         "a.txt.zst", "a.jsonl.gz", "a.jsonl.zst"};
+    const eq_corpus_opts o = {.skip_bad = size && data[0] >= 128, .memory = 1 << 24};
     if (!size) return 0;
     const char *path = fuzz_file(names[data[0] % 6], data + 1, size - 1);
     eq_corpus *c;
     eq_err err = {0};
     int64_t before = eq_mem_current(), bytes = 0;
-    eq_status st = eq_corpus_open(&c, path, &err);
+    eq_file f = eq_file_of(path);
+    eq_status st = eq_corpus_open(&c, &f, &o, &err);
     while (st == EQ_OK && bytes < 1 << 24) {
         const char *text;
         int64_t n;

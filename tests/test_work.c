@@ -156,9 +156,9 @@ static void versions(void **state) {
     assert_int_equal(eq_mkdir(f.dir, NULL), EQ_OK);
     put(&f, "run.json", text);
     assert_int_equal(eq_work_compare(f.dir, &f.who, &err), EQ_EINPUT);
-    check_error(&err, EQ_EINPUT, "run.json: expected a run of work version 1, found 2", NULL);
+    check_error(&err, EQ_EINPUT, "run.json: expected a run of work version 2, found 3", NULL);
     put(&f, "run.json", "{\"eqat\": \"0.1.0\", \"recipe\": {}}"); /* of before the versions */
-    refuses(&f, true, "expected a run of work version 1, found 0");
+    refuses(&f, true, "expected a run of work version 2, found 0");
     json_decref(run), eq_free(bare), eq_free(text), end(&f);
 }
 

@@ -5,10 +5,9 @@
 
 #include "base/mem.h"
 #include "base/str.h"
-#include "format/corpus.h"
 
 struct eq_row_joiner {
-    char *path;
+    char *name;
     bool documents, joined; /* rows are documents; nothing is to be done */
     bool begun;             /* a row was there */
     eq_str line, out;
@@ -28,13 +27,14 @@ static eq_status find_blank_lines(bool *found, eq_corpus *c, eq_err *err) {
     return EQ_OK;
 }
 
-eq_status eq_row_joiner_open(eq_row_joiner **out, const char *path, eq_err *err) {
+eq_status eq_row_joiner_open(eq_row_joiner **out, const eq_file *f, const eq_corpus_opts *o,
+                             eq_err *err) {
     *out = NULL;
     eq_row_joiner *r = eq_calloc(1, sizeof *r);
-    if (!r) return eq_nomem(err, path, sizeof *r);
-    r->path = eq_strdup(path);
+    if (!r) return eq_nomem(err, f->name, sizeof *r);
+    r->name = eq_strdup(f->name);
     eq_corpus *c = NULL;
-    eq_status st = r->path ? eq_corpus_open(&c, path, err) : eq_nomem(err, "a path", 256);
+    eq_status st = r->name ? eq_corpus_open(&c, f, o, err) : eq_nomem(err, "a name", 256);
     if (st == EQ_OK) r->documents = !eq_corpus_is_text(c);
     if (st == EQ_OK && !r->documents) st = find_blank_lines(&r->joined, c, err);
     eq_corpus_close(c);
@@ -79,7 +79,7 @@ eq_status eq_row_joiner_put(eq_row_joiner *r, const char **text, int64_t *n, eq_
         put_lines(r, *text, *n);
     else if (r->line.n)
         put_row(r, r->line.p, r->line.n), r->line.n = 0;
-    if (r->out.oom || r->line.oom) return eq_nomem(err, r->path, r->out.n + *n);
+    if (r->out.oom || r->line.oom) return eq_nomem(err, r->name, r->out.n + *n);
     *text = r->out.n ? r->out.p : "", *n = r->out.n;
     return EQ_OK;
 }
@@ -88,6 +88,6 @@ void eq_row_joiner_close(eq_row_joiner *r) {
     if (!r) return;
     eq_str_free(&r->line);
     eq_str_free(&r->out);
-    eq_free(r->path);
+    eq_free(r->name);
     eq_free(r);
 }

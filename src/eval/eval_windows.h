@@ -11,6 +11,7 @@ typedef struct {
     int64_t seqlen, limit;
     eq_bos bos;
     int64_t memory;
+    eq_text_opts text;
 } eq_eval_text;
 
 /* *text: the data was text; *bos: each text began with a BOS. A window longer than the model's

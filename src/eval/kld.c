@@ -219,8 +219,9 @@ static eq_status with_models(const eq_kld_opts *o, const eq_weights *src, const 
                              const eq_observer *obs, eq_kld_result *res, eq_err *err) {
     eq_windows w = {0};
     eq_backend *be = NULL;
-    eq_eval_text text = {o->reference,           o->data, o->protocol, o->seqlen, o->limit, o->bos,
-                         o->compute.memory_limit};
+    eq_eval_text text = {
+        o->reference, o->data, o->protocol, o->seqlen, o->limit, o->bos, o->compute.memory_limit,
+        o->text};
     if (src->cfg.V != ref->cfg.V)
         return eq_fail(err, EQ_EINPUT, "%s: expected the vocabulary of %s, %lld, found %lld",
                        o->model, o->reference, (long long)ref->cfg.V, (long long)src->cfg.V);

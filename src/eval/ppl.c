@@ -98,7 +98,8 @@ eq_status eq_ppl(const eq_ppl_opts *o, const eq_observer *obs, eq_ppl_result *re
     eq_status st = eq_backend_open_for(&be, &o->compute, obs, err);
     if (st == EQ_OK) st = eq_stop_wrap(&be, obs, err);
     eq_eval_text text = {
-        o->model, o->data, o->protocol, o->seqlen, o->limit, o->bos, o->compute.memory_limit};
+        o->model, o->data, o->protocol, o->seqlen, o->limit, o->bos, o->compute.memory_limit,
+        o->text};
     if (st == EQ_OK) st = eq_eval_windows(&w, &text, &src->cfg, obs, &r.text, &r.bos, err);
     if (st == EQ_OK) st = run(o, src, be, &w, obs, &r, err);
     if (st == EQ_OK) *res = r;

@@ -1,61 +1,45 @@
 /* Documents out of text files; see corpus.h. Invariant: every document handed out is valid UTF-8
- * and whole; nothing of a file is skipped except blank lines between JSON objects. */
+ * and whole; nothing of a file is passed over unless it was asked for, and then it is counted. */
 #include "format/corpus.h"
 
-#include <jansson.h>
 #include <string.h>
-#include <strings.h>
 #include <utf8proc.h>
 
-#include "base/json.h"
 #include "base/mem.h"
-#include "base/str.h"
-#include "format/inflate.h"
+#include "format/records.h"
 
 struct eq_corpus {
-    char *path;
-    eq_inflate *in;
-    bool is_text, was_cr;
-    const char *piece; /* what the stream gave and nobody has taken yet */
-    int64_t left;
-    int64_t taken; /* bytes of the stream before `piece` */
-    eq_str buf;    /* a piece of text, or a line that spans pieces */
+    char *name;
+    eq_corpus_opts o;
+    eq_records *records; /* of a .jsonl */
+    eq_inflate *in;      /* the file's bytes, also those of the records */
+    bool begun, was_cr;
+    int64_t taken; /* .txt: bytes of the text before `buf` */
+    eq_str buf;    /* a piece of a .txt; the text of an object */
     char tail[4];  /* .txt: a character whose end lies in the next piece */
     int tail_n;
-    json_t *object; /* owns the newest document of a .jsonl */
-    int64_t line;   /* of the newest document, from 1 */
+    int64_t skipped;
+    eq_err first; /* of those */
 };
 
-/* "x.jsonl" of "x.jsonl.gz": does the name end so, compression aside? */
-static bool is_kind(const char *path, const char *kind) {
-    char with[32];
-    const char *const packed[] = {"", ".gz", ".zst"};
-    for (int i = 0; i < 3; i++) {
-        strcpy(with, kind);
-        size_t n = strlen(path), m = strlen(strcat(with, packed[i]));
-        if (n >= m && !strcasecmp(path + n - m, with)) return true;
-    }
-    return false;
+static eq_status open_in(eq_corpus *c, const eq_file *f, eq_err *err) {
+    if (f->kind == EQ_FILE_TEXT) return eq_inflate_open(&c->in, f, c->o.memory, err);
+    EQ_TRY(eq_records_open(&c->records, f, c->o.memory, err));
+    c->in = eq_records_stream(c->records);
+    return EQ_OK;
 }
 
-eq_status eq_corpus_open(eq_corpus **out, const char *path, eq_err *err) {
+eq_status eq_corpus_open(eq_corpus **out, const eq_file *f, const eq_corpus_opts *o, eq_err *err) {
     *out = NULL;
-    bool is_text = is_kind(path, ".txt") || is_kind(path, ".raw");
-    bool is_lines = is_kind(path, ".jsonl") || is_kind(path, ".ndjson") || is_kind(path, ".json");
-    if (!is_text && !is_lines)
-        return eq_fail(err, EQ_EINPUT,
-                       "%s: expected a name ending in .txt, .raw, .jsonl, .ndjson or .json (one "
-                       "object a line), each also with .gz or .zst behind it, or in .npy (token "
-                       "ids)%s",
-                       path,
-                       is_kind(path, ".parquet") ? "; pandas makes a .jsonl of a .parquet: "
-                                                   "to_json(orient=\"records\", lines=True)"
-                                                 : "");
+    EQ_TRY(eq_file_known(f, err));
+    if (!eq_file_is_text(f))
+        return eq_fail(err, EQ_EINPUT, "%s: expected text, found token ids", f->name);
     eq_corpus *c = eq_calloc(1, sizeof *c);
-    if (!c) return eq_nomem(err, path, sizeof *c);
-    c->is_text = is_text;
-    c->path = eq_strdup(path);
-    eq_status st = c->path ? eq_inflate_open(&c->in, path, err) : eq_nomem(err, path, 256);
+    if (!c) return eq_nomem(err, f->name, sizeof *c);
+    if (o) c->o = *o;
+    if (!c->o.field) c->o.field = "text";
+    c->name = eq_strdup(f->name);
+    eq_status st = c->name ? open_in(c, f, err) : eq_nomem(err, f->name, 256);
     if (st != EQ_OK) {
         eq_corpus_close(c);
         return st;
@@ -66,26 +50,14 @@ eq_status eq_corpus_open(eq_corpus **out, const char *path, eq_err *err) {
 
 void eq_corpus_close(eq_corpus *c) {
     if (!c) return;
-    eq_inflate_close(c->in);
-    json_decref(c->object);
+    if (!c->records) eq_inflate_close(c->in);
+    eq_records_close(c->records);
     eq_str_free(&c->buf);
-    eq_free(c->path);
+    eq_free(c->name);
     eq_free(c);
 }
 
-static eq_status fill(eq_corpus *c, eq_err *err) {
-    if (c->left) return EQ_OK;
-    return eq_inflate_next(c->in, &c->piece, &c->left, err);
-}
-
-static void take(eq_corpus *c, int64_t n) { c->piece += n, c->left -= n, c->taken += n; }
-
-static eq_status keep(eq_corpus *c, int64_t n, eq_err *err) {
-    eq_str_put(&c->buf, c->piece, n);
-    if (c->buf.oom) return eq_nomem(err, c->path, c->buf.n + n);
-    take(c, n);
-    return EQ_OK;
-}
+/* ---- one text -------------------------------------------------------------------------------- */
 
 /* First byte that is not UTF-8, or n. */
 static int64_t utf8_valid_to(const char *p, int64_t n) {
@@ -115,6 +87,15 @@ static void unix_lines(eq_corpus *c) {
     c->buf.n = to;
 }
 
+/* Editors on Windows put a byte order mark in front of a file; it is no part of the text. */
+static void drop_mark(eq_corpus *c) {
+    if (c->begun || !c->buf.n) return;
+    c->begun = true;
+    if (c->buf.n < 3 || memcmp(c->buf.p, "\xef\xbb\xbf", 3)) return;
+    c->buf.n -= 3;
+    memmove(c->buf.p, c->buf.p + 3, (size_t)c->buf.n);
+}
+
 /* Can these bytes, which are no character, become one when more come? */
 static bool is_begun(const char *p, int64_t n) {
     uint8_t lead = (uint8_t)p[0];
@@ -125,111 +106,96 @@ static bool is_begun(const char *p, int64_t n) {
     return true;
 }
 
+static eq_status not_utf8(const eq_corpus *c, int64_t at, const char *p, int64_t n, eq_err *err) {
+    bool wide = at == 0 && n >= 2 && (!memcmp(p, "\xff\xfe", 2) || !memcmp(p, "\xfe\xff", 2));
+    return eq_fail(err, EQ_EINPUT, "%s: byte %lld: expected UTF-8, found 0x%02x%s", c->name,
+                   (long long)at, (unsigned char)*p,
+                   wide ? ", the mark of UTF-16 (iconv -f UTF-16 -t UTF-8)" : "");
+}
+
 /* The next piece in whole characters; what is cut at its end waits in `tail`. */
 static eq_status next_text(eq_corpus *c, const char **text, int64_t *n, eq_err *err) {
-    c->line = 1;
-    EQ_TRY(fill(c, err));
-    if (!c->left && !c->tail_n) return EQ_OK;
-    int64_t begin = c->taken - c->tail_n, len = c->left;
+    const char *piece;
+    int64_t len;
+    EQ_TRY(eq_inflate_next(c->in, &piece, &len, err));
+    if (!len && !c->tail_n) return EQ_OK;
+    int64_t begin = c->taken - c->tail_n;
     c->buf.n = 0;
     eq_str_put(&c->buf, c->tail, c->tail_n);
-    eq_str_put(&c->buf, c->piece, len);
-    if (c->buf.oom) return eq_nomem(err, c->path, c->buf.n + len);
-    take(c, len);
+    eq_str_put(&c->buf, piece, len);
+    if (c->buf.oom) return eq_nomem(err, c->name, c->buf.n + len);
+    c->taken += len;
     int64_t good = utf8_valid_to(c->buf.p, c->buf.n), rest = c->buf.n - good;
     bool cut = len > 0 && rest < 4 && is_begun(c->buf.p + good, rest);
-    if (rest && !cut)
-        return eq_fail(err, EQ_EINPUT, "%s: byte %lld: expected UTF-8, found 0x%02x", c->path,
-                       (long long)(begin + good), (unsigned char)c->buf.p[good]);
+    if (rest && !cut) return not_utf8(c, begin + good, c->buf.p + good, rest, err);
     memcpy(c->tail, c->buf.p + good, (size_t)rest);
     c->tail_n = (int)rest, c->buf.n = good;
+    drop_mark(c);
     unix_lines(c);
     *text = c->buf.p, *n = c->buf.n;
     return EQ_OK;
 }
 
-/* The next line without its newline, *line == NULL at the end of the file. Mostly it is handed out
- * where it lies; a line that ends in another piece is put together in `buf`. */
-static eq_status next_line(eq_corpus *c, const char **line, int64_t *n, eq_err *err) {
-    *line = NULL, *n = 0;
-    c->buf.n = 0;
-    EQ_TRY(fill(c, err));
-    if (!c->left) return EQ_OK;
-    c->line++;
-    for (;;) {
-        const char *end = memchr(c->piece, '\n', (size_t)c->left);
-        int64_t k = end ? end - c->piece : c->left;
-        if (end && !c->buf.n) {
-            *line = c->piece, *n = k;
-            take(c, k + 1);
-            return EQ_OK;
-        }
-        EQ_TRY(keep(c, k, err));
-        if (end)
-            take(c, 1);
-        else
-            EQ_TRY(fill(c, err));
-        if (end || !c->left) break;
+/* ---- objects --------------------------------------------------------------------------------- */
+
+/* Which members hold strings: what --text-field can name. */
+static void put_names(eq_str *s, eq_jscan object) {
+    eq_jscan key, v;
+    for (int n = 0; n < 8 && eq_jscan_next(&object, &key, &v);) {
+        if (*v.at != '"' || key.end - key.at > 40) continue;
+        eq_str_puts(s, n++ ? ", " : "; strings in it: ");
+        eq_str_put(s, key.at, key.end - key.at);
     }
-    *line = c->buf.p ? c->buf.p : "", *n = c->buf.n;
-    return EQ_OK;
+    if (s->n) eq_str_puts(s, " (--text-field)");
 }
 
-/* Editors on Windows put one in front of a file; JSON may not begin with it. */
-static void skip_byte_order_mark(const eq_corpus *c, const char **line, int64_t *n) {
-    if (c->line == 1 && *n >= 3 && !memcmp(*line, "\xef\xbb\xbf", 3)) *line += 3, *n -= 3;
+static eq_status no_text(const eq_corpus *c, eq_jscan object, const eq_jscan *v, eq_err *err) {
+    eq_str names = {0};
+    if (!v->at) put_names(&names, object);
+    eq_status st = eq_fail(err, EQ_EINPUT, "%s: %s: \"%s\": expected a string, found %s%s", c->name,
+                           eq_records_where(c->records), c->o.field, eq_jscan_type(v),
+                           names.n && !names.oom ? names.p : "");
+    eq_str_free(&names);
+    return st;
 }
 
-/* Its first character that is no space, -1: there is none. */
-static int first_char(const char *p, int64_t n) {
-    while (n > 0 && (*p == ' ' || *p == '\t' || *p == '\r')) p++, n--;
-    return n > 0 ? (unsigned char)*p : -1;
-}
-
-static eq_status read_object(eq_corpus *c, const char *line, int64_t n, eq_err *err) {
-    json_error_t e;
-    json_decref(c->object);
-    c->object = json_loadb(line, (size_t)n, JSON_ALLOW_NUL, &e);
-    /* integers of any size may stand beside the text */
-    if (!c->object && json_error_code(&e) == json_error_numeric_overflow)
-        c->object = json_loadb(line, (size_t)n, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &e);
-    if (first_char(line, n) == '[' && c->line == 1)
-        return eq_fail(err, EQ_EINPUT,
-                       "%s: line 1: expected one JSON object a line, found a JSON array (jq -c "
-                       "'.[]' makes lines of it)",
-                       c->path);
-    if (!c->object)
-        return eq_fail(err, EQ_EINPUT, "%s: line %lld: not JSON: byte %d: %s", c->path,
-                       (long long)c->line, e.position, e.text);
-    if (!json_is_object(c->object))
-        return eq_fail(err, EQ_EINPUT, "%s: line %lld: expected a JSON object, found %s", c->path,
-                       (long long)c->line, eq_json_type(c->object));
-    const json_t *text = json_object_get(c->object, "text");
-    if (!json_is_string(text))
-        return eq_fail(err, EQ_EINPUT, "%s: line %lld: \"text\": expected a string, found %s",
-                       c->path, (long long)c->line, eq_json_type(text));
-    return EQ_OK;
+static eq_status read_object(eq_corpus *c, eq_jscan object, eq_err *err) {
+    eq_jscan v;
+    EQ_TRY(eq_records_object(c->records, &object, err));
+    eq_jscan_find(object, c->o.field, &v);
+    if (!v.at || *v.at != '"') return no_text(c, object, &v, err);
+    c->buf.n = 0;
+    bool good = eq_jscan_text(&v, &c->buf);
+    if (c->buf.oom) return eq_nomem(err, c->name, object.end - object.at);
+    if (good) return EQ_OK;
+    return eq_fail(err, EQ_EINPUT, "%s: %s: \"%s\": %s", c->name, eq_records_where(c->records),
+                   c->o.field, v.why);
 }
 
 eq_status eq_corpus_next(eq_corpus *c, const char **text, int64_t *n, eq_err *err) {
     *text = NULL, *n = 0;
-    if (c->is_text) return next_text(c, text, n, err);
-    const char *line;
-    int64_t len;
-    do {
-        EQ_TRY(next_line(c, &line, &len, err));
-        if (!line) return EQ_OK;
-        skip_byte_order_mark(c, &line, &len);
-    } while (first_char(line, len) < 0);
-    EQ_TRY(read_object(c, line, len, err));
-    const json_t *v = json_object_get(c->object, "text");
-    *text = json_string_value(v), *n = (int64_t)json_string_length(v);
+    if (!c->records) return next_text(c, text, n, err);
+    for (;;) {
+        eq_jscan object;
+        eq_err why = {0};
+        EQ_TRY(eq_records_next(c->records, &object, err));
+        if (!object.at) return EQ_OK;
+        eq_status st = read_object(c, object, &why);
+        if (st == EQ_OK) break;
+        if (!c->o.skip_bad || st != EQ_EINPUT) return eq_fail(err, st, "%s", why.msg);
+        if (!c->skipped++) c->first = why;
+    }
+    *text = c->buf.p ? c->buf.p : "", *n = c->buf.n;
     return EQ_OK;
 }
 
-bool eq_corpus_is_text(const eq_corpus *c) { return c->is_text; }
-int64_t eq_corpus_line(const eq_corpus *c) { return c->line; }
-
+bool eq_corpus_is_text(const eq_corpus *c) { return !c->records; }
+int64_t eq_corpus_line(const eq_corpus *c) { return c->records ? eq_records_line(c->records) : 1; }
+int64_t eq_corpus_skipped(const eq_corpus *c, const char **why) {
+    *why = c->first.msg;
+    return c->skipped;
+}
 void eq_corpus_place(const eq_corpus *c, int64_t *at, int64_t *size) {
     eq_inflate_place(c->in, at, size);
 }
+eq_digest eq_corpus_sum(eq_corpus *c) { return eq_inflate_sum(c->in); }

@@ -1,13 +1,11 @@
 /* NumPy .npy files of token ids: magic, version, header length, a Python dict as text, the data.
- * Invariant: what is accepted is exactly rows x cols integers in [0, 2^31), no byte more or
- * less. */
+ * Invariant: what is accepted is exactly rows x cols integers, no byte more or less. */
 #include "format/npy.h"
 
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "base/io.h"
 #include "base/mem.h"
 
 /* A cursor over the header's text. */
@@ -138,60 +136,20 @@ static eq_status parse_head(header *h, const eq_map *m, int64_t *data_at, const 
     return parse_dict(h, (text){(const char *)p + at, (const char *)p + at + n}, path, err);
 }
 
-static int64_t element(const uint8_t *p, int size, bool is_signed) {
-    uint64_t v = 0;
-    for (int i = 0; i < size; i++) v |= (uint64_t)p[i] << 8 * i;
-    int shift = 64 - 8 * size;
-    return is_signed ? (int64_t)(v << shift) >> shift : v > INT64_MAX ? INT64_MAX : (int64_t)v;
-}
-
-static eq_status convert(eq_npy *out, const uint8_t *p, const header *h, const char *path,
-                         eq_err *err) {
-    int64_t n = out->rows * out->cols;
-    for (int64_t i = 0; i < n; i++) {
-        int64_t v = element(p + i * h->size, h->size, h->is_signed);
-        if (v < 0 || v > INT32_MAX)
-            return eq_fail(
-                err, EQ_EINPUT,
-                "%s: row %lld, column %lld: expected a token id of 0 to 2147483647, found "
-                "%lld",
-                path, (long long)(i / out->cols), (long long)(i % out->cols), (long long)v);
-        out->ids[i] = (int32_t)v;
-    }
-    return EQ_OK;
-}
-
-static eq_status read_mapped(eq_npy *out, const eq_map *m, const char *path, eq_err *err) {
+eq_status eq_npy_read_head(eq_npy_head *out, const eq_map *m, const char *name, eq_err *err) {
     header h = {0};
-    int64_t data_at = 0, n, bytes;
-    EQ_TRY(parse_head(&h, m, &data_at, path, err));
-    out->is_2d = h.ndim == 2;
+    int64_t n, bytes;
+    *out = (eq_npy_head){0};
+    EQ_TRY(parse_head(&h, m, &out->at, name, err));
+    out->is_2d = h.ndim == 2, out->size = h.size, out->is_signed = h.is_signed;
     out->rows = out->is_2d ? h.shape[0] : 1;
     out->cols = h.shape[h.ndim - 1];
     if (!eq_mul(out->rows, out->cols, &n) || !eq_mul(n, h.size, &bytes) ||
-        bytes != m->size - data_at)
+        bytes != m->size - out->at)
         return eq_fail(
-            err, EQ_EINPUT, "%s: shape of %lld x %lld x %d bytes, but the file holds %lld", path,
-            (long long)out->rows, (long long)out->cols, h.size, (long long)(m->size - data_at));
-    out->ids = eq_calloc(n, sizeof *out->ids);
-    if (!out->ids) return eq_nomem(err, path, n * 4);
-    return convert(out, m->data + data_at, &h, path, err);
-}
-
-eq_status eq_npy_read(eq_npy *out, const char *path, eq_err *err) {
-    eq_map m;
-    *out = (eq_npy){0};
-    EQ_TRY(eq_map_open(&m, path, err));
-    eq_map_sequential(&m);
-    eq_status st = read_mapped(out, &m, path, err);
-    eq_map_close(&m);
-    if (st != EQ_OK) eq_npy_free(out);
-    return st;
-}
-
-void eq_npy_free(eq_npy *n) {
-    eq_free(n->ids);
-    *n = (eq_npy){0};
+            err, EQ_EINPUT, "%s: shape of %lld x %lld x %d bytes, but the file holds %lld", name,
+            (long long)out->rows, (long long)out->cols, h.size, (long long)(m->size - out->at));
+    return EQ_OK;
 }
 
 /* Version 1; the header is padded so that the data starts at a multiple of 64, as NumPy does. */

@@ -66,15 +66,17 @@ static eq_status follow_flags(eq_tokenizer *t, const json_t *config, eq_err *err
     return eos ? eq_ids_put(&t->template.after, eos_id, err) : EQ_OK;
 }
 
-/* The id that begins a text: tokenizer_config.json's bos_token, else config.json's bos_token_id. */
-static eq_status find_bos(int32_t *id, const eq_tokenizer *t, const json_t *config, const char *dir,
-                          eq_err *err) {
-    const char *text = eq_tokenizer_named(config, "bos_token");
+/* The id that begins or ends a text: tokenizer_config.json's bos_token or eos_token, else
+ * config.json's bos_token_id or (the first) eos_token_id. -1: none. */
+static eq_status find_special(int32_t *id, const eq_tokenizer *t, const json_t *config,
+                              const char *dir, bool bos, eq_err *err) {
+    const char *text = eq_tokenizer_named(config, bos ? "bos_token" : "eos_token");
     *id = text ? eq_token_id(t, text) : -1;
     char *path = *id < 0 && eq_is_dir(dir) ? eq_path(dir, "config.json") : NULL;
     json_t *root = NULL;
     eq_status st = path && eq_exists(path) ? eq_json_load(&root, path, err) : EQ_OK;
-    const json_t *v = eq_json_get(root, "bos_token_id");
+    const json_t *v = eq_json_get(root, bos ? "bos_token_id" : "eos_token_id");
+    if (json_is_array(v)) v = json_array_get(v, 0);
     if (json_is_integer(v) && json_integer_value(v) >= 0 && json_integer_value(v) < INT32_MAX)
         *id = (int32_t)json_integer_value(v);
     json_decref(root);
@@ -87,7 +89,7 @@ static eq_status choose_bos(eq_tokenizer *t, const json_t *config, const char *d
     eq_ids *before = &t->template.before;
     int32_t id;
     if (bos == EQ_BOS_AUTO) return EQ_OK;
-    EQ_TRY(find_bos(&id, t, config, dir, err));
+    EQ_TRY(find_special(&id, t, config, dir, true, err));
     if (id < 0 && bos == EQ_BOS_YES && !before->n)
         return eq_fail(err, EQ_EINPUT,
                        "%s: no BOS is known: expected bos_token in tokenizer_config.json or "
@@ -120,6 +122,7 @@ eq_status eq_tokenizer_open_bos(eq_tokenizer **out, const char *dir, eq_bos bos,
     }
     if (st == EQ_OK) st = follow_flags(t, f.config, err);
     if (st == EQ_OK) st = choose_bos(t, f.config, dir, bos, err);
+    if (st == EQ_OK) st = find_special(&t->eos, t, f.config, dir, false, err);
     eq_tokenizer_files_free(&f);
     if (st != EQ_OK) {
         eq_tokenizer_close(t);
@@ -133,6 +136,7 @@ eq_status eq_tokenizer_open(eq_tokenizer **t, const char *dir, eq_err *err) {
 }
 
 bool eq_tokenizer_bos(const eq_tokenizer *t) { return t->template.before.n > 0; }
+int32_t eq_tokenizer_eos(const eq_tokenizer *t) { return t->eos; }
 
 void eq_tokenizer_close(eq_tokenizer *t) {
     if (!t) return;

@@ -8,7 +8,8 @@
 #include "text/template.h"
 
 struct eq_tokenizer {
-    char *path; /* for messages */
+    char *path;  /* for messages */
+    int32_t eos; /* -1: none is named */
     eq_normalizer *normalizer;
     eq_pretokenizer *pretokenizer;
     eq_bpe *model;

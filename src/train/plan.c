@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/observe.h"
 #include "base/par.h"
+#include "data/sources.h"
 #include "model/checkpoint.h"
 #include "model/qblock.h"
 #include "train/quantize_job.h"
@@ -79,23 +80,13 @@ static double seconds(const plan *p, double flop, double touched) {
     return flop / (p->rate * STEP_SHARE) + PASSES * touched / p->update;
 }
 
-/* Bytes of a file, 0 where none is named or there is none. */
-static double file_bytes(const char *path) {
-    eq_map m = {0};
-    eq_err ignored = {0};
-    if (!path || eq_map_open(&m, path, &ignored) != EQ_OK) return 0;
-    double bytes =
-        (double)m.size * (eq_ends_with(path, ".gz") || eq_ends_with(path, ".zst") ? 4 : 1);
-    eq_map_close(&m);
-    return eq_ends_with(path, ".npy") ? 0 : bytes;
-}
-
 /* The model is looked through once and read once more; each text is tokenized. */
 static double read_seconds(const plan *p) {
     const eq_quantize_opts *o = &p->set.o;
     double element = !strcmp(p->cfg.dtype, "float32") ? 4 : 2;
-    double text = file_bytes(o->data) + file_bytes(o->val_data);
-    if (o->qp.data && (!o->data || strcmp(o->data, o->qp.data))) text += file_bytes(o->qp.data);
+    double text = eq_data_text_bytes(o->data) + eq_data_text_bytes(o->val_data);
+    if (o->qp.data && (!o->data || strcmp(o->data, o->qp.data)))
+        text += eq_data_text_bytes(o->qp.data);
     return 2 * (double)eq_config_params(&p->cfg) * element / READ + text / TOKENIZE;
 }
 

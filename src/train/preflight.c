@@ -50,7 +50,31 @@ static eq_status check_places(eq_job *j, bool *begun, bool *finished, eq_err *er
 
 /* ---- data ------------------------------------------------------------------------------------ */
 
-static bool needs_tokenizer(const char *path) { return path && !eq_ends_with(path, ".npy"); }
+static eq_status open_tokenizer(eq_job *j, eq_tokenizer **tok, bool ap, eq_err *err) {
+    const eq_quantize_opts *o = &j->set.o;
+    const char *data[] = {ap ? o->data : NULL, ap ? o->val_data : NULL,
+                          j->set.e2e ? o->qp.data : NULL};
+    bool needed = false, is_text;
+    for (int i = 0; i < 3; i++) {
+        EQ_TRY(eq_data_is_text(&is_text, data[i], err));
+        needed |= is_text;
+    }
+    if (needed) EQ_TRY(eq_tokenizer_open_bos(tok, o->model, o->bos, err));
+    j->bos = !needed ? NULL : eq_tokenizer_bos(*tok) ? "yes" : "no";
+    return EQ_OK;
+}
+
+/* What ends a document where they are packed. */
+static eq_status find_eos(const eq_job *j, const eq_tokenizer *tok, int32_t *eos, eq_err *err) {
+    int64_t id = tok && eq_tokenizer_eos(tok) >= 0 ? eq_tokenizer_eos(tok) : j->src->cfg.eos;
+    if (j->set.o.text.pack && (id < 0 || id >= j->src->cfg.V))
+        return eq_fail(err, EQ_EINPUT,
+                       "%s: packing joins documents by the end token: expected eos_token in "
+                       "tokenizer_config.json or eos_token_id in config.json, found none",
+                       j->set.o.model);
+    *eos = (int32_t)id;
+    return EQ_OK;
+}
 
 static eq_status load_data(eq_job *j, eq_err *err) {
     const eq_quantize_opts *o = &j->set.o;
@@ -62,10 +86,7 @@ static eq_status load_data(eq_job *j, eq_err *err) {
         return eq_fail(err, EQ_EINPUT, "Block-AP needs text or token ids: give --data");
     if (j->set.e2e && !o->qp.data)
         return eq_fail(err, EQ_EINPUT, "E2E-QP needs text or token ids: give --e2e-data or --data");
-    if ((ap && (needs_tokenizer(o->data) || needs_tokenizer(o->val_data))) ||
-        (j->set.e2e && needs_tokenizer(o->qp.data)))
-        EQ_TRY(eq_tokenizer_open_bos(&tok, o->model, o->bos, err));
-    j->bos = !tok ? NULL : eq_tokenizer_bos(tok) ? "yes" : "no";
+    EQ_TRY(open_tokenizer(j, &tok, ap, err));
     eq_window_opts w = {.tok = tok,
                         .vocab = j->src->cfg.V,
                         .seqlen = o->ap.seqlen,
@@ -73,8 +94,13 @@ static eq_status load_data(eq_job *j, eq_err *err) {
                         .seed = o->seed,
                         .memory = j->set.memory,
                         .last = &last,
+                        .text_field = o->text.field,
+                        .ids_dtype = o->text.ids_dtype,
+                        .skip_bad = o->text.skip_bad,
+                        .pack = o->text.pack,
                         .obs = j->obs};
-    if (ap)
+    st = find_eos(j, tok, &w.eos, err);
+    if (st == EQ_OK && ap)
         st = eq_windows_calibration(&j->train, &j->val, o->data, o->val_data, o->ap.train_size,
                                     o->ap.val_size, &w, err);
     w.seqlen = o->qp.seqlen, w.seqlen_default = j->set.e2e_T;

@@ -239,6 +239,15 @@ static json_t *documents(const eq_windows *w) {
                      (json_int_t)w->docs.long_enough, "of", (json_int_t)w->docs.of);
 }
 
+/* What was read, file by file. */
+static void say_data(const eq_job *j, const char *what, const eq_windows *w) {
+    json_t *files = eq_inputs_json(&w->inputs, true);
+    if (!files) return;
+    eq_json_event(j->obs, json_pack("{s:s, s:s, s:I, s:I, s:s, s:o}", "event", "data", "for", what,
+                                    "windows", (json_int_t)w->n, "tokens_a_window",
+                                    (json_int_t)w->T, "digest", w->digest.hex, "files", files));
+}
+
 /* The first event: everything has been looked at, work begins. */
 static void say_run(const eq_job *j) {
     json_t *settings = NULL;
@@ -265,6 +274,9 @@ static eq_status run(eq_job *j, eq_err *err) {
     }
     EQ_TRY(eq_work_open(&j->work, j->work_dir, o->resume, &who, j->obs, err));
     say_run(j);
+    say_data(j, "training", &j->train);
+    say_data(j, "validation", &j->val);
+    say_data(j, "e2e-qp", &j->e2e);
     EQ_TRY(phases(j, err));
     return eq_work_remove(&j->work, err);
 }

@@ -176,6 +176,15 @@ static void put_digest(json_t *o, const char *key, const eq_windows *w) {
                                       (json_int_t)w->n, "tokens", (json_int_t)w->T));
 }
 
+/* By name, so that one that changed is named. */
+static json_t *files(const eq_windows *w, const eq_windows *more) {
+    json_t *all = eq_inputs_json(&w->inputs, false);
+    json_t *own = more && more->inputs.n ? eq_inputs_json(&more->inputs, false) : NULL;
+    if (all && own) json_object_update_missing(all, own);
+    json_decref(own);
+    return all;
+}
+
 static json_t *ap_json(const eq_block_ap_opts *a) {
     return json_pack("{s:I, s:i, s:f, s:f, s:f, s:i, s:b, s:i}", "batch_size",
                      (json_int_t)a->batch_size, "epochs", a->epochs, "quant_lr", a->quant_lr,
@@ -201,6 +210,7 @@ json_t *eq_settings_first(const eq_settings *s, const char *model, const json_t 
                         json_string(o->compute.precision == EQ_PREC_F32 ? "f32" : "bf16"));
     json_object_set_new(recipe, "seed", json_integer((json_int_t)o->seed));
     if (train->n) json_object_set_new(recipe, "block_ap", ap_json(&o->ap));
+    json_object_set_new(data, "files", files(train, val));
     put_digest(data, "train", train), put_digest(data, "val", val);
     return json_pack("{s:o, s:s, s:O, s:o}", "recipe", recipe, "model", model, "side_files",
                      side_files, "data", data);
@@ -209,6 +219,7 @@ json_t *eq_settings_first(const eq_settings *s, const char *model, const json_t 
 json_t *eq_settings_second(const eq_settings *s, const eq_windows *e2e) {
     json_t *data = json_object();
     eq_e2e_setup q = eq_settings_e2e(s, e2e->T, e2e->n);
+    json_object_set_new(data, "e2e_files", files(e2e, NULL));
     put_digest(data, "e2e", e2e);
     return json_pack("{s:{s:o}, s:o}", "recipe", "e2e_qp", e2e_json(&q.qp), "data", data);
 }

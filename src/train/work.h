@@ -7,7 +7,7 @@
 
 /* Of the files in it and of the arithmetic of training: raised when a run that was begun before the
  * change could not end in the bytes it would have ended in. */
-enum { EQ_WORK_VERSION = 1 };
+enum { EQ_WORK_VERSION = 2 };
 
 /* What decides the result. Memory, threads and micro-batches do not. */
 typedef struct {
