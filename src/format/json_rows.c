@@ -14,7 +14,8 @@ eq_status eq_read_unpacked(const char *path, char **bytes, int64_t *n, eq_err *e
     eq_inflate *in;
     eq_str all = {0};
     *bytes = NULL, *n = 0;
-    EQ_TRY(eq_inflate_open(&in, path, err));
+    const eq_file f = eq_file_of(path);
+    EQ_TRY(eq_inflate_open(&in, &f, 0, err));
     eq_status st = EQ_OK;
     for (const char *piece;;) {
         int64_t k;
