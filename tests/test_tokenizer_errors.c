@@ -11,7 +11,10 @@
 static const struct {
     const char *model, *rest, *word;
 } cases[] = {
-    {NULL, "'normalizer':{'type':'Nmt'}", "Nmt"},
+    {NULL, "'normalizer':{'type':'BertNormalizer'}", "BertNormalizer"},
+    {NULL, "'normalizer':{'type':'Precompiled'}", "precompiled_charsmap"},
+    {NULL, "'pre_tokenizer':{'type':'FixedLength','length':0}", "length"},
+    {NULL, "'pre_tokenizer':{'type':'CharDelimiterSplit','delimiter':'ab'}", "one character"},
     {NULL, "'normalizer':{'type':'Strip','strip_left':true}", "strip_right"},
     {NULL, "'normalizer':{'type':'NFC','more':1}", "more"},
     {NULL, "'normalizer':[]", "normalizer"},
@@ -27,7 +30,8 @@ static const struct {
     {NULL, "'pre_tokenizer':{'type':'Metaspace','replacement':'ab'}", "one character"},
     {NULL, "'pre_tokenizer':{'type':'Metaspace','replacement':'_','add_prefix_space':false}",
      "never"},
-    {NULL, "'post_processor':{'type':'RobertaProcessing'}", "RobertaProcessing"},
+    {NULL, "'post_processor':{'type':'RobertaProcessing'}", "cls"},
+    {NULL, "'post_processor':{'type':'BertProcessing','cls':['a',0],'sep':['b',-1]}", "sep"},
     {NULL,
      "'post_processor':{'type':'TemplateProcessing','single':[],'pair':[],'special_tokens':{}}",
      "0 times"},
@@ -43,7 +47,7 @@ static const struct {
                "false") "]",
      "nothing is left"},
     {NULL, "'extra':1", "extra"},
-    {"'type':'Unigram'", NULL, "Unigram"},
+    {"'type':'WordPiece'", NULL, "WordPiece"},
     {"'dropout':0.1", NULL, "dropout"},
     {"'continuing_subword_prefix':'##'", NULL, "continuing_subword_prefix"},
     {"'end_of_word_suffix':'</w>'", NULL, "end_of_word_suffix"},
@@ -101,7 +105,7 @@ static void folders(void **state) {
     err = (eq_err){0};
     scratch_text("sp/tokenizer.model", "x");
     assert_int_not_equal(eq_tokenizer_open(&t, scratch_path("sp"), &err), EQ_OK);
-    check_error(&err, EQ_EINPUT, "sp", "tokenizer.model", "tokenizer.json", NULL);
+    check_error(&err, EQ_EINPUT, "sp", "tokenizer.model", "sentencepiece", NULL);
 }
 
 int main(void) {

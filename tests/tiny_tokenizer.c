@@ -61,13 +61,29 @@ static void add_merge(json_t *model, const char *s, size_t n) {
     json_array_append_new(json_object_get(model, "merges"), json_stringn(s, n));
 }
 
-const char *tiny_tokenizer_file(const tiny_tokenizer *s) {
-    json_t *vocab = json_object(), *root = json_object();
+static void add_piece(json_t *vocab, const char *s, size_t n) {
+    size_t gap = n;
+    while (gap && s[gap - 1] != ' ') gap--;
+    assert_true(gap > 1);
+    json_array_append_new(vocab, json_pack("[s%,f]", s, gap - 1, strtod(s + gap, NULL)));
+}
+
+static json_t *make_model(const tiny_tokenizer *s) {
+    json_t *vocab = s->pieces ? json_array() : json_object();
+    if (s->pieces) {
+        each(s->pieces, add_piece, vocab);
+        return json_pack("{s:s,s:o}", "type", "Unigram", "vocab", vocab);
+    }
     json_t *model = json_pack("{s:s,s:o,s:[]}", "type", "BPE", "vocab", vocab, "merges");
-    json_object_set_new(root, "model", model);
     add_chars(vocab, s->chars);
     each(s->merges, add_merge, model);
     each(s->tokens, add_token, vocab);
+    return model;
+}
+
+const char *tiny_tokenizer_file(const tiny_tokenizer *s) {
+    json_t *root = json_object(), *model = make_model(s);
+    json_object_set_new(root, "model", model);
     if (s->model) add_members(model, s->model);
     if (s->rest) add_members(root, s->rest);
     char *text = json_dumps(root, JSON_COMPACT);

@@ -7,6 +7,7 @@ typedef struct {
     const char *chars;  /* every character a token; NULL: the byte-level alphabet */
     const char *merges; /* "a b;ab c": each also makes its token */
     const char *tokens; /* "<unk>;<0x0A>": further tokens, behind the others */
+    const char *pieces; /* "<unk> 0;a -1.5;ab -2": Unigram's vocabulary in place of all these */
     const char *model;  /* further members of the model, JSON without braces, ' for " */
     const char *rest;   /* further members of the file, the same way */
 } tiny_tokenizer;

@@ -2,12 +2,15 @@
 """Writes src/text/unicode_tables.c: where the character data of Hugging Face `tokenizers` differs
 from that of Unicode 14 (PCRE2 10.42, and Python 3.11 which stands in for it here).
 
-usage: make_unicode_tables.py > src/text/unicode_tables.c     (needs `tokenizers`, Python 3.11)
+usage: make_unicode_tables.py > src/text/unicode_tables.c     (needs `tokenizers`, Python 3.11, libutf8proc.so.2)
 
-`tokenizers` holds four versions of the data: Oniguruma's (regexes), Rust's (lower case, digits),
-unicode-normalization-alignments' (an old one) and unicode_categories' (punctuation, older still).
+`tokenizers` holds five versions of the data: Oniguruma's (regexes), Rust's (lower case, digits),
+unicode-normalization-alignments' (an old one), unicode_categories' (punctuation, older still) and
+unicode-segmentation's (clusters, the youngest).
 All facts are found by asking it about every code point.
 """
+import ctypes
+import struct
 import sys
 import unicodedata as ud
 
@@ -114,6 +117,22 @@ def lower(new):
     return rows
 
 
+def joins():
+    """Code points that join the letter before them in a cluster, where utf8proc does not know so: a table that
+    makes "a" an "X" makes one of the whole cluster."""
+    unit = [0] * 512
+    unit[ord("a")] = ord("a") | (256 ^ ord("a")) << 10 | 1 << 8
+    unit[256] = 1 << 31
+    f = normalizers.Precompiled(struct.pack("<I512I", 2048, *unit) + b"X\0").normalize_str
+    lib = ctypes.CDLL("libutf8proc.so.2")
+
+    def known(c):
+        state = ctypes.c_int(0)
+        return not lib.utf8proc_grapheme_break_stateful(ord("a"), c, ctypes.byref(state)) & 1
+
+    return ranges(c for c in CPS if c >= 0x80 and f("a" + chr(c)) == "X" and not known(c))
+
+
 def main():
     rows, new = newer()
     stand = {c: r[2] for r in rows for c in range(r[0], r[1] + 1)}
@@ -126,6 +145,8 @@ def main():
     numeric = alone(digit) ^ {c for c in CPS if ud.category(chr(stand.get(c, c)))[0] == "N"}
     odd = alone(punct) ^ {c for c in CPS if c not in new and
                           (ud.category(chr(c))[0] == "P" or chr(c) in "$+<=>^`|~")}
+    marks = {c for c in CPS if c >= 0x80 and not normalizers.StripAccents().normalize_str(chr(c))} ^ {
+        c for c in CPS if c not in stand and ud.category(chr(c))[0] == "M"}
     print("/* Written by tools/make_unicode_tables.py; not by hand. Where the character data of\n"
           " * Hugging Face `tokenizers` differs from Unicode 14. Every table is sorted by code point. */\n"
           '#include "text/unicode.h"')
@@ -141,6 +162,9 @@ def main():
     table("eq_uni_numeric_more", "Numbers (category N) of Unicode 17.", ranges(numeric), "eq_uni_range")
     table("eq_uni_punct_flip", "Where the peer's punctuation differs from category P and ASCII symbols.",
           ranges(odd), "eq_uni_range")
+    table("eq_uni_mark_flip", "Where the peer's combining marks differ from category M.", ranges(marks), "eq_uni_range")
+    table("eq_uni_joins_more", "What joins the letter before it in a cluster, though utf8proc 2.8 (Unicode 15) does\n"
+          " * not know so.", joins(), "eq_uni_range")
 
 
 if __name__ == "__main__":

@@ -3,11 +3,13 @@
 decoded text, speed. Prints one line per tokenizer; exit 1 on any difference.
 
 usage: peer_tokenizer.py [--shared ../shared] [--tool build/tokenize] [--only NAME] [--docs N]
-                         [--seed N] [--no-files] [--no-variants] [--golden FILE]
+                         [--seed N] [--no-files] [--no-variants] [--models] [--golden FILE]
 
   texts: every file of SHARED/text (.jsonl: each text field), the vectors, and N adversarial documents
   tokenizers: SHARED/tokenizers, SHARED/models, Llama-3 made by make_llama3_tokenizer.py, and
-  variants of them that reach every other feature; --golden writes tests/golden/tokenizer.txt
+  variants of them that reach every other feature; --models: sentencepiece models trained here, and
+  models without tokenizer.json (needs transformers, sentencepiece, tiktoken); --golden writes
+  tests/golden/tokenizer.txt
 """
 import argparse
 import glob
@@ -147,6 +149,7 @@ def main():
     a.add_argument("--seed", type=int, default=1)
     a.add_argument("--no-files", action="store_true")
     a.add_argument("--no-variants", action="store_true")
+    a.add_argument("--models", action="store_true")
     a.add_argument("--golden")
     a = a.parse_args()
     tmp = tempfile.TemporaryDirectory()
@@ -166,10 +169,15 @@ def main():
     found.append(("llama3 (made)", llama3))
     made = [] if a.no_variants else variants.write(dict(found), tmp.name)
     failed = 0
-    for name, path in found + made:
+    jobs = [(name, path, None) for name, path in found + made]
+    if a.models:
+        from peer_tokenizer_models import models
+        jobs = list(models(a.shared, tmp.name))
+    for name, path, peer in jobs:
         if a.only not in name:
             continue
-        peer, fails, ids, count, size, spent = open_peer(path), [], 0, 0, 0, 0.0
+        peer = peer or open_peer(path)
+        fails, ids, count, size, spent = [], 0, 0, 0, 0.0
         use = {} if a.no_files or (name, path) in made else dict(texts)
         use["adversarial"] = variants.documents(random.Random(a.seed), a.docs, peer)
         for label, docs in use.items():

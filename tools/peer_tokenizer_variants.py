@@ -82,7 +82,13 @@ REGEXES = [QWEN2, GPT4O, CL100K, r"\w+|[^\w\s]+", r"\b", r"\B", r"^", r"$", r"^.
            r"[^\n]+", r"(?i)[a-z]+|k|S", r"(?i:the|s|k)", r"[\x20-\x7e]+", r"[^\x00-\x7f]+".replace("\\x00", "\\x01"),
            r"\x{1F999}|\u2581", r"\t|\v|\f|\r|\n", r"(?>a+)b|a", r"\s+?\n", r".*?\n", r"(a)(b)?", r"\A\s+|\s+\z",
            r"[\s\d]+", r"[\S]", r"[-a]|[a\-z]|[.\]]", r"{|}|\{2\}", r"\p{Cn}+", r"\p{C}", r"\p{Z}+|\p{Zs}", r"\p{M}+",
-           r"\p{S}|\p{Sk}", r"\p{Nd}|\p{Nl}|\p{No}", r"\p{Lu}\p{Ll}*", r"\p{Lm}|\p{Lo}|\p{Lt}", r"\p{P}|\p{Pd}", r""]
+           r"\p{S}|\p{Sk}", r"\p{Nd}|\p{Nl}|\p{No}", r"\p{Lu}\p{Ll}*", r"\p{Lm}|\p{Lo}|\p{Lt}", r"\p{P}|\p{Pd}", r"",
+           # classes in classes, intersections, ranges that cut through younger characters
+           r" ?[^(\s|[.,!?…。，、।۔،])]+", r"[a[bc]d]+", r"[^a[^b-z]]+", r"[\w&&[^a-m]]+", r"[^\s&&[^\n]]+", r"[a-z&&[b-y]&&[^k]]+",
+           r"[[^a]&&[^b]]+", r"[\p{L}&&\p{Latin}]+", r"[^[a-c][x-z]]+", r"[一-龥ࠀ-一가-퟿]+", r"\s?[!-/:-~！-／：-～‘-‟　-。]+",
+           r"[\u0800-\u4e00]+", r"[\u0800-\uffff]|\s+", r"\s?[A-Za-zµÀ-ÖØ-öø-ƺ\uA000-\U0001FFFF]+".replace("\\U0001FFFF", "\\x{1FFFF}")]
+DEEPSEEK_LLM = [r"[\r\n]", r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕ]+",
+                r"\s?[!-/:-~！-／：-～‘-‟　-。]+", r"\s+$", r"[一-龥ࠀ-一가-퟿]+"]
 BEHAVIORS = ["Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"]
 
 
@@ -130,6 +136,21 @@ def spec_list():
         out.append((f"Digits {each}", "llama2", {"normalizer": replace, "pre_tokenizer": {"type": "Digits", "individual_digits": each}}))
     for t in ("Whitespace", "WhitespaceSplit"):
         out.append((t, "llama2", {"normalizer": None, "pre_tokenizer": {"type": t}}))
+    for t in ({"type": "FixedLength", "length": 1}, {"type": "FixedLength", "length": 7}, {"type": "CharDelimiterSplit", "delimiter": "e"},
+              {"type": "CharDelimiterSplit", "delimiter": "▁"}):
+        out.append((json.dumps(t), "llama2", {"normalizer": replace, "pre_tokenizer": t}))
+        out.append((json.dumps(t), "dolma2", {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [t, LEVEL]}}))
+    for z in ("Nmt", "StripAccents", "ByteLevel"):
+        out.append((z, "llama2", {"normalizer": {"type": "Sequence", "normalizers": [{"type": z}, replace]}}))
+        out.append((z + " byte level", "olmo", {"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFD"}, {"type": z}]}}))
+        out.append((z + " then Metaspace first", "llama2", {"normalizer": {"type": z}, "pre_tokenizer": first}))
+    out.append(("DeepSeek LLM", "dolma2", {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [split(r) for r in DEEPSEEK_LLM] + [
+        {"type": "Digits", "individual_digits": True}, LEVEL]}}))
+    out.append(("dropout 0", "olmo", {"model": {"dropout": 0.0}}))
+    for p in ({"type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 1], "trim_offsets": True, "add_prefix_space": False},
+              {"type": "BertProcessing", "sep": ["b", 5], "cls": ["a", 4]}):
+        out.append((p["type"], "olmo", {"post_processor": p}))
+        out.append((p["type"] + " twice", "olmo", {"post_processor": {"type": "Sequence", "processors": [p, p]}}))
     out.append(("DeepSeek", "dolma2", {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [split(r) for r in DEEPSEEK] + [LEVEL]}}))
     for space in (True, False):
         for regex in (True, False):

@@ -8,37 +8,22 @@
 #include "text/bpe.h"
 
 #include <string.h>
-#include <xxhash.h>
 
 #include "text/bpe_model.h"
 #include "text/byte_char.h"
-#include "text/ids.h"
 #include "text/utf8.h"
-
-enum { KEY = 30, VALUE = 8 };
-
-typedef struct { /* one cache line */
-    uint8_t key_n, value_n;
-    char key[KEY];
-    int32_t value[VALUE];
-} cached;
+#include "text/word_cache.h"
 
 struct eq_bpe_work {
     eq_ids symbols;
     eq_str mapped; /* a word in the byte-level alphabet */
     eq_merge_work merge;
-    cached *cache;
-    uint64_t mask;
+    eq_word_cache cache;
 };
 
 eq_bpe_work *eq_bpe_work_new(int64_t text_n) {
-    int64_t entries = 16;
-    while (entries < text_n / 16 && entries < 32768) entries *= 2;
     eq_bpe_work *w = eq_calloc(1, sizeof *w);
-    if (!w) return NULL;
-    w->mask = (uint64_t)entries - 1;
-    w->cache = eq_calloc(entries, sizeof *w->cache);
-    if (!w->cache) {
+    if (w && !eq_word_cache_new(&w->cache, text_n)) {
         eq_free(w);
         return NULL;
     }
@@ -50,7 +35,7 @@ void eq_bpe_work_free(eq_bpe_work *w) {
     eq_ids_free(&w->symbols);
     eq_str_free(&w->mapped);
     eq_free(w->merge.id), eq_free(w->merge.prev), eq_free(w->merge.next), eq_free(w->merge.heap);
-    eq_free(w->cache);
+    eq_free(w->cache.slots);
     eq_free(w);
 }
 
@@ -131,28 +116,14 @@ static eq_status merge_word(const eq_bpe *b, eq_bpe_work *w, const char *word, i
     return eq_bpe_merge(b, &w->merge, w->symbols.p, &w->symbols.n, err);
 }
 
-static eq_status append(eq_ids *out, const int32_t *ids, int64_t n, eq_err *err) {
-    EQ_TRY(eq_ids_room(out, n, err));
-    if (n) memcpy(out->p + out->n, ids, (size_t)n * sizeof *ids);
-    out->n += n;
-    return EQ_OK;
-}
-
 static eq_status piece(const eq_bpe *b, eq_bpe_work *w, const char *word, int64_t n, eq_ids *out,
                        eq_err *err) {
-    cached *c = NULL;
-    if (n <= KEY) {
-        c = w->cache + (XXH3_64bits(word, (size_t)n) & w->mask);
-        if (c->key_n == n && !memcmp(c->key, word, (size_t)n))
-            return append(out, c->value, c->value_n, err);
-    }
+    bool known;
+    eq_cached_word *c = eq_word_cached(&w->cache, word, n, &known);
+    if (known) return eq_ids_append(out, c->value, c->value_n, err);
     EQ_TRY(merge_word(b, w, word, n, err));
-    if (c && w->symbols.n <= VALUE) {
-        c->key_n = (uint8_t)n, c->value_n = (uint8_t)w->symbols.n;
-        memcpy(c->key, word, (size_t)n);
-        memcpy(c->value, w->symbols.p, (size_t)w->symbols.n * sizeof *c->value);
-    }
-    return append(out, w->symbols.p, w->symbols.n, err);
+    eq_word_keep(c, word, n, w->symbols.p, w->symbols.n);
+    return eq_ids_append(out, w->symbols.p, w->symbols.n, err);
 }
 
 bool eq_bpe_local(const eq_bpe *b) { return !b->ignore_merges; }
@@ -173,7 +144,7 @@ int64_t eq_bpe_cut(const eq_bpe *b, const char *word, int64_t n, uint32_t space)
 eq_status eq_bpe_word(const eq_bpe *b, eq_bpe_work *w, const char *word, int64_t n, eq_ids *out,
                       eq_err *err) {
     /* With ignore_merges a piece is looked up as a word, so a word must stay whole. */
-    if (n <= KEY || b->ignore_merges) return piece(b, w, word, n, out, err);
+    if (n <= EQ_WORD_KEY || b->ignore_merges) return piece(b, w, word, n, out, err);
     int64_t from = 0;
     int32_t prev = -1;
     uint32_t cp;

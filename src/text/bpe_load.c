@@ -102,17 +102,17 @@ static eq_status must_be_empty(const json_t *model, const char *key, const char 
 }
 
 static eq_status load_switches(eq_bpe *b, const json_t *model, const char *where, eq_err *err) {
-    const char *unk, *type;
-    EQ_TRY(eq_json_str(model, "type", "BPE", &type, where, err));
-    if (strcmp(type, "BPE")) return eq_spec_unsupported("model", type, where, err);
+    const char *unk;
     EQ_TRY(eq_spec_known(
         model,
         "type dropout unk_token continuing_subword_prefix end_of_word_suffix fuse_unk "
         "byte_fallback ignore_merges vocab merges",
         where, err));
-    if (eq_json_get(model, "dropout"))
-        return eq_fail(err, EQ_EINPUT, "%s: BPE: \"dropout\": expected null, found %s", where,
-                       eq_json_type(eq_json_get(model, "dropout")));
+    double dropout;
+    EQ_TRY(eq_json_num(model, "dropout", 0, &dropout, where, err));
+    if (dropout != 0)
+        return eq_fail(err, EQ_EINPUT, "%s: BPE: \"dropout\": expected null or 0, found %g", where,
+                       dropout);
     EQ_TRY(must_be_empty(model, "continuing_subword_prefix", where, err));
     EQ_TRY(must_be_empty(model, "end_of_word_suffix", where, err));
     EQ_TRY(eq_json_bool(model, "fuse_unk", false, &b->fuse_unk, where, err));
@@ -127,9 +127,6 @@ static eq_status load_switches(eq_bpe *b, const json_t *model, const char *where
 static eq_status load(loader *l, const json_t *model) {
     eq_bpe *b = l->b;
     const json_t *merges;
-    if (!json_is_object(model))
-        return eq_fail(l->err, EQ_EINPUT, "%s: \"model\": expected an object, found %s", l->where,
-                       eq_json_type(model));
     EQ_TRY(load_switches(b, model, l->where, l->err));
     EQ_TRY(eq_vocab_load(&b->vocab, json_object_get(model, "vocab"), l->where, l->err));
     EQ_TRY(load_characters(b, l->err));

@@ -21,7 +21,7 @@ struct eq_encoder {
     int64_t patience; /* raw bytes that are worth another look */
     eq_normal normal;
     eq_pretok_work *pre;
-    eq_bpe_work *bpe;
+    eq_model_work words;
 };
 
 static bool is_local(const eq_tokenizer *t) {
@@ -29,8 +29,8 @@ static bool is_local(const eq_tokenizer *t) {
     bool cut = false, one_word = eq_pretokenizer_empty(t->pretokenizer);
     if (!eq_added_local(t->added) || !eq_normalizer_local(t->normalizer)) return false;
     if (eq_pretokenizer_metaspace(t->pretokenizer, &mark, &cut))
-        return eq_normalizer_empty(t->normalizer) && (cut || eq_bpe_local(t->model));
-    return one_word ? eq_bpe_local(t->model) : eq_pretokenizer_local(t->pretokenizer);
+        return eq_normalizer_empty(t->normalizer) && (cut || eq_model_local(&t->model));
+    return one_word ? eq_model_local(&t->model) : eq_pretokenizer_local(t->pretokenizer);
 }
 
 /* Where the words of a text that goes on can be cut, if no pattern says so; 0: nowhere yet. */
@@ -38,7 +38,7 @@ static int64_t cut_words(const eq_tokenizer *t, const char *s, int64_t n) {
     uint32_t mark = ' ';
     bool cut = false;
     if (!eq_pretokenizer_metaspace(t->pretokenizer, &mark, &cut) || !cut)
-        return eq_bpe_cut(t->model, s, n, mark);
+        return eq_model_cut(&t->model, s, n, mark);
     while (--n > 0 && s[n] != ' ') {
     }
     return n > 0 ? n : 0;
@@ -46,7 +46,7 @@ static int64_t cut_words(const eq_tokenizer *t, const char *s, int64_t n) {
 
 static eq_status word(void *ctx, const char *s, int64_t n, eq_err *err) {
     eq_encoder *e = ctx;
-    return eq_bpe_word(e->t->model, e->bpe, s, n, e->out, err);
+    return eq_model_word(&e->t->model, &e->words, s, n, e->out, err);
 }
 
 static eq_status normalized_part(void *ctx, int32_t id, const char *s, int64_t n, bool more,
@@ -118,13 +118,12 @@ static eq_status encode(eq_encoder *e, const char *text, int64_t n, bool more, i
 
 static bool work_new(eq_encoder *e, const eq_tokenizer *t, int64_t n) {
     *e = (eq_encoder){.t = t, .pre = eq_pretok_work_new(t->pretokenizer)};
-    e->bpe = eq_bpe_work_new(n);
-    return e->pre && e->bpe;
+    return e->pre && eq_model_work_new(&e->words, &t->model, n);
 }
 
 static void work_free(eq_encoder *e) {
     eq_pretok_work_free(e->pre);
-    eq_bpe_work_free(e->bpe);
+    eq_model_work_free(&e->words);
     eq_normal_free(&e->normal);
     eq_str_free(&e->raw);
     eq_str_free(&e->mid);

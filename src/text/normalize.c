@@ -1,17 +1,30 @@
-/* Normalizers: Prepend, Replace, NFC, NFD, NFKC, NFKD, Strip, Lowercase, Sequence. Every step reads
- * the last text and writes the other of two buffers. Invariant: valid UTF-8 in, valid UTF-8 out. */
+/* Normalizers: Prepend, Replace, NFC, NFD, NFKC, NFKD, Strip, StripAccents, Lowercase, Nmt,
+ * ByteLevel, Precompiled, Sequence. Every step reads the last text and writes the other of two
+ * buffers. Invariant: valid UTF-8 in, valid UTF-8 out. */
 #include "text/normalize.h"
 
 #include <string.h>
 
 #include "base/mem.h"
+#include "text/byte_char.h"
+#include "text/charsmap.h"
 #include "text/normal_form.h"
 #include "text/pattern.h"
 #include "text/spec.h"
 #include "text/unicode.h"
 #include "text/utf8.h"
 
-typedef enum { PREPEND, REPLACE, FORM, STRIP, LOWERCASE } kind;
+typedef enum {
+    PREPEND,
+    REPLACE,
+    FORM,
+    STRIP,
+    LOWERCASE,
+    STRIP_ACCENTS,
+    NMT,
+    BYTE_LEVEL,
+    PRECOMPILED
+} kind;
 
 typedef struct {
     kind kind;
@@ -19,6 +32,7 @@ typedef struct {
     eq_pattern *pattern;
     eq_form form;
     bool left, right;
+    eq_charsmap *charsmap;
 } step;
 
 struct eq_normalizer {
@@ -35,14 +49,31 @@ static eq_status get_text(step *s, const json_t *spec, const char *key, const ch
     return s->text.oom ? eq_nomem(err, "a normalizer", n) : EQ_OK;
 }
 
-static eq_status parse_step(step *s, const json_t *spec, const char *type, const char *where,
-                            eq_err *err) {
-    static const char *const forms[] = {"NFD", "NFC", "NFKD", "NFKC"};
-    for (int i = 0; i < 4; i++)
-        if (!strcmp(type, forms[i])) {
-            s->kind = FORM, s->form = (eq_form)i;
+/* Those that have nothing but a type. */
+static eq_status parse_simple(step *s, const json_t *spec, const char *type, const char *where,
+                              eq_err *err) {
+    static const struct {
+        const char *name;
+        kind kind;
+        eq_form form;
+    } known[] = {{"NFD", FORM, EQ_NFD},
+                 {"NFC", FORM, EQ_NFC},
+                 {"NFKD", FORM, EQ_NFKD},
+                 {"NFKC", FORM, EQ_NFKC},
+                 {"Lowercase", LOWERCASE, EQ_NFC},
+                 {"StripAccents", STRIP_ACCENTS, EQ_NFC},
+                 {"Nmt", NMT, EQ_NFC},
+                 {"ByteLevel", BYTE_LEVEL, EQ_NFC}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!strcmp(type, known[i].name)) {
+            s->kind = known[i].kind, s->form = known[i].form;
             return eq_spec_known(spec, "type", where, err);
         }
+    return eq_spec_unsupported("normalizer", type, where, err);
+}
+
+static eq_status parse_step(step *s, const json_t *spec, const char *type, const char *where,
+                            eq_err *err) {
     if (!strcmp(type, "Prepend")) {
         s->kind = PREPEND;
         EQ_TRY(eq_spec_known(spec, "type prepend", where, err));
@@ -60,11 +91,15 @@ static eq_status parse_step(step *s, const json_t *spec, const char *type, const
         EQ_TRY(eq_spec_bool(spec, "strip_left", &s->left, where, err));
         return eq_spec_bool(spec, "strip_right", &s->right, where, err);
     }
-    if (!strcmp(type, "Lowercase")) {
-        s->kind = LOWERCASE;
-        return eq_spec_known(spec, "type", where, err);
+    if (!strcmp(type, "Precompiled")) {
+        const char *text;
+        int64_t n;
+        s->kind = PRECOMPILED;
+        EQ_TRY(eq_spec_known(spec, "type precompiled_charsmap", where, err));
+        EQ_TRY(eq_spec_text(spec, "precompiled_charsmap", &text, &n, where, err));
+        return eq_charsmap_new(&s->charsmap, text, n, where, err);
     }
-    return eq_spec_unsupported("normalizer", type, where, err);
+    return parse_simple(s, spec, type, where, err);
 }
 
 /* Appends the steps of spec; a Sequence appends those of its members. */
@@ -104,6 +139,7 @@ void eq_normalizer_free(eq_normalizer *z) {
     for (int64_t i = 0; i < z->n; i++) {
         eq_str_free(&z->steps[i].text);
         eq_pattern_free(z->steps[i].pattern);
+        eq_charsmap_free(z->steps[i].charsmap);
     }
     eq_free(z->steps);
     eq_free(z);
@@ -176,6 +212,48 @@ static void lowercase(eq_normal *w, eq_str *out) {
     if (w->head) w->head = first_len(out->p, out->n);
 }
 
+/* Calls for every character; `put` appends what becomes of it. */
+static void each(eq_normal *w, eq_str *out, void (*put)(eq_str *, uint32_t, const char *, int)) {
+    uint32_t cp;
+    int64_t head = 0;
+    for (int64_t i = 0, len; i < w->n; i += len) {
+        len = eq_utf8_get(w->text + i, &cp);
+        put(out, cp, w->text + i, (int)len);
+        if (i < w->head) head = out->n;
+    }
+    w->head = head;
+}
+
+static void put_unless_mark(eq_str *out, uint32_t cp, const char *s, int len) {
+    if (!eq_uni_mark(cp)) eq_str_put(out, s, len);
+}
+
+/* Control characters go, what looks like white space becomes a space. */
+static void put_nmt(eq_str *out, uint32_t cp, const char *s, int len) {
+    static const uint16_t spaces[] = {0x09,   0x0a,   0x0c,   0x0d,   0x1680,
+                                      0x200b, 0x200c, 0x200d, 0x200e, 0x200f,
+                                      0x2028, 0x2029, 0x2581, 0xfeff, 0xfffd};
+    for (size_t i = 0; i < sizeof spaces / sizeof *spaces; i++)
+        if (cp == spaces[i]) {
+            eq_str_put(out, " ", 1);
+            return;
+        }
+    bool control = (cp >= 1 && cp < 0x20) || cp == 0x7f || cp == 0x8f || cp == 0x9f;
+    if (!control) eq_str_put(out, s, len);
+}
+
+static void put_bytes(eq_str *out, uint32_t cp, const char *s, int len) {
+    (void)cp;
+    for (int i = 0; i < len; i++) eq_utf8_append(out, eq_byte_to_char((uint8_t)s[i]));
+}
+
+static eq_status precompiled(const step *s, eq_normal *w, eq_str *out, eq_err *err) {
+    int64_t head;
+    EQ_TRY(eq_charsmap_run(s->charsmap, out, w->text, w->n, &head, err));
+    if (w->head) w->head = head > 0 ? head : first_len(out->p, out->n);
+    return EQ_OK;
+}
+
 static eq_status run(const step *s, eq_normal *w, eq_str *out, bool goes_on, eq_err *err) {
     switch (s->kind) {
     case PREPEND:
@@ -197,6 +275,18 @@ static eq_status run(const step *s, eq_normal *w, eq_str *out, bool goes_on, eq_
     case LOWERCASE:
         lowercase(w, out);
         break;
+    case STRIP_ACCENTS:
+        each(w, out, put_unless_mark);
+        break;
+    case NMT:
+        each(w, out, put_nmt);
+        break;
+    case BYTE_LEVEL:
+        each(w, out, put_bytes);
+        break;
+    case PRECOMPILED:
+        EQ_TRY(precompiled(s, w, out, err));
+        break;
     }
     return out->oom ? eq_nomem(err, "text", w->n) : EQ_OK;
 }
@@ -205,23 +295,24 @@ bool eq_normalizer_empty(const eq_normalizer *z) { return z->n == 0; }
 
 bool eq_normalizer_local(const eq_normalizer *z) {
     for (int64_t i = 0; i < z->n; i++)
-        if (z->steps[i].kind == STRIP ||
+        if (z->steps[i].kind == STRIP || (z->steps[i].kind == PRECOMPILED && i) ||
             (z->steps[i].kind == REPLACE && !eq_pattern_byte(z->steps[i].pattern)))
             return false;
     return true;
 }
 
-/* Composition joins a character with those before it, but never an ASCII letter or digit, as long
- * as no earlier step makes something else of it. */
+/* Composition and clusters join a character with those before it, but never an ASCII letter or
+ * digit, as long as no earlier step makes something else of it. */
 int64_t eq_normalizer_cut(const eq_normalizer *z, const char *s, int64_t n) {
-    bool forms = false;
+    bool forms = false, clusters = z->n && z->steps[0].kind == PRECOMPILED;
     for (int64_t i = 0; i < z->n; i++) forms |= z->steps[i].kind == FORM;
-    if (!forms) return n;
+    if (!forms && !clusters) return n;
     while (n > 0) {
         char c = s[--n];
         bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
         for (int64_t i = 0; i < z->n && plain; i++)
             plain = z->steps[i].kind != REPLACE || eq_pattern_byte(z->steps[i].pattern) != c;
+        if (clusters && n > 0) plain &= (uint8_t)s[n - 1] < 0x80 && s[n - 1] != '\r';
         if (plain) return n;
     }
     return 0;

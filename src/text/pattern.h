@@ -14,8 +14,10 @@ eq_status eq_pattern_parse(eq_pattern **out, const json_t *spec, const char *whe
 eq_status eq_pattern_regex(eq_pattern **out, const char *regex, const char *where, eq_err *err);
 void eq_pattern_free(eq_pattern *p);
 
-/* Oniguruma to PCRE2 syntax; for the tests as well. Needs PCRE2_UTF | UCP | MULTILINE. */
-eq_status eq_pattern_translate(eq_str *out, const char *regex, const char *where, eq_err *err);
+/* Oniguruma to PCRE2 syntax; for the tests as well. Needs PCRE2_UTF | UCP | MULTILINE. *as_is: the
+ * text must be searched without stand-ins (pattern.c). */
+eq_status eq_pattern_translate(eq_str *out, const char *regex, bool *as_is, const char *where,
+                               eq_err *err);
 
 /* The one ASCII byte that it is, 0: it is something else. */
 char eq_pattern_byte(const eq_pattern *p);

@@ -138,6 +138,15 @@ static eq_status split_chars(const span *s, const eq_pre_step *step, eq_err *err
     return flush(&c, err);
 }
 
+static eq_status split_length(const span *s, const eq_pre_step *step, eq_err *err) {
+    uint32_t cp;
+    for (int64_t i = 0, from = 0; i < s->n; from = i) {
+        for (int64_t k = 0; k < step->length && i < s->n; k++) i += eq_utf8_get(s->text + i, &cp);
+        EQ_TRY(emit(s, from, i, err));
+    }
+    return EQ_OK;
+}
+
 static eq_status split_words(const span *s, eq_err *err) {
     enum { SPACE, WORD, OTHER } was = SPACE, now;
     int64_t from = 0;
@@ -210,6 +219,8 @@ static eq_status run(const span *s, eq_err *err) {
         return split(s, step, err);
     case EQ_PRE_CHARS:
         return split_chars(s, step, err);
+    case EQ_PRE_LENGTH:
+        return split_length(s, step, err);
     case EQ_PRE_WORDS:
         return split_words(s, err);
     case EQ_PRE_SPACE:

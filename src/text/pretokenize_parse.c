@@ -1,5 +1,5 @@
 /* Pre-tokenizers: Split, ByteLevel, Metaspace, Digits, Punctuation, Whitespace, WhitespaceSplit,
- * Sequence. Each becomes one to three steps. */
+ * CharDelimiterSplit, FixedLength, Sequence. Each becomes one to three steps. */
 #include <string.h>
 
 #include "base/mem.h"
@@ -58,6 +58,19 @@ static eq_status byte_level(eq_pretokenizer *p, const json_t *spec, const char *
     return add(p, &s, EQ_PRE_BYTES, err);
 }
 
+/* A split at one character. */
+static eq_status at_char(eq_pretokenizer *p, const char *c, int64_t n, eq_split how,
+                         const char *where, eq_err *err) {
+    eq_pre_step *s;
+    EQ_TRY(add(p, &s, EQ_PRE_SPLIT, err));
+    s->split = how;
+    json_t *pattern = json_pack("{s:s%}", "String", c, (size_t)n);
+    if (!pattern) return eq_nomem(err, "a pre-tokenizer", n);
+    eq_status st = eq_pattern_parse(&s->pattern, pattern, where, err);
+    json_decref(pattern);
+    return st;
+}
+
 static eq_status metaspace(eq_pretokenizer *p, const json_t *spec, const char *where, eq_err *err) {
     eq_pre_step *s;
     const char *mark, *scheme;
@@ -85,14 +98,7 @@ static eq_status metaspace(eq_pretokenizer *p, const json_t *spec, const char *w
             "%s: Metaspace: \"add_prefix_space\" false: expected \"prepend_scheme\" never, "
             "found %s",
             where, scheme);
-    if (!cut) return EQ_OK;
-    EQ_TRY(add(p, &s, EQ_PRE_SPLIT, err));
-    s->split = EQ_SPLIT_WITH_NEXT;
-    json_t *pattern = json_pack("{s:s%}", "String", mark, (size_t)n);
-    if (!pattern) return eq_nomem(err, "a pre-tokenizer", n);
-    eq_status st = eq_pattern_parse(&s->pattern, pattern, where, err);
-    json_decref(pattern);
-    return st;
+    return cut ? at_char(p, mark, n, EQ_SPLIT_WITH_NEXT, where, err) : EQ_OK;
 }
 
 static eq_status char_set(eq_pretokenizer *p, bool (*in_set)(uint32_t), eq_split how, eq_err *err) {
@@ -133,6 +139,18 @@ static eq_status parse(eq_pretokenizer *p, const json_t *spec, const char *where
         EQ_TRY(eq_spec_known(spec, "type behavior", where, err));
         if (eq_json_get(spec, "behavior")) EQ_TRY(behavior(&how, spec, where, err));
         return char_set(p, eq_uni_punct, how, err);
+    }
+    if (!strcmp(type, "CharDelimiterSplit")) {
+        const char *c;
+        int64_t n;
+        EQ_TRY(eq_spec_known(spec, "type delimiter", where, err));
+        EQ_TRY(eq_spec_char(spec, "delimiter", &c, &n, where, err));
+        return at_char(p, c, n, EQ_SPLIT_REMOVED, where, err);
+    }
+    if (!strcmp(type, "FixedLength")) {
+        EQ_TRY(eq_spec_known(spec, "type length", where, err));
+        EQ_TRY(add(p, &s, EQ_PRE_LENGTH, err));
+        return eq_json_need_int(spec, "length", 1, INT32_MAX, &s->length, where, err);
     }
     if (!strcmp(type, "WhitespaceSplit") || !strcmp(type, "Whitespace"))
         EQ_TRY(eq_spec_known(spec, "type", where, err));

@@ -6,6 +6,7 @@
 typedef enum {
     EQ_PRE_SPLIT,     /* at matches of a pattern */
     EQ_PRE_CHARS,     /* at every single character of a set */
+    EQ_PRE_LENGTH,    /* every so many characters */
     EQ_PRE_WORDS,     /* runs of word characters, runs of others; white space dropped */
     EQ_PRE_SPACE,     /* a space in front when there is none */
     EQ_PRE_METASPACE, /* ' ' becomes the replacement, which may be put in front, too */
@@ -28,6 +29,7 @@ typedef struct {
     bool (*in_set)(uint32_t cp); /* CHARS */
     eq_split split;              /* SPLIT, CHARS */
     bool invert;                 /* SPLIT */
+    int64_t length;              /* LENGTH */
     eq_prepend prepend;          /* METASPACE */
     char mark[8];                /* METASPACE: the replacement, NUL-terminated */
 } eq_pre_step;

@@ -1,5 +1,6 @@
-/* TemplateProcessing, ByteLevel (moves offsets only: nothing to do), Sequence. A template for one
- * text holds the text once; what stands before and behind it is all there is to know. */
+/* TemplateProcessing, RobertaProcessing and BertProcessing (one id at each end), ByteLevel (moves
+ * offsets only: nothing to do), Sequence. A template for one text holds the text once; what stands
+ * before and behind it is all there is to know. */
 #include "text/template.h"
 
 #include <string.h>
@@ -57,6 +58,24 @@ static eq_status read_template(const json_t *spec, eq_template *t, const char *w
     return EQ_OK;
 }
 
+/* ["</s>", 2] of "sep" or "cls". */
+static eq_status one_id(eq_ids *to, const json_t *spec, const char *key, const char *where,
+                        eq_err *err) {
+    const json_t *pair = json_object_get(spec, key), *id = json_array_get(pair, 1);
+    if (json_array_size(pair) != 2 || !json_is_integer(id) || json_integer_value(id) < 0 ||
+        json_integer_value(id) >= INT32_MAX)
+        return eq_fail(err, EQ_EINPUT,
+                       "%s: post-processor: \"%s\": expected a token and its id, found %s", where,
+                       key, eq_json_type(pair));
+    return eq_ids_put(to, (int32_t)json_integer_value(id), err);
+}
+
+static eq_status read_ends(const json_t *spec, eq_template *t, const char *where, eq_err *err) {
+    EQ_TRY(eq_spec_known(spec, "type sep cls trim_offsets add_prefix_space", where, err));
+    EQ_TRY(one_id(&t->before, spec, "cls", where, err));
+    return one_id(&t->after, spec, "sep", where, err);
+}
+
 /* Puts `inner` inside of `outer`, which takes it over. */
 static eq_status enclose(eq_template *outer, const eq_template *inner, eq_err *err) {
     for (int64_t i = 0; i < inner->before.n; i++)
@@ -84,10 +103,12 @@ static eq_status apply(eq_template *t, const json_t *spec, const char *where, eq
             EQ_TRY(apply(t, json_array_get(list, i), where, err));
         return EQ_OK;
     }
-    if (strcmp(type, "TemplateProcessing"))
+    bool ends = !strcmp(type, "RobertaProcessing") || !strcmp(type, "BertProcessing");
+    if (!ends && strcmp(type, "TemplateProcessing"))
         return eq_spec_unsupported("post-processor", type, where, err);
     eq_template outer = {0};
-    eq_status st = read_template(spec, &outer, where, err);
+    eq_status st =
+        ends ? read_ends(spec, &outer, where, err) : read_template(spec, &outer, where, err);
     if (st == EQ_OK) st = enclose(&outer, t, err);
     if (st == EQ_OK) {
         eq_template_free(t);

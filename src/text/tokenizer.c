@@ -31,8 +31,8 @@ static eq_status load(eq_tokenizer *t, const json_t *spec, eq_err *err) {
     EQ_TRY(
         eq_pretokenizer_new(&t->pretokenizer, json_object_get(spec, "pre_tokenizer"), where, err));
     bool bytes = eq_pretokenizer_bytes(t->pretokenizer);
-    EQ_TRY(eq_bpe_new(&t->model, json_object_get(spec, "model"), bytes, where, err));
-    EQ_TRY(eq_added_new(&t->added, json_object_get(spec, "added_tokens"), eq_bpe_vocab(t->model),
+    EQ_TRY(eq_model_open(&t->model, json_object_get(spec, "model"), bytes, where, err));
+    EQ_TRY(eq_added_new(&t->added, json_object_get(spec, "added_tokens"), eq_model_vocab(&t->model),
                         t->normalizer, where, err));
     EQ_TRY(eq_template_load(&t->template, json_object_get(spec, "post_processor"), where, err));
     return eq_decoder_new(&t->decoder, json_object_get(spec, "decoder"), where, err);
@@ -142,7 +142,7 @@ void eq_tokenizer_close(eq_tokenizer *t) {
     if (!t) return;
     eq_normalizer_free(t->normalizer);
     eq_pretokenizer_free(t->pretokenizer);
-    eq_bpe_free(t->model);
+    eq_model_close(&t->model);
     eq_added_free(t->added);
     eq_template_free(&t->template);
     eq_decoder_free(t->decoder);
@@ -165,7 +165,7 @@ eq_status eq_decode_text(const eq_tokenizer *t, const int32_t *ids, int64_t n, b
         int64_t len = 0;
         if (skip_special && eq_added_special(t->added, ids[i])) continue;
         const char *s = eq_added_form(t->added, ids[i], &len);
-        if (!s) s = eq_vocab_text(eq_bpe_vocab(t->model), ids[i], &len);
+        if (!s) s = eq_vocab_text(eq_model_vocab(&t->model), ids[i], &len);
         if (s) st = eq_pieces_add(&p, s, len, err); /* an id that nothing has says nothing */
     }
     if (st == EQ_OK) st = eq_decoder_run(t->decoder, &p, out, err);
@@ -184,10 +184,10 @@ char *eq_decode(const eq_tokenizer *t, const int32_t *ids, int64_t n, bool skip_
 int32_t eq_token_id(const eq_tokenizer *t, const char *content) {
     int64_t n = (int64_t)strlen(content);
     int32_t id = eq_added_id(t->added, content, n);
-    return id >= 0 ? id : eq_vocab_id(eq_bpe_vocab(t->model), content, n);
+    return id >= 0 ? id : eq_vocab_id(eq_model_vocab(&t->model), content, n);
 }
 
 int64_t eq_tokenizer_size(const eq_tokenizer *t) {
-    int64_t a = eq_added_end(t->added), v = eq_vocab_end(eq_bpe_vocab(t->model));
+    int64_t a = eq_added_end(t->added), v = eq_vocab_end(eq_model_vocab(&t->model));
     return a > v ? a : v;
 }

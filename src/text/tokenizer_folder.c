@@ -8,6 +8,8 @@
 #include "base/io.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "text/tokenizer_added.h"
+#include "text/tokenizer_sources.h"
 #include "text/utf8.h"
 
 static const char end_of_text[] = "<|endoftext|>";
@@ -20,21 +22,6 @@ static const char qwen2_words[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\
 const char *eq_tokenizer_named(const json_t *config, const char *key) {
     const json_t *v = eq_json_get(config, key);
     return json_string_value(json_is_object(v) ? json_object_get(v, "content") : v);
-}
-
-/* dir/name as JSON; *out NULL where it is absent. */
-static eq_status load_if_there(json_t **out, const char *dir, const char *name, eq_err *err) {
-    *out = NULL;
-    char *path = eq_path(dir, name);
-    if (!path) return eq_nomem(err, "a path", (int64_t)strlen(dir));
-    eq_status st = eq_exists(path) ? eq_json_load_real(out, path, err) : EQ_OK;
-    if (st == EQ_OK && *out && !json_is_object(*out)) {
-        st = eq_fail(err, EQ_EINPUT, "%s: expected an object, found %s", path, eq_json_type(*out));
-        json_decref(*out);
-        *out = NULL;
-    }
-    eq_free(path);
-    return st;
 }
 
 /* ---- vocab.json and merges.txt --------------------------------------------------------------- */
@@ -76,7 +63,7 @@ static eq_status find_class(class *c, const json_t *config, const char *dir, eq_
                  {"Qwen2Tokenizer", "qwen3", QWEN2}};
     json_t *model = NULL;
     const char *name = json_string_value(eq_json_get(config, "tokenizer_class")), *type = NULL;
-    if (!name) EQ_TRY(load_if_there(&model, dir, "config.json", err));
+    if (!name) EQ_TRY(eq_load_if_there(&model, dir, "config.json", err));
     if (model) type = json_string_value(eq_json_get(model, "model_type"));
     eq_status st = EQ_EINPUT;
     if (!name && !type && !config && !model) *c = GPT2, st = EQ_OK;
@@ -99,90 +86,6 @@ static eq_status find_class(class *c, const json_t *config, const char *dir, eq_
                 : type ? type
                        : "");
     json_decref(model);
-    return st;
-}
-
-typedef struct {
-    int64_t id;
-    const char *content;
-    const json_t *flags; /* an object of added_tokens_decoder, or NULL */
-    bool special;
-} added_token;
-
-static int by_id(const void *a, const void *b) {
-    const added_token *x = a, *y = b;
-    return x->id < y->id ? -1 : x->id > y->id;
-}
-
-static bool is_special(const json_t *config, const char *content) {
-    static const char *const keys[] = {"bos_token", "eos_token", "unk_token", "pad_token"};
-    for (int i = 0; i < 4; i++) {
-        const char *s = eq_tokenizer_named(config, keys[i]);
-        if (s && !strcmp(s, content)) return true;
-    }
-    const json_t *more = eq_json_get(config, "additional_special_tokens");
-    for (size_t i = 0; i < json_array_size(more); i++) {
-        const json_t *v = json_array_get(more, i);
-        const char *s = json_string_value(json_is_object(v) ? json_object_get(v, "content") : v);
-        if (s && !strcmp(s, content)) return true;
-    }
-    return false;
-}
-
-/* added_tokens_decoder {"id": {"content", flags}}, else added_tokens.json {"content": id}; the end
- * of text is a token of both classes anyhow. Without a flag: false, "normalized" for all but
- * special ones, as AddedToken has it. */
-static eq_status list_added(added_token *list, int64_t *n, const json_t *config, const json_t *file,
-                            const json_t *vocab, const char *dir, eq_err *err) {
-    const char *key;
-    json_t *v;
-    bool has_end = false;
-    const json_t *decoder = eq_json_get(config, "added_tokens_decoder");
-    json_object_foreach((json_t *)(uintptr_t)(decoder ? decoder : file), key, v) {
-        char *end;
-        added_token *a = &list[*n];
-        *a = (added_token){.id = decoder ? strtoll(key, &end, 10) : json_integer_value(v),
-                           .content =
-                               decoder ? json_string_value(json_object_get(v, "content")) : key,
-                           .flags = decoder ? v : NULL};
-        if (!a->content || (decoder && (end == key || *end)) || (!decoder && !json_is_integer(v)))
-            return eq_fail(err, EQ_EINPUT,
-                           "%s: added token \"%.80s\": expected an id and a content", dir, key);
-        a->special =
-            decoder ? json_is_true(json_object_get(v, "special")) : is_special(config, a->content);
-        has_end |= !strcmp(a->content, end_of_text);
-        ++*n;
-    }
-    const json_t *id = json_object_get(vocab, end_of_text);
-    if (!has_end && json_is_integer(id))
-        list[(*n)++] = (added_token){json_integer_value(id), end_of_text, NULL, true};
-    qsort(list, (size_t)*n, sizeof *list, by_id);
-    return EQ_OK;
-}
-
-static eq_status added_tokens(json_t **out, const json_t *config, const json_t *vocab,
-                              const char *dir, eq_err *err) {
-    static const char *const names[] = {"single_word", "lstrip", "rstrip", "normalized"};
-    json_t *file = NULL;
-    *out = json_array();
-    EQ_TRY(load_if_there(&file, dir, "added_tokens.json", err));
-    int64_t n = 0, most = 1 + (int64_t)json_object_size(file) +
-                          (int64_t)json_object_size(eq_json_get(config, "added_tokens_decoder"));
-    added_token *list = eq_calloc(most, sizeof *list);
-    eq_status st = list ? list_added(list, &n, config, file, vocab, dir, err)
-                        : eq_nomem(err, "added tokens", most * (int64_t)sizeof *list);
-    for (int64_t i = 0; i < n && st == EQ_OK; i++) {
-        json_t *t = json_pack("{s:I, s:s, s:b}", "id", (json_int_t)list[i].id, "content",
-                              list[i].content, "special", list[i].special);
-        for (int k = 0; k < 4; k++) {
-            const json_t *flag = eq_json_get(list[i].flags, names[k]);
-            bool on = flag ? json_is_true(flag) : k == 3 && !list[i].special;
-            json_object_set_new(t, names[k], json_boolean(on));
-        }
-        if (json_array_append_new(*out, t)) st = eq_nomem(err, "added tokens", 256);
-    }
-    eq_free(list);
-    json_decref(file);
     return st;
 }
 
@@ -213,7 +116,12 @@ static eq_status load_two(eq_tokenizer_files *f, const char *dir, const char *vo
     if (st == EQ_OK) st = eq_json_bool(f->config, "add_prefix_space", false, &add_space, dir, err);
     if (st == EQ_OK) st = eq_json_load(&vocab, vocab_path, err);
     if (st == EQ_OK) st = read_merges(&merges, merges_path, err);
-    if (st == EQ_OK) st = added_tokens(&added, f->config, vocab, dir, err);
+    if (st == EQ_OK) {
+        /* the end of text is a token of both classes anyhow */
+        const json_t *id = json_object_get(vocab, end_of_text);
+        eq_added_token end = {json_integer_value(id), end_of_text, NULL, true, true};
+        st = eq_added_list(&added, f->config, dir, &end, json_is_integer(id), err);
+    }
     if (st == EQ_OK && !(f->spec = make_spec(c, added, vocab, merges, add_space)))
         st = eq_nomem(err, "a tokenizer", 0);
     json_decref(added);
@@ -224,26 +132,60 @@ static eq_status load_two(eq_tokenizer_files *f, const char *dir, const char *vo
 
 /* ---- a folder -------------------------------------------------------------------------------- */
 
+const char *eq_tokenizer_class(const json_t *config, size_t *n) {
+    const char *name = json_string_value(eq_json_get(config, "tokenizer_class"));
+    if (!name) return NULL;
+    *n = strlen(name);
+    if (*n > 4 && !strcmp(name + *n - 4, "Fast")) *n -= 4;
+    return name;
+}
+
+/* tokenizer.model holds a sentencepiece model or tiktoken's ranks. */
+static eq_status load_model(eq_tokenizer_files *f, const char *path, const char *dir, eq_err *err) {
+    eq_map m;
+    EQ_TRY(eq_map_open(&m, path, err));
+    bool ranks = eq_is_tiktoken((const char *)m.data, m.size);
+    eq_map_close(&m);
+    return ranks ? eq_tiktoken_spec(&f->spec, path, f->config, dir, err)
+                 : eq_spm_spec(&f->spec, path, f->config, dir, err);
+}
+
+/* What a tokenizer is read from, the first that is there. vocab.json alone is none. */
+static const struct {
+    const char *name, *beside;
+} sources[] = {{"tokenizer.json", NULL},
+               {"vocab.json", "merges.txt"},
+               {"tokenizer.model", NULL},
+               {"spiece.model", NULL},
+               {"qwen.tiktoken", NULL}};
+enum { SOURCES = sizeof sources / sizeof *sources };
+
+static eq_status is_there(bool *is, const char *dir, const char *name, eq_err *err) {
+    char *path = eq_path(dir, name);
+    if (!path) return eq_nomem(err, "a path", (int64_t)strlen(dir));
+    *is = eq_exists(path);
+    eq_free(path);
+    return EQ_OK;
+}
+
 static eq_status load_folder(eq_tokenizer_files *f, const char *dir, eq_err *err) {
-    char *json = eq_path(dir, "tokenizer.json"), *vocab = eq_path(dir, "vocab.json");
-    char *merges = eq_path(dir, "merges.txt"), *sp = eq_path(dir, "tokenizer.model");
-    eq_status st = EQ_OK;
-    if (json && vocab) f->path = eq_strdup(eq_exists(json) ? json : vocab);
-    if (!merges || !sp || !f->path) st = eq_nomem(err, "a path", (int64_t)strlen(dir));
-    if (st == EQ_OK) st = load_if_there(&f->config, dir, "tokenizer_config.json", err);
-    if (st == EQ_OK && eq_exists(json))
-        st = eq_json_load(&f->spec, json, err);
-    else if (st == EQ_OK && eq_exists(vocab) && eq_exists(merges))
-        st = load_two(f, dir, vocab, merges, err);
-    else if (st == EQ_OK && eq_exists(sp))
-        st = eq_fail(
-            err, EQ_EINPUT,
-            "%s: expected tokenizer.json, found only tokenizer.model, which is not read; convert "
-            "it with Hugging Face's tools",
-            dir);
-    else if (st == EQ_OK)
-        st = eq_fail(err, EQ_EINPUT, "%s: expected tokenizer.json, found none", dir);
-    eq_free(json), eq_free(vocab), eq_free(merges), eq_free(sp);
+    int i = 0;
+    for (bool is = false; i < SOURCES; i++) {
+        EQ_TRY(is_there(&is, dir, sources[i].name, err));
+        if (is && sources[i].beside) EQ_TRY(is_there(&is, dir, sources[i].beside, err));
+        if (is) break;
+    }
+    if (i == SOURCES)
+        return eq_fail(err, EQ_EINPUT, "%s: expected tokenizer.json, found none", dir);
+    EQ_TRY(eq_load_if_there(&f->config, dir, "tokenizer_config.json", err));
+    if (!(f->path = eq_path(dir, sources[i].name)))
+        return eq_nomem(err, "a path", (int64_t)strlen(dir));
+    if (i == 0) return eq_json_load(&f->spec, f->path, err);
+    if (i > 1) return load_model(f, f->path, dir, err);
+    char *merges = eq_path(dir, sources[i].beside);
+    eq_status st = merges ? load_two(f, dir, f->path, merges, err)
+                          : eq_nomem(err, "a path", (int64_t)strlen(dir));
+    eq_free(merges);
     return st;
 }
 

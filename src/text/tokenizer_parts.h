@@ -2,8 +2,8 @@
 #ifndef EQ_TEXT_TOKENIZER_PARTS_H
 #define EQ_TEXT_TOKENIZER_PARTS_H
 #include "text/added.h"
-#include "text/bpe.h"
 #include "text/decode.h"
+#include "text/model.h"
 #include "text/pretokenize.h"
 #include "text/template.h"
 
@@ -12,7 +12,7 @@ struct eq_tokenizer {
     int32_t eos; /* -1: none is named */
     eq_normalizer *normalizer;
     eq_pretokenizer *pretokenizer;
-    eq_bpe *model;
+    eq_model model;
     eq_added *added;
     eq_template template;
     eq_decoder *decoder;

@@ -83,6 +83,21 @@ bool eq_uni_punct(uint32_t cp) {
            in_ranges(eq_uni_punct_flip, eq_uni_punct_flip_n, cp);
 }
 
+bool eq_uni_mark(uint32_t cp) {
+    if (cp < 0x300) return false;
+    utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
+    bool is = eq_uni_standin(cp) == cp &&
+              (c == UTF8PROC_CATEGORY_MN || c == UTF8PROC_CATEGORY_MC || c == UTF8PROC_CATEGORY_ME);
+    return is != in_ranges(eq_uni_mark_flip, eq_uni_mark_flip_n, cp);
+}
+
+bool eq_uni_cluster_ends(uint32_t a, uint32_t b, int32_t *state) {
+    enum { MARK = 0x300 }; /* what the table lists joins as every mark does */
+    if (in_ranges(eq_uni_joins_more, eq_uni_joins_more_n, a)) a = MARK;
+    if (in_ranges(eq_uni_joins_more, eq_uni_joins_more_n, b)) b = MARK;
+    return utf8proc_grapheme_break_stateful((utf8proc_int32_t)a, (utf8proc_int32_t)b, state);
+}
+
 int eq_uni_lower(uint32_t cp, uint32_t out[2]) {
     if (cp == 0x130) return out[0] = 'i', out[1] = 0x307, 2;
     const eq_uni_map *m = find_map(eq_uni_lower_more, eq_uni_lower_more_n, cp);

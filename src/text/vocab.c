@@ -139,6 +139,32 @@ eq_status eq_vocab_load(eq_vocab *v, const json_t *object, const char *where, eq
     return number(v, where, err);
 }
 
+eq_status eq_vocab_load_list(eq_vocab *v, const json_t *list, const char *where, eq_err *err) {
+    int64_t bytes = 0, n = (int64_t)json_array_size(list);
+    if (!json_is_array(list))
+        return eq_fail(err, EQ_EINPUT, "%s: the vocabulary: expected an array, found %s", where,
+                       eq_json_type(list));
+    for (int64_t i = 0; i < n; i++) {
+        const json_t *one = json_array_get(list, (size_t)i), *s = json_array_get(one, 0);
+        if (json_array_size(one) != 2 || !json_is_string(s) ||
+            !json_is_number(json_array_get(one, 1)))
+            return eq_fail(err, EQ_EINPUT,
+                           "%s: token %lld: expected a string and a score, found %s", where,
+                           (long long)i, eq_json_type(one));
+        bytes += (int64_t)json_string_length(s);
+    }
+    EQ_TRY(reserve(v, n, bytes, where, err));
+    for (; v->n < n; v->n++) {
+        const json_t *s = json_array_get(json_array_get(list, (size_t)v->n), 0);
+        int64_t len_ = (int64_t)json_string_length(s);
+        memcpy(v->bytes + v->off[v->n], json_string_value(s), (size_t)len_);
+        v->off[v->n + 1] = v->off[v->n] + len_;
+        v->id[v->n] = v->by_id[v->n] = (int32_t)v->n;
+    }
+    for (int64_t e = n; e > 0; e--) insert(v, e - 1); /* the first of equal ones is found first */
+    return EQ_OK;
+}
+
 void eq_vocab_free(eq_vocab *v) {
     eq_free(v->bytes);
     eq_free(v->off);

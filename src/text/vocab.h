@@ -17,6 +17,8 @@ typedef struct {
 
 /* {"token": id, ...}; v is zeroed. Two tokens with one id are an error. */
 eq_status eq_vocab_load(eq_vocab *v, const json_t *object, const char *where, eq_err *err);
+/* [["token", score], ...]: ids count from 0; of equal tokens the last one is found. */
+eq_status eq_vocab_load_list(eq_vocab *v, const json_t *list, const char *where, eq_err *err);
 void eq_vocab_free(eq_vocab *v);
 
 int32_t eq_vocab_id(const eq_vocab *v, const char *s, int64_t n);     /* -1: absent */
