@@ -134,6 +134,9 @@ endif
 $(B)/obj/%_avx2.o: ISA = -mavx2 -mfma -mf16c
 $(B)/obj/%_avx512.o: ISA = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512
 
+$(B)/obj/%_avxvnni.o: ISA = -mavx2 -mfma -mf16c -mavxvnni
+$(B)/obj/%_avx512vnni.o: ISA = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma -mf16c
+
 $(B)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(call say,cc)

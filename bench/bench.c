@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "base/par.h"
 #include "bench_items.h"
+#include "bench_kernels.h"
 #include "bench_ops.h"
 #include "bench_steps.h"
 
@@ -52,6 +53,8 @@ static const struct {
     {"roof", roof},
     {"ops", ops},
     {"items", items},
+    {"kernels", eq_bench_kernels},
+    {"generate", eq_bench_generate},
     {"block-ap", eq_bench_block_ap},
     {"threads", eq_bench_threads},
     {"e2e-qp", eq_bench_e2e},
@@ -102,10 +105,10 @@ eq_status eq_bench_run(const eq_bench_opts *opts, eq_err *err) {
         st = section(&o, (int)i, dir, err);
     }
     if (st == EQ_OK && !ran)
-        st = eq_fail(
-            err, EQ_EINPUT,
-            "--filter %s: expected part of roof, ops, items, block-ap, threads, e2e-qp, pack",
-            o.filter);
+        st = eq_fail(err, EQ_EINPUT,
+                     "--filter %s: expected part of roof, ops, items, kernels, generate, block-ap, "
+                     "threads, e2e-qp, pack",
+                     o.filter);
     eq_err ignored = {0};
     if (!o.scratch) eq_remove_tree(dir, &ignored);
     if (lock >= 0) close(lock);

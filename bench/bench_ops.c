@@ -31,7 +31,7 @@ static eq_status prepare(row *r, eq_backend *be, const eq_op_case *c, eq_err *er
     bind(r);
     for (int i = 0; i < r->n; i++) {
         const eq_case_buf *b = &r->bufs[i];
-        if (b->role != EQ_IN && b->role != EQ_INOUT) continue;
+        if (!eq_case_filled(b)) continue;
         void *host = eq_calloc(b->n, eq_dtype_size(b->dt));
         if (!host) return eq_nomem(err, "a benchmark", b->n * eq_dtype_size(b->dt));
         eq_case_fill(c, r->bufs, i, host);
@@ -39,6 +39,7 @@ static eq_status prepare(row *r, eq_backend *be, const eq_op_case *c, eq_err *er
         eq_free(host);
     }
     eq_case_prepare(be, c, r->mem);
+    eq_case_own(be, c, r->mem);
     return be->sync(be, err);
 }
 

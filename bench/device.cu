@@ -214,7 +214,7 @@ static void matvec(int64_t O, int64_t I, int bits, int64_t G, int64_t rows) {
     eq_mut x = numbers(EQ_BF16, rows * I, 1.0f), y = room(EQ_BF16, rows * O);
     double packed = graph_seconds(n, [&](int i) {
         size_t k = (size_t)i;
-        EQ_DO(be, matvec_q, y, eq_ro(x), eq_ro(w[k]), eq_ro(s[k]), eq_ro(z[k]), rows, q);
+        EQ_DO(be, matvec_q, y, eq_ro(x), eq_ro(w[k]), eq_ro(s[k]), eq_ro(z[k]), rows, q, 0, 0);
     });
     double blas = graph_seconds(dense, [&](int i) {
         EQ_DO(be, matmul_nt, y, eq_ro(x), eq_ro(d[(size_t)i]), rows, O, I, rows, 0);

@@ -14,7 +14,7 @@
 #define F 1e-10
 #define H 0x1p-14
 
-enum { DESCRIBE, PREPARE, RUN };
+enum { DESCRIBE, PREPARE, OWN, RUN };
 typedef struct {
     const eq_op_case *c;
     eq_backend *be;
@@ -30,6 +30,9 @@ static eq_mut bind(call *k, eq_case_buf b) {
 }
 static eq_view in(call *k, const char *name, eq_dtype dt, int64_t n, int kind) {
     return eq_ro(bind(k, (eq_case_buf){name, EQ_IN, dt, n, kind, 0, 0, -1}));
+}
+static eq_mut own(call *k, const char *name, eq_dtype dt, int64_t n, int kind) {
+    return bind(k, (eq_case_buf){name, EQ_OWN, dt, n, kind, 0, 0, -1});
 }
 static eq_mut derived(call *k, const char *name, eq_dtype dt, int64_t n) {
     return bind(k, (eq_case_buf){name, EQ_DERIVED, dt, n, EQ_FILL_NONE, 0, 0, -1});
@@ -202,7 +205,8 @@ static void matmul_tn_(call *k, const eq_op_case *c) {
     DO(k, matmul_tn, y, a, b, M, N, K, K / windows(c->d[4]), lda, (c->opt & EQ_OPT_ACC) != 0);
 }
 
-/* ---- attention: d = {B, T, NH, NKV, HD, window} ---------------------------------------------- */
+/* ---- attention: d = {B, T, NH, NKV, HD, window}, attn_fwd: and past ---------------------------
+ */
 
 static void rope_(call *k, const eq_op_case *c) {
     int64_t B = c->d[0], T = c->d[1], NH = c->d[2], HD = c->d[4];
@@ -215,7 +219,14 @@ static void rope_(call *k, const eq_op_case *c) {
 static eq_attn_shape attn_shape(const eq_op_case *c) {
     float scale = 1.0f;
     for (int64_t n = 1; n < c->d[4]; n *= 4) scale *= 0.5f; /* about 1 / sqrt(HD) */
-    return (eq_attn_shape){c->d[0], c->d[1], c->d[2], c->d[3], c->d[4], c->d[5], scale};
+    return (eq_attn_shape){.B = c->d[0],
+                           .T = c->d[1],
+                           .NH = c->d[2],
+                           .NKV = c->d[3],
+                           .HD = c->d[4],
+                           .window = c->d[5],
+                           .scale = scale,
+                           .past = c->d[6]};
 }
 /* Scores of 300 are known to 1e-4 in fp32, and so is exp of their differences. */
 static double attn_tol(const eq_op_case *c) {
@@ -223,7 +234,7 @@ static double attn_tol(const eq_op_case *c) {
 }
 static void attn_fwd_(call *k, const eq_op_case *c) {
     eq_attn_shape s = attn_shape(c);
-    int64_t nq = s.B * s.T * s.NH * s.HD, nk = s.B * s.T * s.NKV * s.HD;
+    int64_t nq = s.B * s.T * s.NH * s.HD, nk = s.B * (s.past + s.T) * s.NKV * s.HD;
     eq_view q = in(k, "q", c->in, nq, EQ_FILL_QUERIES), key = in(k, "k", c->in, nk, EQ_FILL_UNIT);
     eq_view v = in(k, "v", c->in, nk, EQ_FILL_UNIT);
     eq_mut o = out(k, "o", c->in, nq, attn_tol(c)),
@@ -309,16 +320,29 @@ static void dequant_(call *k, const eq_op_case *c) {
     eq_mut w_hat = out(k, "w_hat", c->out, n, 0);
     DO(k, dequant, w_hat, q, s, z, eq_case_qshape(c));
 }
-/* d[4]: rows */
+/* An order of the backend's own: what it is shows in matvec_q. */
+static void prepare_q_(call *k, const eq_op_case *c) {
+    eq_qshape q = eq_case_qshape(c);
+    int64_t n = q.O * q.I, ng = n / q.G;
+    eq_mut words = inout(k, "q", EQ_U32, n / 32 * q.bits, EQ_FILL_WORDS, -1);
+    eq_mut s = inout(k, "s", EQ_F16, ng, EQ_FILL_STEPS, -1);
+    eq_mut z = inout(k, "z", EQ_U8, ng, EQ_FILL_CODES, -1);
+    DO(k, prepare_q, words, s, z, q);
+}
+/* d[4]: rows. With 8-bit activations the bits are defined, quant/act8.h. */
 static void matvec_q_(call *k, const eq_op_case *c) {
     eq_qshape q = eq_case_qshape(c);
     int64_t n = q.O * q.I, ng = n / q.G, rows = c->d[4];
+    int act8 = (c->opt & EQ_OPT_ACT8) != 0, acc = (c->opt & EQ_OPT_ACC) != 0;
+    double tol = act8 ? 0 : tol_of(c->out);
     eq_view x = in(k, "x", c->in, rows * q.I, EQ_FILL_VALUES);
-    eq_view words = in(k, "q", EQ_U32, n / 32 * q.bits, EQ_FILL_WORDS);
-    eq_view s = in(k, "s", EQ_F16, ng, EQ_FILL_STEPS);
-    eq_view z = in(k, "z", EQ_U8, ng, EQ_FILL_CODES);
-    eq_mut y = out(k, "y", c->out, rows * q.O, tol_of(c->out));
-    DO(k, matvec_q, y, x, words, s, z, rows, q);
+    eq_mut words = own(k, "q", EQ_U32, n / 32 * q.bits, EQ_FILL_WORDS);
+    eq_mut s = own(k, "s", EQ_F16, ng, EQ_FILL_STEPS);
+    eq_mut z = own(k, "z", EQ_U8, ng, EQ_FILL_CODES);
+    eq_mut y = acc ? inout(k, "y", EQ_F32, rows * q.O, EQ_FILL_UNIT, tol)
+                   : out(k, "y", c->out, rows * q.O, tol);
+    if (k->step == OWN) EQ_DO(k->be, prepare_q, words, s, z, q);
+    DO(k, matvec_q, y, x, eq_ro(words), eq_ro(s), eq_ro(z), rows, q, act8, acc);
 }
 static void dequant_bwd_(call *k, const eq_op_case *c) {
     int64_t n = c->d[0] * c->d[1], ng = n / c->d[2];
@@ -350,6 +374,13 @@ void eq_case_prepare(eq_backend *be, const eq_op_case *c, const eq_mut *mem) {
     call k = {.c = c, .be = be, .mem = mem, .step = PREPARE};
     calls[c->op](&k, c);
 }
+void eq_case_own(eq_backend *be, const eq_op_case *c, const eq_mut *mem) {
+    call k = {.c = c, .be = be, .mem = mem, .step = OWN};
+    calls[c->op](&k, c);
+}
+bool eq_case_filled(const eq_case_buf *b) {
+    return b->role == EQ_IN || b->role == EQ_INOUT || b->role == EQ_OWN;
+}
 void eq_case_run(eq_backend *be, const eq_op_case *c, const eq_mut *mem) {
     call k = {.c = c, .be = be, .mem = mem, .step = RUN};
     calls[c->op](&k, c);
@@ -363,7 +394,7 @@ double eq_case_flop(const eq_op_case *c) {
     case EQ_OP_matmul_tn:
         return 2.0 * (double)(d[0] * d[1]) * (double)d[2];
     case EQ_OP_attn_fwd: /* q.k and p.v over half of T x T */
-        return 2.0 * (double)(d[0] * d[1] * d[1]) * (double)(d[2] * d[4]);
+        return 2.0 * (double)(d[0] * d[1] * (d[1] + 2 * d[6])) * (double)(d[2] * d[4]);
     case EQ_OP_attn_bwd: /* q.k again, do.v, dq, dk, dv */
         return 5.0 * (double)(d[0] * d[1] * d[1]) * (double)(d[2] * d[4]);
     default:
@@ -376,7 +407,7 @@ void eq_case_label(const eq_op_case *c, char *text, int n) {
                                           " small", " clipped", " decayed", " special"};
     int at = snprintf(text, (size_t)n, "%s %s>%s%s", eq_op_names[c->op], eq_dtype_name(c->in),
                       eq_dtype_name(c->out), flavour[c->flavour]);
-    int sizes = 6;
+    int sizes = EQ_CASE_SIZES;
     while (sizes > 1 && !c->d[sizes - 1]) sizes--;
     for (int i = 0; i < sizes && at < n; i++)
         at += snprintf(text + at, (size_t)(n - at), "%c%lld", i ? 'x' : ' ', (long long)c->d[i]);

@@ -66,6 +66,24 @@
     BOTH16(op, PLAIN, 1, 200, 2, 1, 128, 33) \
     BOTH16(op, PLAIN, 1, 140, 1, 1, 256, 100)
 
+/* Keys before the queries: one query as in generation, a few, more than a block; places that are no
+ * multiple of a tile; windows that begin before and behind the queries' own keys. */
+#define PAST_CASES(op) \
+    SAME(op, PLAIN, 0, 1, 1, 4, 2, 16, 0, 7) \
+    SAME(op, PLAIN, 0, 2, 1, 6, 2, 64, 0, 300) \
+    SAME(op, PLAIN, 0, 1, 3, 2, 1, 80, 0, 130) \
+    SAME(op, PLAIN, 0, 1, 1, 2, 2, 64, 5, 200) \
+    SAME(op, PLAIN, 0, 1, 8, 2, 1, 128, 140, 150) \
+    SAME(op, LARGE, 0, 1, 2, 2, 1, 64, 0, 129) \
+    SAME(op, PLAIN, 0, 2, 9, 3, 1, 16, 0, 1) \
+    SAME(op, PLAIN, 0, 1, 20, 4, 2, 64, 0, 333) \
+    SAME(op, PLAIN, 0, 1, 70, 2, 1, 32, 40, 45) \
+    SAME(op, PLAIN, 0, 2, 17, 2, 2, 8, 30, 11) \
+    BOTH16(op, PLAIN, 1, 150, 2, 1, 64, 0, 37) \
+    BOTH16(op, PLAIN, 2, 40, 2, 1, 128, 0, 95) \
+    BOTH16(op, PLAIN, 1, 33, 1, 1, 96, 50, 161) \
+    BOTH16(op, LARGE, 1, 66, 1, 1, 64, 0, 63)
+
 /* O, I, G, bits; X(macro-able prefix) */
 /* clang-format off */
 #define QUANT_CASES(X) \
@@ -89,6 +107,29 @@
 #define Q_DEQ_BWD(f, ...) \
     C(dequant_bwd, F32, F32, f, 0, __VA_ARGS__) C(dequant_bwd, BF16, F32, f, 0, __VA_ARGS__)
 
+#define Q_PREPARE(f, ...) F32(prepare_q, f, 0, __VA_ARGS__)
+/* O, I, G, bits, rows: whole tiles of rows, parts of one, both; several rows of x and those left
+ * over */
+#define MATVEC_CASES(opt) \
+    ALL(matvec_q, PLAIN, opt, 1, 32, 32, 8, 1) \
+    ALL(matvec_q, PLAIN, opt, 17, 256, 64, 2, 1) \
+    ALL(matvec_q, PLAIN, opt, 33, 320, 64, 2, 2) \
+    SAME(matvec_q, PLAIN, opt, 16, 1536, 32, 2, 3) \
+    SAME(matvec_q, PLAIN, opt, 5, 1024, 1024, 2, 8) \
+    SAME(matvec_q, PLAIN, opt, 9, 128, 128, 3, 1) \
+    ALL(matvec_q, PLAIN, opt, 20, 640, 64, 3, 2) \
+    SAME(matvec_q, PLAIN, opt, 16, 1024, 32, 3, 5) \
+    ALL(matvec_q, PLAIN, opt, 35, 384, 128, 4, 1) \
+    SAME(matvec_q, PLAIN, opt, 16, 96, 32, 4, 8) \
+    SAME(matvec_q, PLAIN, opt, 3, 192, 96, 4, 2) \
+    SAME(matvec_q, PLAIN, opt, 6, 160, 160, 3, 9) \
+    SAME(matvec_q, PLAIN, opt, 2, 24576, 64, 2, 1) \
+    SAME(matvec_q, PLAIN, opt, 32, 160, 160, 8, 7) \
+    SAME(matvec_q, PLAIN, opt, 64, 64, 32, 4, 70) \
+    SAME(matvec_q, LARGE, opt, 16, 512, 64, 2, 4) \
+    SAME(matvec_q, TINY, opt, 8, 256, 64, 4, 1) \
+    SAME(matvec_q, CONSTANT, opt, 18, 128, 32, 4, 2)
+
 enum {
     ACC = EQ_OPT_ACC,
     IN = EQ_OPT_INPLACE,
@@ -96,7 +137,8 @@ enum {
     NO2 = EQ_OPT_NO_SECOND,
     NO3 = EQ_OPT_NO_THIRD,
     BACK = EQ_OPT_BACK,
-    DECAY = EQ_OPT_DECAY
+    DECAY = EQ_OPT_DECAY,
+    ACT8 = EQ_OPT_ACT8
 };
 
 const eq_op_case eq_op_cases[] = {
@@ -152,9 +194,9 @@ const eq_op_case eq_op_cases[] = {
     SAME(rope, PLAIN, BACK, 3, 7, 2, 1, 80) SAME(rope, LARGE, 0, 1, 20, 2, 1, 128) SAME(rope, PLAIN, 0, 2, 9, 1, 1, 22)
     BENCH(rope, BF16, BF16, 0, 1, 2048, 32, 1, 128)
 
-    ATTENTION_CASES(attn_fwd) ATTENTION_CASES(attn_bwd)
+    ATTENTION_CASES(attn_fwd) PAST_CASES(attn_fwd) ATTENTION_CASES(attn_bwd)
     BENCH(attn_fwd, BF16, BF16, 0, 1, 2048, 32, 32, 128) BENCH(attn_bwd, BF16, BF16, 0, 1, 2048, 32, 32, 128)
-    BENCH(attn_fwd, F32, F32, 0, 1, 512, 16, 4, 64) BENCH(attn_bwd, F32, F32, 0, 1, 512, 16, 4, 64)
+    BENCH(attn_fwd, BF16, BF16, 0, 1, 1, 32, 32, 128, 0, 2047) BENCH(attn_fwd, F32, F32, 0, 1, 512, 16, 4, 64) BENCH(attn_bwd, F32, F32, 0, 1, 512, 16, 4, 64)
 
     ALL(swiglu_fwd, PLAIN, 0, 1) ALL(swiglu_fwd, PLAIN, 0, 1003) ALL(swiglu_fwd, LARGE, 0, 70001) ALL(swiglu_fwd, TINY, 0, 99)
     BENCH(swiglu_fwd, BF16, BF16, 0, 2048 * 11008)
@@ -181,15 +223,13 @@ const eq_op_case eq_op_cases[] = {
     QUANT_CASES(Q_PACK) BENCH(fq_pack, F32, F32, 0, 4096, 4096, 64, 2) BENCH(fq_pack, F32, F32, 0, 4096, 4096, 128, 3)
     QUANT_CASES(Q_DEQ) BENCH(dequant, F32, BF16, 0, 4096, 4096, 64, 2) BENCH(dequant, F32, BF16, 0, 4096, 4096, 128, 3)
     BENCH(dequant, F32, BF16, 0, 4096, 4096, 128, 4)
-    ALL(matvec_q, PLAIN, 0, 1, 32, 32, 8, 1) ALL(matvec_q, PLAIN, 0, 17, 256, 64, 2, 1)
-    ALL(matvec_q, PLAIN, 0, 33, 320, 64, 2, 2) SAME(matvec_q, PLAIN, 0, 16, 1536, 32, 2, 3)
-    SAME(matvec_q, PLAIN, 0, 5, 1024, 1024, 2, 8) SAME(matvec_q, PLAIN, 0, 9, 128, 128, 3, 1)
-    ALL(matvec_q, PLAIN, 0, 20, 640, 64, 3, 2) SAME(matvec_q, PLAIN, 0, 16, 1024, 32, 3, 5)
-    ALL(matvec_q, PLAIN, 0, 35, 384, 128, 4, 1) SAME(matvec_q, PLAIN, 0, 16, 96, 32, 4, 8)
-    SAME(matvec_q, PLAIN, 0, 3, 192, 96, 4, 2) SAME(matvec_q, PLAIN, 0, 6, 160, 160, 3, 9)
-    SAME(matvec_q, PLAIN, 0, 2, 24576, 64, 2, 1) SAME(matvec_q, LARGE, 0, 16, 512, 64, 2, 4)
-    SAME(matvec_q, TINY, 0, 8, 256, 64, 4, 1)
-    BENCH(matvec_q, BF16, BF16, 0, 4096, 4096, 64, 2, 1) BENCH(matvec_q, BF16, BF16, 0, 4096, 4096, 128, 4, 8)
+    QUANT_CASES(Q_PREPARE) BENCH(prepare_q, F32, F32, 0, 4096, 4096, 64, 2)
+    MATVEC_CASES(0) MATVEC_CASES(ACT8)
+    C(matvec_q, F32, F32, PLAIN, ACC, 33, 320, 64, 2, 5) C(matvec_q, BF16, F32, PLAIN, ACC | ACT8, 48, 320, 64, 4, 6)
+    C(matvec_q, BF16, F32, PLAIN, ACC, 9, 128, 128, 3, 1) C(matvec_q, F32, F32, PLAIN, ACC | ACT8, 9, 128, 128, 8, 1)
+    BENCH(matvec_q, BF16, BF16, 0, 4096, 4096, 64, 2, 1) BENCH(matvec_q, BF16, BF16, ACT8, 4096, 4096, 64, 2, 1)
+    BENCH(matvec_q, BF16, BF16, ACT8, 4096, 4096, 128, 3, 1) BENCH(matvec_q, BF16, BF16, ACT8, 4096, 4096, 128, 4, 1)
+    BENCH(matvec_q, BF16, BF16, 0, 4096, 4096, 128, 4, 8) BENCH(matvec_q, BF16, BF16, ACT8, 4096, 4096, 128, 4, 512)
     QUANT_CASES(Q_DEQ_BWD) BENCH(dequant_bwd, F32, F32, NO2, 4096, 4096, 64, 2)
     F32(dequant_bwd, PLAIN, NO1, 6, 128, 64, 2) F32(dequant_bwd, PLAIN, NO2, 6, 128, 64, 3)
 

@@ -25,23 +25,26 @@ enum {
     EQ_OPT_NO_FIRST = 4, /* the first, second, third gradient is not wanted */
     EQ_OPT_NO_SECOND = 8,
     EQ_OPT_NO_THIRD = 16,
-    EQ_OPT_BACK = 32, /* rope: turn back */
-    EQ_OPT_DECAY = 64 /* adamw: weight decay and a scaled gradient */
+    EQ_OPT_BACK = 32,  /* rope: turn back */
+    EQ_OPT_DECAY = 64, /* adamw: weight decay and a scaled gradient */
+    EQ_OPT_ACT8 = 256  /* matvec_q: activations of 8 bits */
 };
 
+enum { EQ_CASE_SIZES = 7 };
 typedef struct {
     eq_op_id op;
     eq_dtype in, out; /* of the operands whose type is free */
     eq_flavour flavour;
     unsigned opt;
-    bool bench;   /* too large for the reference: timed, not compared */
-    int64_t d[6]; /* sizes, in the order of backend.h; see op_calls.c */
+    bool bench;               /* too large for the reference: timed, not compared */
+    int64_t d[EQ_CASE_SIZES]; /* sizes, in the order of backend.h; see op_calls.c */
 } eq_op_case;
 
 extern const eq_op_case eq_op_cases[];
 extern const int eq_op_case_count;
 
-typedef enum { EQ_IN, EQ_OUT, EQ_INOUT, EQ_DERIVED } eq_role; /* DERIVED: input, see prepare */
+/* DERIVED: input, see prepare. OWN: input that a backend first brings into its own order. */
+typedef enum { EQ_IN, EQ_OUT, EQ_INOUT, EQ_DERIVED, EQ_OWN } eq_role;
 typedef struct {
     const char *name;
     eq_role role;
@@ -57,11 +60,15 @@ enum { EQ_CASE_BUFS = 14 };
 
 /* The buffers of a case; returns how many. */
 int eq_case_describe(const eq_op_case *c, eq_case_buf bufs[EQ_CASE_BUFS]);
-/* Buffer i's numbers into host memory of bufs[i].n elements (inputs and in/outs). */
+/* Is buffer b filled from the case? */
+bool eq_case_filled(const eq_case_buf *b);
+/* Its numbers into host memory of bufs[i].n elements. */
 void eq_case_fill(const eq_op_case *c, const eq_case_buf *bufs, int i, void *host);
 /* Computes the derived inputs (log-sum-exp of attention, ...) from the filled ones by be's own
  * operations. mem: backend memory of every buffer. */
 void eq_case_prepare(eq_backend *be, const eq_op_case *c, const eq_mut *mem);
+/* Brings the inputs that are OWN into be's order: once, before it runs. */
+void eq_case_own(eq_backend *be, const eq_op_case *c, const eq_mut *mem);
 void eq_case_run(eq_backend *be, const eq_op_case *c, const eq_mut *mem);
 /* Multiplications and additions, of products and attention only; else 0. */
 double eq_case_flop(const eq_op_case *c);

@@ -211,7 +211,10 @@ static eq_status measure(demo *d, int row, eq_err *err) {
     g.prompt = DEMO.prompt;
     g.max_tokens = DEMO.tokens;
     g.compute = d->args->compute;
-    return eq_generate(&g, &r->text, err);
+    eq_generate_result text;
+    EQ_TRY(eq_generate(&g, NULL, &text, err));
+    r->text = text.text;
+    return EQ_OK;
 }
 
 /* ---- the table ------------------------------------------------------------------------------- */

@@ -41,3 +41,17 @@ void cli_catch_signals(void) {
     sigaction(SIGPIPE, &ignore, NULL);
     sigaction(SIGXFSZ, &ignore, NULL);
 }
+
+static void on_interrupt(int sig) {
+    (void)sig;
+    cli_stop = 1;
+}
+
+void cli_catch_interrupts(bool reading) {
+    struct sigaction a = {.sa_handler = on_interrupt, .sa_flags = reading ? 0 : SA_RESTART};
+    sigemptyset(&a.sa_mask);
+    sigaction(SIGINT, &a, NULL);
+    a.sa_handler = SIG_IGN, a.sa_flags = 0;
+    sigaction(SIGPIPE, &a, NULL);
+    sigaction(SIGXFSZ, &a, NULL);
+}

@@ -251,19 +251,48 @@ void eq_eval_opts_init(eq_eval_opts *o);
  * eq_text_free it. */
 eq_status eq_eval(const eq_eval_opts *o, const eq_observer *obs, char **json, eq_err *err);
 
-/* ---- generation (greedy or sampled; the whole context is recomputed for every token) --------- */
+/* ---- generation ------------------------------------------------------------------------------ */
+
+/* How the next token is drawn. */
+typedef struct {
+    double temperature;        /* 0: the most likely token each time, the first of equals */
+    int top_k;                 /* from that many most likely ones; 0: all */
+    double top_p;              /* from the fewest that together have this probability; 1: all */
+    double min_p;              /* from those with at least this share of the most likely one's */
+    double repetition_penalty; /* logits of tokens that were there are divided by it where positive,
+                                  multiplied where negative; 1: none */
+    uint64_t seed;
+} eq_sampling;
+void eq_sampling_init(eq_sampling *s); /* greedy */
 
 typedef struct {
     const char *model, *prompt;
-    int max_tokens;
-    double temperature; /* 0: greedy */
-    uint64_t seed;
-    eq_compute_opts compute;
+    int max_tokens;  /* to add */
+    int64_t context; /* tokens of prompt and continuation at most; 0: the model's */
+    eq_sampling sampling;
+    const char *const *stops; /* texts that end it, and are left out */
+    int stop_count;
+    void (*text)(void *ctx, const char *piece); /* text as it comes, whole characters; NULL: not
+                                                   wanted */
+    void *text_ctx;
+    eq_compute_opts compute; /* precision f32: exactly the model's numbers; bf16: on the CPU packed
+                                linears meet activations of 8 bits */
 } eq_generate_opts;
 
+/* Why a text ended: the model, a stop text, max_tokens, the context, the observer's stop flag. */
+typedef enum { EQ_END_TOKEN, EQ_END_STOP, EQ_END_LENGTH, EQ_END_CONTEXT, EQ_END_ASKED } eq_text_end;
+
+typedef struct {
+    char *text;                     /* prompt and continuation; eq_text_free it */
+    int64_t prompt_tokens, tokens;  /* `tokens` were added */
+    double prompt_seconds, seconds; /* until the prompt was read, from there on */
+    eq_text_end end;
+} eq_generate_result;
+
 void eq_generate_opts_init(eq_generate_opts *o);
-/* *text: prompt and continuation; eq_text_free it. */
-eq_status eq_generate(const eq_generate_opts *o, char **text, eq_err *err);
+/* obs may be NULL; its stop flag ends the text, which is no error. */
+eq_status eq_generate(const eq_generate_opts *o, const eq_observer *obs, eq_generate_result *res,
+                      eq_err *err);
 
 /* ---- formats of other runtimes --------------------------------------------------------------- */
 

@@ -166,7 +166,7 @@ static void attention(double *y, double *const x[], int window) {
     }
 }
 static void attend_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy, int window) {
-    eq_attn_shape s = {SEQS, T, NH, NKV, HD, window, scale};
+    eq_attn_shape s = {SEQS, T, NH, NKV, HD, window, scale, 0};
     eq_mut o = temp(be, SEQS * T * NH * HD), lse = temp(be, SEQS * NH * T);
     EQ_DO(be, attn_fwd, o, lse, eq_ro(x[0]), eq_ro(x[1]), eq_ro(x[2]), s);
     EQ_DO(be, attn_bwd, g[0], g[1], g[2], eq_ro(dy), eq_ro(x[0]), eq_ro(x[1]), eq_ro(x[2]),

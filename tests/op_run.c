@@ -78,10 +78,12 @@ static void run_on(op_run *r, eq_backend *be, op_place place, bool prepare) {
         if (b->on < 0) put(&im[i], be, b, r->before[i], place);
         mem[i] = b->on >= 0 ? mem[b->on] : (eq_mut){(char *)im[i].all.p + im[i].at, b->n, b->dt};
     }
-    if (prepare)
+    if (prepare) {
         eq_case_prepare(be, r->c, mem);
-    else
+    } else {
+        eq_case_own(be, r->c, mem);
         eq_case_run(be, r->c, mem);
+    }
     if (be->sync(be, &err) != EQ_OK) fail_msg("%s", err.msg);
     for (int i = 0; i < r->n; i++) {
         if (r->bufs[i].on >= 0) continue;
@@ -106,8 +108,7 @@ void op_run_inputs(op_run *r, const eq_op_case *c, eq_backend *be) {
         assert_non_null(r->after[i]);
         /* 0xff..ff is a NaN in every float type: what is not written cannot pass */
         memset(r->before[i], 0xff, (size_t)size_of(&r->bufs[i]));
-        if (r->bufs[i].role == EQ_IN || r->bufs[i].role == EQ_INOUT)
-            eq_case_fill(c, r->bufs, i, r->before[i]);
+        if (eq_case_filled(&r->bufs[i])) eq_case_fill(c, r->bufs, i, r->before[i]);
     }
     run_on(r, be, OP_ALIGNED, true);
 }

@@ -96,13 +96,13 @@ static void memory_limit(void **state) {
 /* Every token is one character, so the text shows the ids. */
 static char *generate(const char *dir, int64_t memory, eq_err *err) {
     eq_generate_opts o;
-    char *text = NULL;
+    eq_generate_result r;
     eq_generate_opts_init(&o);
     o.model = dir, o.prompt = "a", o.max_tokens = 12, o.compute.precision = EQ_PREC_F32;
-    o.temperature = 1, o.seed = 3, o.compute.memory_limit = memory;
+    o.sampling.temperature = 1, o.sampling.seed = 1, o.compute.memory_limit = memory;
     *err = (eq_err){0};
-    if (eq_generate(&o, &text, err) != EQ_OK) return NULL;
-    return text;
+    if (eq_generate(&o, NULL, &r, err) != EQ_OK) return NULL;
+    return r.text;
 }
 
 static void every_end_of_text(void **state) {

@@ -109,7 +109,7 @@ static void rmsnorm(void) {
 /* RoPE, attention and their way back: autograd's dq is that of q before it was turned. */
 static void attention(const char *g, int64_t window) {
     enum { B = 2, T = 7, NH = 4, NKV = 2, HD = 8 };
-    eq_attn_shape s = {B, T, NH, NKV, HD, window, 0.25f};
+    eq_attn_shape s = {B, T, NH, NKV, HD, window, 0.25f, 0};
     eq_mut cos = up(g, "cos"), sin = up(g, "sin"), q = up(g, "q"), k = up(g, "k"), v = up(g, "v");
     eq_mut d = up(g, "do"), lse = dev(EQ_F32, B * NH * T), o = like(g, "o");
     eq_mut dq = like(g, "dq"), dk = like(g, "dk"), dv = like(g, "dv");

@@ -176,7 +176,7 @@ static void attention(eq_dtype dt, eq_attn_shape s) {
 static void test_long_attention(void **state) {
     (void)state;
     ok(eq_backend_open(&be, "cpu", NULL, &err));
-    attention(EQ_F32, (eq_attn_shape){2, 1024, 4, 4, 256, 0, 0.06f});
+    attention(EQ_F32, (eq_attn_shape){2, 1024, 4, 4, 256, 0, 0.06f, 0});
     be->close(be);
     eq_par_shutdown();
 }
@@ -214,8 +214,8 @@ static void test_operations(void **state) {
             sums(dt, 2, 512, 40, 33, 1), sums(dt, 3, 520, 130, 48, 0);
             norms(dt, 5, 7, 33), norms(dt, 2, 300, 96), norms(dt, 3, 17, 260);
             losses(dt, 3, 1003), losses(dt, 2, 70000);
-            attention(dt, (eq_attn_shape){3, 37, 4, 2, 16, 0, 0.3f});
-            attention(dt, (eq_attn_shape){2, 270, 2, 1, 8, 100, 0.3f});
+            attention(dt, (eq_attn_shape){3, 37, 4, 2, 16, 0, 0.3f, 0});
+            attention(dt, (eq_attn_shape){2, 270, 2, 1, 8, 100, 0.3f, 0});
         }
         steps((eq_qshape){3, 64, 32, 2}), steps((eq_qshape){3, 192, 96, 3});
         steps((eq_qshape){2, 2080, 2080, 4}), steps((eq_qshape){2, 1344, 672, 2});

@@ -13,7 +13,8 @@ const eq_hints eq_host_hints = {.dw_elements = 8 << 20,
                                 .dw_step = 16,
                                 .logits_bytes = 64 << 20,
                                 .keep_weights = false,
-                                .ahead = false};
+                                .ahead = false,
+                                .act8 = true};
 
 eq_mut eq_mut_at(eq_mut m, int64_t from, int64_t n) {
     assert(from >= 0 && n >= 0 && from + n <= m.n);

@@ -40,6 +40,7 @@ typedef struct {
     int64_t B, T, NH, NKV, HD;
     int64_t window; /* a query sees itself and the window - 1 tokens before it; 0: all before it */
     float scale;    /* of q.k, usually 1 / sqrt(HD) */
+    int64_t past;   /* keys before the first query's own, in each sequence; forward only */
 } eq_attn_shape;
 
 /* In double: 1 - beta2 from a rounded 0.999f would be off by 1e-5. */
@@ -92,7 +93,8 @@ typedef struct eq_backend eq_backend;
      F32 [T, HD/2]; sign -1 turns back (the backward pass) */ \
   OP(rope,      (eq_backend *be, eq_mut x, eq_view cos, eq_view sin, int64_t B, int64_t T, int64_t NH, int64_t HD, int sign), (be, x, cos, sin, B, T, NH, HD, sign)) \
   /* causal grouped-query attention: o[B*T, NH*HD], lse F32 [B, NH, T] (log-sum-exp of the scaled \
-     scores); q[B*T, NH*HD], k and v [B*T, NKV*HD]. One type. No T x T matrix is kept. */ \
+     scores); q[B*T, NH*HD], k and v [B*(past+T), NKV*HD]: query t has the place past + t among the keys. \
+     One type. No T x T matrix is kept. The backward pass wants past 0. */ \
   OP(attn_fwd,  (eq_backend *be, eq_mut o, eq_mut lse, eq_view q, eq_view k, eq_view v, eq_attn_shape s), (be, o, lse, q, k, v, s)) \
   OP(attn_bwd,  (eq_backend *be, eq_mut dq, eq_mut dk, eq_mut dv, eq_view do_, eq_view q, eq_view k, eq_view v, eq_view o, eq_view lse, eq_attn_shape s), (be, dq, dk, dv, do_, q, k, v, o, lse, s)) \
   /* h = silu(g) * u, elementwise */ \
@@ -119,9 +121,13 @@ typedef struct eq_backend eq_backend;
   OP(fq_pack,   (eq_backend *be, eq_mut q, eq_mut s, eq_mut z, eq_view w, eq_qshape qs), (be, q, s, z, w, qs)) \
   /* equation (2) from packed integers: w_hat = (w_int - z) * s; any type */ \
   OP(dequant,   (eq_backend *be, eq_mut w_hat, eq_view q, eq_view s, eq_view z, eq_qshape qs), (be, w_hat, q, s, z, qs)) \
-  /* y[N, O] = x[N, I] w_hat^T for few rows, as generation has them: w_hat = (w_int - z) * s from what a \
-     finished linear holds, q as in dequant, s F16, z U8; x and y F32 or BF16 */ \
-  OP(matvec_q,  (eq_backend *be, eq_mut y, eq_view x, eq_view q, eq_view s, eq_view z, int64_t rows, eq_qshape qs), (be, y, x, q, s, z, rows, qs)) \
+  /* in/out: what a finished linear holds, q as in dequant, s F16, z U8, brought into the order that this backend's \
+     matvec_q reads. The same sizes; once */ \
+  OP(prepare_q, (eq_backend *be, eq_mut q, eq_mut s, eq_mut z, eq_qshape qs), (be, q, s, z, qs)) \
+  /* y[N, O] = x[N, I] w_hat^T, as generation needs it: w_hat = (w_int - z) * s of a linear that prepare_q went over; \
+     x and y F32 or BF16; acc (y F32): y + p. act8: each group of a row of x first becomes 8-bit integers and a step \
+     (quant/act8.h); asked for only where the backend's hints have it */ \
+  OP(matvec_q,  (eq_backend *be, eq_mut y, eq_view x, eq_view q, eq_view s, eq_view z, int64_t rows, eq_qshape qs, int act8, int acc), (be, y, x, q, s, z, rows, qs, act8, acc)) \
   /* of one window: ds += sum (w_int - z) * dw_hat, dz += sum -s * dw_hat over each group, completed first as with \
      windows; n == 0: not wanted */ \
   OP(dequant_bwd, (eq_backend *be, eq_mut ds, eq_mut dz, eq_view dw_hat, eq_view q, eq_view s, eq_view z, eq_qshape qs), (be, ds, dz, dw_hat, q, s, z, qs)) \
@@ -151,6 +157,7 @@ typedef struct {
     bool keep_weights; /* fake-quantized weights stay from step to step, for all linears of a block:
                           their room costs less than making them again */
     bool ahead;        /* room for the next batch, which is brought during the one under way */
+    bool act8;         /* matvec_q is faster with activations of 8 bits */
 } eq_hints;
 extern const eq_hints eq_host_hints; /* where nothing else is said */
 

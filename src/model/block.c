@@ -28,6 +28,16 @@ static int64_t dw_rows(eq_lin_spec s, int64_t room, const eq_hints *hints) {
 
 /* ---- buffers --------------------------------------------------------------------------------- */
 
+void eq_block_small_bind(eq_block_w *w, eq_arena *a, const eq_config *c) {
+    *w = (eq_block_w){0};
+    for (eq_lin l = 0; l < EQ_LINS; l++)
+        w->bias[l] = eq_lin_of(c, l).bias ? eq_take(a, EQ_F32, eq_lin_of(c, l).O) : EQ_NONE_MUT;
+    for (eq_norm n = 0; n < EQ_NORM_COUNT; n++) {
+        eq_norm_spec s = eq_norm_of(c, n);
+        w->norm[n] = s.exists ? eq_take(a, EQ_F32, s.n) : EQ_NONE_MUT;
+    }
+}
+
 void eq_block_w_bind(eq_block_w *w, eq_arena *a, const eq_config *c, eq_dtype ct,
                      void (*make)(void *ctx, eq_lin l, eq_mut w), void *ctx) {
     int64_t most = 0;
@@ -36,15 +46,11 @@ void eq_block_w_bind(eq_block_w *w, eq_arena *a, const eq_config *c, eq_dtype ct
         if (s.O * s.I > most) most = s.O * s.I;
     }
     eq_mut slot = make ? eq_take(a, ct, most) : EQ_NONE_MUT;
+    eq_block_small_bind(w, a, c);
     w->make = make, w->ctx = ctx;
     for (eq_lin l = 0; l < EQ_LINS; l++) {
         eq_lin_spec s = eq_lin_of(c, l);
         w->w[l] = make ? eq_mut_at(slot, 0, s.O * s.I) : eq_take(a, ct, s.O * s.I);
-        w->bias[l] = s.bias ? eq_take(a, EQ_F32, s.O) : EQ_NONE_MUT;
-    }
-    for (eq_norm n = 0; n < EQ_NORM_COUNT; n++) {
-        eq_norm_spec s = eq_norm_of(c, n);
-        w->norm[n] = s.exists ? eq_take(a, EQ_F32, s.n) : EQ_NONE_MUT;
     }
 }
 
@@ -53,7 +59,7 @@ void eq_block_acts_bind(eq_block_acts *acts, eq_arena *a, const eq_config *c, eq
     enum { FWD, BWD, MLP, MLP_BWD, ATT_BWD, PARTS };
     const eq_dtype CT = ct, F32 = EQ_F32;
     int64_t N = B * T, mlp = 0, mlp_end = 0;
-    acts->B = B, acts->T = T;
+    acts->B = B, acts->T = T, acts->kv = (eq_kv){0};
     for (int pass = FWD; pass < PARTS; pass++) {
         bool wanted = pass == FWD || pass == MLP || backward;
         if (pass == MLP) mlp = a->used;
@@ -128,7 +134,12 @@ static void linear(eq_backend *be, const eq_config *c, const eq_block_w *w, eq_l
                    const eq_block_acts *a, eq_mut y, eq_mut x, int acc) {
     eq_lin_spec s = eq_lin_of(c, l);
     int64_t N = a->B * a->T;
-    EQ_DO(be, matmul_nt, y, eq_ro(x), weight(w, l), N, s.O, s.I, a->T, acc);
+    const eq_packed *p = &w->packed[l];
+    if (p->q.n)
+        EQ_DO(be, matvec_q, y, eq_ro(x), eq_ro(p->q), eq_ro(p->s), eq_ro(p->z), N, p->shape,
+              w->act8, acc);
+    else
+        EQ_DO(be, matmul_nt, y, eq_ro(x), weight(w, l), N, s.O, s.I, a->T, acc);
     if (w->bias[l].n) EQ_DO(be, bias_add, y, eq_ro(w->bias[l]), N, s.O);
 }
 
@@ -190,20 +201,21 @@ static void norm_bwd(eq_backend *be, const eq_block_acts *a, eq_mut dx, eq_mut d
 
 /* ---- attention half -------------------------------------------------------------------------- */
 
-static eq_attn_shape attn_shape(const eq_config *c, int64_t B, int64_t T) {
+static eq_attn_shape attn_shape(const eq_config *c, int64_t B, int64_t T, int64_t past) {
     return (eq_attn_shape){.B = B,
                            .T = T,
                            .NH = c->NH,
                            .NKV = c->NKV,
                            .HD = c->HD,
                            .window = c->window,
-                           .scale = (float)(1.0 / sqrt((double)c->HD))};
+                           .scale = (float)(1.0 / sqrt((double)c->HD)),
+                           .past = past};
 }
 
 static void turn(eq_backend *be, const eq_config *c, const eq_rope *r, int64_t B, int64_t T,
-                 eq_mut q, eq_mut k, int sign) {
-    int64_t half = T * (c->HD / 2);
-    eq_view cos = eq_ro(eq_mut_at(r->cos, 0, half)), sin = eq_ro(eq_mut_at(r->sin, 0, half));
+                 int64_t past, eq_mut q, eq_mut k, int sign) {
+    int64_t half = T * (c->HD / 2), from = past * (c->HD / 2);
+    eq_view cos = eq_ro(eq_mut_at(r->cos, from, half)), sin = eq_ro(eq_mut_at(r->sin, from, half));
     EQ_DO(be, rope, q, cos, sin, B, T, c->NH, c->HD, sign);
     EQ_DO(be, rope, k, cos, sin, B, T, c->NKV, c->HD, sign);
 }
@@ -216,10 +228,20 @@ static void attend_shared(eq_backend *be, const eq_config *c, const eq_rope *rop
     EQ_DO(be, gather, s->q, eq_ro(a->q), eq_ro(s->place), places, wide);
     EQ_DO(be, gather, s->k, eq_ro(a->k), eq_ro(s->place), places, narrow);
     EQ_DO(be, gather, s->v, eq_ro(a->v), eq_ro(s->place), places, narrow);
-    turn(be, c, rope, s->B, s->T, s->q, s->k, 1);
+    turn(be, c, rope, s->B, s->T, 0, s->q, s->k, 1);
     EQ_DO(be, attn_fwd, s->o, s->lse, eq_ro(s->q), eq_ro(s->k), eq_ro(s->v),
-          attn_shape(c, s->B, s->T));
+          attn_shape(c, s->B, s->T, 0));
     EQ_DO(be, gather, a->att, eq_ro(s->o), eq_ro(s->row), a->B * a->T, wide);
+}
+
+/* New keys and values go to their place in the sequence. */
+static void use_kv(const eq_config *c, eq_block_acts *a) {
+    int64_t row = c->NKV * c->HD, from = a->kv.past * row, n = a->B * a->T * row;
+    if (!a->kv.k.n) return;
+    a->k = eq_mut_at(a->kv.k, from, n), a->v = eq_mut_at(a->kv.v, from, n);
+}
+static eq_view seen(const eq_config *c, const eq_block_acts *a, eq_mut all, eq_mut own) {
+    return eq_ro(all.n ? eq_mut_at(all, 0, (a->kv.past + a->T) * c->NKV * c->HD) : own);
 }
 
 /* From q, k, v to att. */
@@ -228,15 +250,16 @@ static void attend(eq_backend *be, const eq_config *c, const eq_rope *rope, eq_b
         attend_shared(be, c, rope, a);
         return;
     }
-    turn(be, c, rope, a->B, a->T, a->q, a->k, 1);
-    EQ_DO(be, attn_fwd, a->att, a->lse, eq_ro(a->q), eq_ro(a->k), eq_ro(a->v),
-          attn_shape(c, a->B, a->T));
+    turn(be, c, rope, a->B, a->T, a->kv.past, a->q, a->k, 1);
+    EQ_DO(be, attn_fwd, a->att, a->lse, eq_ro(a->q), seen(c, a, a->kv.k, a->k),
+          seen(c, a, a->kv.v, a->v), attn_shape(c, a->B, a->T, a->kv.past));
 }
 
 static void attention_fwd(eq_backend *be, const eq_config *c, const eq_block_w *w,
                           const eq_rope *rope, eq_block_acts *a, eq_view x) {
     int64_t N = a->B * a->T;
     float eps = (float)c->eps;
+    use_kv(c, a);
     EQ_DO(be, rmsnorm_fwd, a->h1, a->rstd1, x, eq_ro(w->norm[EQ_NORM_IN]), N, c->D, eps);
     linear(be, c, w, EQ_LIN_Q, a, c->qk_norm ? a->q_raw : a->q, a->h1, 0);
     linear(be, c, w, EQ_LIN_K, a, c->qk_norm ? a->k_raw : a->k, a->h1, 0);
@@ -260,8 +283,8 @@ static void attention_bwd(eq_backend *be, const eq_config *c, const eq_block_w *
     linear_dx(be, c, w, EQ_LIN_O, a, a->datt, a->dyc, 0);
     linear_dw(be, c, EQ_LIN_O, a, a->dyc, a->att, g);
     EQ_DO(be, attn_bwd, a->dq, a->dk, a->dv, eq_ro(a->datt), eq_ro(a->q), eq_ro(a->k), eq_ro(a->v),
-          eq_ro(a->att), eq_ro(a->lse), attn_shape(c, a->B, a->T));
-    turn(be, c, rope, a->B, a->T, a->dq, a->dk, -1);
+          eq_ro(a->att), eq_ro(a->lse), attn_shape(c, a->B, a->T, 0));
+    turn(be, c, rope, a->B, a->T, 0, a->dq, a->dk, -1);
     if (c->qk_norm) {
         eq_mut none = EQ_NONE_MUT;
         norm_bwd(be, a, a->dq, g->norms ? a->dnorm_qh : none, eq_ro(a->dq), eq_ro(a->q_raw),

@@ -11,8 +11,16 @@
 #include "model/weights.h"
 #include "model/window_sum.h"
 
+/* A linear as prepare_q left it (backend.h); q.n == 0: none. */
+typedef struct {
+    eq_mut q, s, z;
+    eq_qshape shape;
+} eq_packed;
+
 typedef struct {
     eq_mut w[EQ_LINS];          /* ct [O, I]; with `make` all in the same place */
+    eq_packed packed[EQ_LINS];  /* where there, in the place of w; forward only */
+    int act8;                   /* those meet activations of 8 bits */
     eq_mut bias[EQ_LINS];       /* F32 [O], n == 0: none */
     eq_mut norm[EQ_NORM_COUNT]; /* F32, n == 0: none */
     /* Writes linear l into w just before a product reads it: once in the forward pass, once more in
@@ -68,8 +76,16 @@ typedef struct {
     eq_mut lse;        /* F32 [B, NH, T] */
 } eq_block_shared;
 
+/* Keys and values of one sequence, for generation: rows [0, past) hold those of the tokens before
+ * these, a block's forward pass writes [past, past + T). */
+typedef struct {
+    eq_mut k, v; /* ct [room, NKV * HD] */
+    int64_t past;
+} eq_kv;
+
 typedef struct {
     int64_t B, T;
+    eq_kv kv; /* k.n == 0: none, as eq_block_acts_bind leaves it. Forward only, B 1 */
     const eq_block_shared *shared; /* NULL: every window has rows of its own */
 #define EQ_FIELD(name, ...) eq_mut name;
     EQ_BLOCK_ACTS(EQ_FIELD)
@@ -88,6 +104,8 @@ int64_t eq_block_dw_elements(const eq_config *c, const eq_hints *hints);
 /* make NULL: every linear has room of its own; else one room for all, filled by make(ctx, ...). */
 void eq_block_w_bind(eq_block_w *w, eq_arena *a, const eq_config *c, eq_dtype ct,
                      void (*make)(void *ctx, eq_lin l, eq_mut w), void *ctx);
+/* The biases and norms alone; no linear has room. */
+void eq_block_small_bind(eq_block_w *w, eq_arena *a, const eq_config *c);
 void eq_block_acts_bind(eq_block_acts *acts, eq_arena *a, const eq_config *c, eq_dtype ct,
                         int64_t B, int64_t T, bool backward);
 /* Room for B x T places and as many rows. */

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/par.h"
+#include "model/lm_resident.h"
 #include "quant/number.h"
 #include "quant/pack.h"
 
@@ -49,6 +50,13 @@ static bool keeps_weights(const eq_lm *lm, const eq_hints *hints) {
 static void bind_model(eq_lm *lm, eq_arena *a) {
     const eq_config *c = lm->cfg;
     eq_lm_quant *q = &lm->q;
+    lm->norm = eq_take(a, EQ_F32, c->D);
+    const eq_lm_opts *o = &lm->opts;
+    eq_rope_bind(&lm->rope, a, c, o->context ? o->context : o->places ? o->longest : o->T);
+    if (lm->opts.context) {
+        eq_resident_bind(lm, a);
+        return;
+    }
     if (q->bits) {
         q->rows = eq_take(a, EQ_U32, c->L * q->words);
         q->s = eq_take(a, EQ_F32, c->L * q->groups);
@@ -56,8 +64,6 @@ static void bind_model(eq_lm *lm, eq_arena *a) {
         q->norm = eq_take(a, EQ_F32, c->L * q->norms);
     }
     lm->head = eq_take(a, lm->opts.ct, c->V * c->D);
-    lm->norm = eq_take(a, EQ_F32, c->D);
-    eq_rope_bind(&lm->rope, a, c, lm->opts.places ? lm->opts.longest : lm->opts.T);
     eq_block_w_bind(&lm->w, a, c, lm->opts.ct, keeps_weights(lm, a->hints) ? NULL : make_weight,
                     lm);
     lm->kept = -1;
@@ -86,20 +92,22 @@ static void bind_step(eq_lm *lm, eq_arena *a, int64_t B, int64_t T) {
     eq_block_acts_bind(&lm->acts, a, c, o->ct, B, T, o->backward);
 }
 
-static void lm_init(eq_lm *lm, const eq_config *c, const eq_lm_opts *o) {
+static eq_status lm_init(eq_lm *lm, const eq_config *c, const eq_lm_opts *o, eq_err *err) {
     lm->cfg = c, lm->opts = *o, lm->st = o->ct;
     if (o->bits) quant_layout(&lm->q, c, o->bits, o->group);
+    lm->x = eq_calloc(c->L + 1, sizeof *lm->x);
+    if (lm->x && o->context) lm->res.layers = eq_calloc(c->L, sizeof *lm->res.layers);
+    if (lm->x && (!o->context || lm->res.layers)) return EQ_OK;
+    return eq_nomem(err, "a model", c->L * (int64_t)sizeof *lm->res.layers);
 }
 
 int64_t eq_lm_bytes(const eq_config *c, const eq_lm_opts *o) {
     eq_lm lm = {0};
     eq_arena model = {.hints = o->hints}, step = model;
-    lm_init(&lm, c, o);
-    if (!(lm.x = eq_calloc(c->L + 1, sizeof *lm.x))) return -1;
-    bind_model(&lm, &model);
-    bind_step(&lm, &step, o->B, o->T);
-    eq_free(lm.x);
-    return model.used + step.used;
+    bool ok = lm_init(&lm, c, o, NULL) == EQ_OK;
+    if (ok) bind_model(&lm, &model), bind_step(&lm, &step, o->B, o->T);
+    eq_free(lm.x), eq_free(lm.res.layers);
+    return ok ? model.used + step.used : -1;
 }
 
 /* ---- open ------------------------------------------------------------------------------------ */
@@ -162,9 +170,10 @@ static eq_status open_in(eq_lm *lm, eq_err *err) {
     EQ_TRY(eq_tensor_check_finite(lm->src->embed, err));
     EQ_TRY(eq_tensor_check_finite(lm->src->head, err));
     EQ_TRY(eq_tensor_check_finite(lm->src->norm, err));
-    be->upload(be, lm->head, lm->src->head->data, lm->src->head->dt);
     be->upload(be, lm->norm, lm->src->norm->data, lm->src->norm->dt);
     EQ_TRY(eq_rope_fill(&lm->rope, be, lm->cfg, err));
+    if (lm->opts.context) return eq_resident_fill(lm, err);
+    be->upload(be, lm->head, lm->src->head->data, lm->src->head->dt);
     for (int64_t i = 0; lm->q.bits && i < lm->cfg->L; i++) {
         const eq_qblock *b;
         EQ_TRY(lm->opts.source(lm->opts.ctx, i, &b, err));
@@ -185,10 +194,9 @@ eq_status eq_lm_open(eq_lm **out, eq_backend *be, const eq_weights *src, const e
     }
     lm->be = be, lm->src = src;
     lm->model.hints = lm->step.hints = be->hints;
-    lm_init(lm, c, o);
-    lm->x = eq_calloc(c->L + 1, sizeof *lm->x);
-    lm->host = eq_calloc(host, 1);
-    eq_status st = lm->x && lm->host ? open_in(lm, err) : eq_nomem(err, "embedded rows", host);
+    eq_status st = lm_init(lm, c, o, err);
+    if (st == EQ_OK && !(lm->host = eq_calloc(host, 1))) st = eq_nomem(err, "embedded rows", host);
+    if (st == EQ_OK) st = open_in(lm, err);
     if (st != EQ_OK) {
         eq_lm_close(lm);
         return st;
@@ -200,7 +208,7 @@ eq_status eq_lm_open(eq_lm **out, eq_backend *be, const eq_weights *src, const e
 void eq_lm_close(eq_lm *lm) {
     if (!lm) return;
     eq_arena_free(&lm->model), eq_arena_free(&lm->step);
-    eq_free(lm->x), eq_free(lm->host), eq_free(lm);
+    eq_free(lm->x), eq_free(lm->host), eq_free(lm->res.layers), eq_free(lm);
 }
 
 /* ---- passes ---------------------------------------------------------------------------------- */
@@ -221,6 +229,10 @@ static void make_weight(void *ctx, eq_lin l, eq_mut w) {
 /* Makes block i the current one. */
 static eq_status enter_block(eq_lm *lm, int64_t i, eq_err *err) {
     eq_backend *be = lm->be;
+    if (lm->opts.context) {
+        eq_resident_enter(lm, i);
+        return EQ_OK;
+    }
     for (eq_lin l = 0; !lm->q.bits && i >= lm->checked && l < EQ_LINS; l++)
         EQ_TRY(eq_tensor_check_finite(lm->src->blocks[i].weight[l], err));
     if (i >= lm->checked) lm->checked = i + 1;
@@ -279,6 +291,15 @@ static void next_tokens(int32_t *targets, const int32_t *ids, int64_t B, int64_t
         for (int64_t t = 0; t < T; t++) targets[b * T + t] = t + 1 < T ? ids[b * T + t + 1] : -1;
 }
 
+void eq_lm_head(const eq_lm *lm, eq_mut logits, eq_view hn, int64_t n, int64_t T) {
+    const eq_packed *p = &lm->res.head;
+    if (p->q.n)
+        EQ_DO(lm->be, matvec_q, logits, hn, eq_ro(p->q), eq_ro(p->s), eq_ro(p->z), n, p->shape, 1,
+              0);
+    else
+        EQ_DO(lm->be, matmul_nt, logits, hn, eq_ro(lm->head), n, lm->cfg->V, lm->cfg->D, T, 0);
+}
+
 /* Rows [r, r + n) through the head: losses, and the gradient of the normed rows added to lm->dy. */
 static void head_chunk(eq_lm *lm, int64_t r, int64_t n, int64_t T, float scale) {
     eq_backend *be = lm->be;
@@ -287,7 +308,7 @@ static void head_chunk(eq_lm *lm, int64_t r, int64_t n, int64_t T, float scale) 
     eq_view hn = eq_ro(eq_mut_at(lm->hn, r * D, n * D));
     eq_mut logits = eq_mut_at(lm->logits, 0, n * V);
     eq_mut dlogits = scale > 0 ? eq_mut_at(lm->dlogits, 0, n * V) : EQ_NONE_MUT;
-    EQ_DO(be, matmul_nt, logits, hn, eq_ro(lm->head), n, V, D, T, 0);
+    eq_lm_head(lm, logits, hn, n, T);
     EQ_DO(be, cross_entropy, eq_mut_at(lm->losses, r, n), dlogits, eq_ro(logits),
           eq_ro(eq_mut_at(lm->targets, r, n)), n, V, scale);
     if (scale <= 0) return;
@@ -387,14 +408,4 @@ eq_status eq_lm_backward(eq_lm *lm, eq_lm_grads *g, eq_err *err) {
     for (int64_t i = lm->cfg->L - 1; i >= 0; i--) EQ_TRY(eq_lm_block_bwd(lm, i, g, err));
     g->done += lm->acts.B;
     return lm->be->sync(lm->be, err);
-}
-
-eq_status eq_lm_last_logits(eq_lm *lm, int64_t T, float *logits, eq_err *err) {
-    eq_backend *be = lm->be;
-    int64_t D = lm->cfg->D, V = lm->cfg->V;
-    final_norm(lm, T);
-    EQ_DO(be, matmul_nt, eq_mut_at(lm->logits, 0, V), eq_ro(eq_mut_at(lm->hn, (T - 1) * D, D)),
-          eq_ro(lm->head), 1, V, D, 1, 0);
-    be->download(be, logits, EQ_F32, eq_ro(eq_mut_at(lm->logits, 0, V)));
-    return be->sync(be, err);
 }

@@ -20,6 +20,8 @@ typedef struct {
     eq_qblock_source source; /* gives the quantized blocks */
     void *ctx;
     const eq_hints *hints; /* of the backend, for eq_lm_bytes */
+    int64_t context;       /* room for keys and values of one sequence, whose tokens come in pieces;
+                              all weights then stay (lm_resident.h). 0: whole windows */
     bool as_written; /* s rounded to fp16 and z to integers, as runtimes will read them; else both
                         as they were trained */
 } eq_lm_opts;
@@ -54,8 +56,14 @@ typedef struct {
     int64_t acts_of;        /* the block that filled them for its backward pass, -1: none */
     eq_mut *x; /* [L + 1] block inputs st [N, D]; without backward two that alternate */
     eq_mut hn, rstd, logits, dlogits, dhn, dy, targets, losses, picked;
-    int64_t chunk; /* rows of logits at once */
-    void *host;    /* embedded rows on their way to the backend */
+    int64_t chunk;          /* rows of logits at once */
+    struct {                /* with a context */
+        eq_block_w *layers; /* [L] */
+        eq_packed head;     /* in the place of `head`, where it is rounded to 8 bits */
+        eq_mut k, v;        /* ct [L, context, NKV * HD] */
+        int64_t past;       /* tokens before those of the next forward pass, at most context - T */
+    } res;
+    void *host; /* embedded rows on their way to the backend */
 } eq_lm;
 
 eq_status eq_lm_open(eq_lm **lm, eq_backend *be, const eq_weights *src, const eq_lm_opts *o,
@@ -95,6 +103,8 @@ eq_status eq_lm_score(eq_lm *lm, const int32_t *row, const int32_t *target, int6
  * eq_lm_logit_rows(). */
 int64_t eq_lm_logit_rows(const eq_lm *lm);
 eq_status eq_lm_logits(eq_lm *lm, int64_t row, int64_t n, float *logits, eq_err *err);
+/* logits[n, V] of n normed rows, windows (or parts of one) of T, with nothing waited for. */
+void eq_lm_head(const eq_lm *lm, eq_mut logits, eq_view hn, int64_t n, int64_t T);
 /* Gradients of a batch under way, F32 [L, groups] each, n == 0: not wanted. They begin at zero;
  * when all windows have gone through, in order, the totals are their sums as window_sum.h says. */
 typedef struct {
@@ -109,7 +119,4 @@ eq_status eq_lm_backward(eq_lm *lm, eq_lm_grads *g, eq_err *err);
 /* Block i's part of it, from the last block to the first, with nothing waited for: reads x[i],
  * lm->dy becomes the gradient of x[i]. */
 eq_status eq_lm_block_bwd(eq_lm *lm, int64_t i, const eq_lm_grads *g, eq_err *err);
-/* Logits of the last position of the first window, F32 [V] to the host. */
-eq_status eq_lm_last_logits(eq_lm *lm, int64_t T, float *logits, eq_err *err);
-
 #endif

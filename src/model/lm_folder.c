@@ -20,6 +20,12 @@ static eq_status check_memory(const eq_config *c, const eq_lm_opts *o, int64_t l
     if (need < 0) return eq_nomem(err, "a model", c->L * (int64_t)sizeof(eq_mut));
     need += eq_mem_current();
     if (!limit || need <= limit) return EQ_OK;
+    if (o->context)
+        return eq_fail(
+            err, EQ_ENOMEM,
+            "the model and a context of %lld tokens need %.2f GiB, the limit is %.2f GiB: "
+            "lower the context",
+            (long long)o->context, (double)need / (1 << 30), (double)limit / (1 << 30));
     return eq_fail(err, EQ_ENOMEM,
                    "%lld x %lld tokens need %.2f GiB, the limit is %.2f GiB: lower the windows at "
                    "once or their length",
@@ -54,4 +60,11 @@ eq_status eq_lm_open_shared(eq_lm **lm, eq_backend *be, const eq_weights *src,
                             int64_t places, int64_t longest, eq_err *err) {
     eq_lm_opts o = {.B = 1, .T = rows, .places = places, .longest = longest};
     return open_as(lm, be, src, compute, as_written, o, err);
+}
+
+eq_status eq_lm_open_context(eq_lm **lm, eq_backend *be, const eq_weights *src,
+                             const eq_compute_opts *compute, int64_t T, int64_t context,
+                             eq_err *err) {
+    eq_lm_opts o = {.B = 1, .T = T, .context = context};
+    return open_as(lm, be, src, compute, true, o, err);
 }

@@ -13,4 +13,8 @@ eq_status eq_lm_open_folder(eq_lm **lm, eq_backend *be, const eq_weights *src,
 eq_status eq_lm_open_shared(eq_lm **lm, eq_backend *be, const eq_weights *src,
                             const eq_compute_opts *compute, bool as_written, int64_t rows,
                             int64_t places, int64_t longest, eq_err *err);
+/* One sequence that grows by pieces of up to T tokens, to `context` in all (lm_resident.h). */
+eq_status eq_lm_open_context(eq_lm **lm, eq_backend *be, const eq_weights *src,
+                             const eq_compute_opts *compute, int64_t T, int64_t context,
+                             eq_err *err);
 #endif

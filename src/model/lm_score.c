@@ -62,8 +62,7 @@ static void logits_of(eq_lm *lm, eq_view x, int64_t n) {
     eq_mut hn = eq_mut_at(lm->hn, 0, n * D);
     EQ_DO(be, rmsnorm_fwd, hn, eq_mut_at(lm->rstd, 0, n), x, eq_ro(lm->norm), n, D,
           (float)lm->cfg->eps);
-    EQ_DO(be, matmul_nt, eq_mut_at(lm->logits, 0, n * V), eq_ro(hn), eq_ro(lm->head), n, V, D, n,
-          0);
+    eq_lm_head(lm, eq_mut_at(lm->logits, 0, n * V), eq_ro(hn), n, n);
 }
 
 int64_t eq_lm_logit_rows(const eq_lm *lm) {

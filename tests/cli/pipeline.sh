@@ -141,8 +141,18 @@ cases=$((cases + 1))
 [[ $out == *'ab 12'* ]] || fail "generate" "$out"
 ok generate m --prompt 'ab 12' --max-tokens 8
 [ "$out" = "$first" ] || fail "greedy generation differs" "$first" "$out"
-ok generate m --prompt 'ab 12' --max-tokens 8 --temperature 1 --seed 3 --json
+ok generate m --prompt 'ab 12' --max-tokens 8 --temperature 1 --seed 3
 first=$out
-ok generate m --prompt 'ab 12' --max-tokens 8 --temperature 1 --seed 3 --json
+ok generate m --prompt 'ab 12' --max-tokens 8 --temperature 1 --seed 3 --top-k 1000 --top-p 1
 [ "$out" = "$first" ] || fail "sampling with one seed differs" "$first" "$out"
+ok generate m --prompt 'ab 12' --max-tokens 8 --exact
+first=$out
+for more in '--threads 1' '--precision f32 -q' '--repetition-penalty 1' '--context 100'; do
+    ok generate m -p 'ab 12' -n 8 --exact $more
+    [ "$out" = "$first" ] || fail "generate --exact $more" "$first" "$out"
+done
+ok generate m -p 'ab 12' -n 8 --exact --json
+printf '%s\n' "$out" >json
+has "generate --json" json '"prompt_tokens":[0-9]+' '"tokens":8' '"end":"length"' '"seconds":[0-9.]+'
+ok generate real-z -p 'ab 12' -n 8
 finish

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Layer rule: an include never points against
-#   base <- {format, text, quant} <- {data, backend} <- model <- {train, eval, export} <- cli
+#   base <- {format, text, quant} <- {data, backend} <- model <- {train, infer, export} <- eval <- cli
 # Folders of one pair of braces do not know each other, except that data reads text through a
 # tokenizer and files through format. eqat.h may be included from everywhere, tests include all.
 set -u
@@ -14,7 +14,8 @@ declare -A may=(
     [backend]="base quant backend"
     [model]="base format text quant data backend model"
     [train]="base format text quant data backend model train"
-    [eval]="base format text quant data backend model eval"
+    [infer]="base format text quant data backend model infer"
+    [eval]="base format text quant data backend model infer eval"
     [export]="base format text quant data backend model export"
     [cli]="base bench cli"
 )

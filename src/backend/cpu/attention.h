@@ -15,11 +15,13 @@ static inline eq_attn_block eq_attn_blocks(const eq_attn_shape *s) {
     return (eq_attn_block){eq_least(64, s->T), eq_least(256, s->T)};
 }
 
-/* Query t sees the keys from here to t. */
+/* Keys of a sequence. */
+static inline int64_t eq_attn_keys(const eq_attn_shape *s) { return s->past + s->T; }
+/* A query at place t sees the keys from here to t. */
 static inline int64_t eq_attn_first_key(const eq_attn_shape *s, int64_t t) {
     return s->window > 0 && t >= s->window ? t - s->window + 1 : 0;
 }
-/* Where the blocks of keys of the queries from q0 on begin: rounded down, for fewer block
+/* Where the blocks of keys of the queries from place q0 on begin: rounded down, for fewer block
  * shapes. */
 static inline int64_t eq_attn_first_block(const eq_attn_shape *s, int64_t q0) {
     return eq_attn_first_key(s, q0) / 64 * 64;
@@ -33,6 +35,14 @@ static inline void eq_attn_gather(void *to, eq_view x, const eq_attn_shape *s, i
     const char *from = (const char *)x.p + ((b * s->T + t0) * heads + h) * row;
     for (int64_t r = 0; r < n; r++)
         memcpy((char *)to + r * row, from + r * heads * row, (size_t)row);
+}
+
+/* The same of all keys or values of sequence b. */
+static inline void eq_attn_gather_keys(void *to, eq_view x, const eq_attn_shape *s, int64_t b,
+                                       int64_t h) {
+    eq_attn_shape all = *s;
+    all.T = eq_attn_keys(s);
+    eq_attn_gather(to, x, &all, b, 0, all.T, s->NKV, h);
 }
 
 /* y[M, N] (+)= a[M, K] b, dense; b is [N, K] if b_t, else [K, N]. */
@@ -49,4 +59,9 @@ static inline void *eq_attn_take(char *base, int64_t *at, int64_t bytes) {
     *at += eq_parts(bytes, 64) * 64;
     return p;
 }
+
+/* Forward for a few queries a sequence, as generation has them: no products by oneDNN. */
+enum { EQ_ATTN_FEW = 8 };
+void eq_attn_fwd_few(eq_backend *be, eq_mut o, eq_mut lse, eq_view q, eq_view k, eq_view v,
+                     const eq_attn_shape *s);
 #endif

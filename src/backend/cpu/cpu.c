@@ -37,6 +37,7 @@ static eq_status cpu_init(eq_backend *be, const char *cpu_mask, eq_err *err) {
     h->own = c;
     h->free_own = cpu_free;
     c->k = tables[level];
+    c->lowbit = eq_lowbit_choose(level, cpu_mask);
     eq_ref_ops(&c->ref);
     EQ_TRY(eq_gemm_open(&c->gemm, level, c->k, true, err));
     char version[32], mode[64];

@@ -4,10 +4,12 @@
 #define EQ_BACKEND_CPU_CPU_H
 #include "backend/cpu/gemm.h"
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/lowbit.h"
 #include "backend/hostmem.h"
 
 typedef struct {
     const eq_kernels *k;
+    const eq_lowbit *lowbit;
     eq_gemm *gemm;
     eq_ops ref;    /* for shapes that the kernels do not take */
     char *scratch; /* grows to the largest that was asked for */

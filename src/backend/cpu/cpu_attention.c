@@ -8,7 +8,9 @@
 #include "backend/cpu/attention.h"
 #include "base/par.h"
 
-enum { ITEMS = 32 }; /* of work, if there are as many blocks */
+enum { ITEMS = 32, KEYS = 256, STEP = 64 };
+/* ITEMS of work, if there are as many blocks; where keys come before the queries, KEYS in a block,
+ * in steps of STEP */
 
 typedef struct {
     const eq_cpu *c;
@@ -16,13 +18,14 @@ typedef struct {
     eq_view q, k, v;
     eq_attn_shape s;
     eq_attn_block b;
+    int64_t keys;   /* of a sequence, rounded up where some come before the queries */
     int64_t strips; /* items of a key head; strip i has the blocks of queries i, i + strips, ... */
     eq_scratch scratch;
 } attn_job;
 
 /* A thread's scratch. p is s itself in fp32. */
 typedef struct {
-    void *q, *k, *v; /* [queries, HD], [T, HD] */
+    void *q, *k, *v; /* [queries, HD], [keys, HD] */
     float *s;        /* [queries, keys] */
     void *p;         /* [queries, keys] in the type of v */
     float *acc;      /* [queries, HD] */
@@ -33,8 +36,8 @@ typedef struct {
 static int64_t fwd_bind(fwd_scratch *w, char *base, const attn_job *j) {
     int64_t at = 0, scores = j->b.queries * j->b.keys, row = j->s.HD * eq_dtype_size(j->q.dt);
     w->q = eq_attn_take(base, &at, j->b.queries * row);
-    w->k = eq_attn_take(base, &at, j->s.T * row);
-    w->v = eq_attn_take(base, &at, j->s.T * row);
+    w->k = eq_attn_take(base, &at, j->keys * row);
+    w->v = eq_attn_take(base, &at, j->keys * row);
     w->s = eq_attn_take(base, &at, scores * 4);
     w->p = j->v.dt == EQ_F32 ? w->s : eq_attn_take(base, &at, scores * 2);
     w->acc = eq_attn_take(base, &at, j->b.queries * j->s.HD * 4);
@@ -44,8 +47,8 @@ static int64_t fwd_bind(fwd_scratch *w, char *base, const attn_job *j) {
     return at;
 }
 
-/* Row r of a block of n keys from k0: scores become weights, the running sums are brought to the
- * new maximum. */
+/* Row r of a block of n keys from k0, whose query is at place q: scores become weights, the running
+ * sums are brought to the new maximum. */
 static void softmax_row(const attn_job *j, const fwd_scratch *w, int64_t q, int64_t r, int64_t k0,
                         int64_t n, bool first) {
     const eq_kernels *k = j->c->k;
@@ -84,17 +87,26 @@ static void fwd_finish(const attn_job *j, const fwd_scratch *w, int64_t b, int64
 static void fwd_block(const attn_job *j, const fwd_scratch *w, int64_t b, int64_t h, int64_t q0,
                       int thread) {
     const eq_attn_shape *s = &j->s;
-    int64_t nq = eq_least(j->b.queries, s->T - q0), start = eq_attn_first_block(s, q0);
-    int64_t end = q0 + nq, HD = s->HD, row = HD * eq_dtype_size(j->q.dt);
+    int64_t nq = eq_least(j->b.queries, s->T - q0), own = s->past + q0;
+    int64_t start = eq_attn_first_block(s, own), end = own + nq;
+    int64_t HD = s->HD, row = HD * eq_dtype_size(j->q.dt);
+    if (s->past) end = eq_least(j->keys, eq_parts(end, STEP) * STEP); /* few block shapes */
     eq_attn_gather(w->q, j->q, s, b, q0, nq, s->NH, h);
     for (int64_t k0 = start; k0 < end; k0 += j->b.keys) {
         int64_t nk = eq_least(j->b.keys, end - k0);
         const char *k = (const char *)w->k + k0 * row, *v = (const char *)w->v + k0 * row;
         eq_attn_product(j->c, thread, w->s, w->q, k, nq, nk, HD, j->q.dt, true, false);
-        for (int64_t r = 0; r < nq; r++) softmax_row(j, w, q0 + r, r, k0, nk, k0 == start);
+        for (int64_t r = 0; r < nq; r++) softmax_row(j, w, own + r, r, k0, nk, k0 == start);
         eq_attn_product(j->c, thread, w->acc, w->p, v, nq, HD, nk, j->v.dt, false, k0 != start);
     }
     fwd_finish(j, w, b, h, q0, nq);
+}
+
+/* Rows behind the last key are multiplied with weights of 0. */
+static void clear_rest(const fwd_scratch *w, const attn_job *j) {
+    int64_t row = j->s.HD * eq_dtype_size(j->q.dt), n = eq_attn_keys(&j->s);
+    memset((char *)w->k + n * row, 0, (size_t)((j->keys - n) * row));
+    memset((char *)w->v + n * row, 0, (size_t)((j->keys - n) * row));
 }
 
 static void fwd_item(void *ctx, int64_t item, int thread) {
@@ -104,8 +116,9 @@ static void fwd_item(void *ctx, int64_t item, int thread) {
     int64_t b = item / j->strips / s->NKV, kv = item / j->strips % s->NKV;
     fwd_scratch w;
     fwd_bind(&w, eq_scratch_of(j->scratch, thread), j);
-    eq_attn_gather(w.k, j->k, s, b, 0, s->T, s->NKV, kv);
-    eq_attn_gather(w.v, j->v, s, b, 0, s->T, s->NKV, kv);
+    eq_attn_gather_keys(w.k, j->k, s, b, kv);
+    eq_attn_gather_keys(w.v, j->v, s, b, kv);
+    clear_rest(&w, j);
     for (int64_t h = kv * group; h < (kv + 1) * group; h++)
         for (int64_t i = item % j->strips; i < blocks; i += j->strips)
             fwd_block(j, &w, b, h, i * j->b.queries, thread);
@@ -113,6 +126,10 @@ static void fwd_item(void *ctx, int64_t item, int thread) {
 
 static void attn_fwd(eq_backend *be, eq_mut o, eq_mut lse, eq_view q, eq_view k, eq_view v,
                      eq_attn_shape s) {
+    if (s.T <= EQ_ATTN_FEW) {
+        eq_attn_fwd_few(be, o, lse, q, k, v, &s);
+        return;
+    }
     attn_job j = {.c = eq_cpu_of(be),
                   .o = o,
                   .lse = lse,
@@ -120,8 +137,10 @@ static void attn_fwd(eq_backend *be, eq_mut o, eq_mut lse, eq_view q, eq_view k,
                   .k = k,
                   .v = v,
                   .s = s,
-                  .b = eq_attn_blocks(&s)};
+                  .b = eq_attn_blocks(&s),
+                  .keys = eq_attn_keys(&s)};
     fwd_scratch measure;
+    if (s.past) j.b.keys = KEYS, j.keys = eq_parts(j.keys, STEP) * STEP;
     /* Few key heads: their queries in strips, so that many threads have work. */
     j.strips = eq_even_parts(s.B * s.NKV, ITEMS, eq_parts(s.T, j.b.queries));
     j.scratch = eq_cpu_scratch(be, fwd_bind(&measure, NULL, &j), 0);

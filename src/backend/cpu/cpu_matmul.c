@@ -101,11 +101,59 @@ static void run_tiles(matmul_job *j) {
     eq_par_for(j->windows * eq_parts(j->p.M, j->bm) * eq_parts(j->p.N, j->bn), tile_item, j);
 }
 
+/* ---- few rows -------------------------------------------------------------------------------- */
+
+/* Windows of a few rows, as generation has them: each row of b is read once, from memory, and meets
+ * all rows of a, in fp32. oneDNN would pack b first, or widen it. */
+enum { FEW = 4, FEW_WORK = 1 << 15 };
+
+typedef struct {
+    const eq_kernels *k;
+    eq_mut y;
+    const float *a; /* [M, K] */
+    eq_view b;
+    int64_t M, N, K, per;
+    bool acc;
+} few_job;
+
+static void few_item(void *ctx, int64_t item, int thread) {
+    const few_job *j = ctx;
+    (void)thread;
+    for (int64_t n = item * j->per; n < eq_least((item + 1) * j->per, j->N); n++)
+        for (int64_t m = 0; m < j->M; m++) {
+            const float *a = j->a + m * j->K;
+            float p = j->b.dt == EQ_F32
+                          ? j->k->row_f32((const float *)j->b.p + n * j->K, a, j->K)
+                          : j->k->row_bf16((const uint16_t *)j->b.p + n * j->K, a, j->K);
+            int64_t at = m * j->N + n;
+            eq_store(j->y.p, j->y.dt, at, j->acc ? ((const float *)j->y.p)[at] + p : p);
+        }
+}
+
+static void few_rows(eq_backend *be, eq_mut y, eq_view a, eq_view b, int64_t M, int64_t N,
+                     int64_t K, int acc) {
+    const eq_kernels *k = eq_cpu_of(be)->k;
+    few_job j = {k, y, a.p, b, M, N, K, eq_parts(N, EQ_ITEMS), acc != 0};
+    int64_t least = eq_parts(FEW_WORK, K);
+    if (j.per < least) j.per = least;
+    if (a.dt != EQ_F32) {
+        float *wide = (float *)(void *)eq_cpu_scratch(be, 0, 4 * M * K).shared;
+        if (!wide) return;
+        eq_chunk_in(k, a, 0, M * K, wide);
+        j.a = wide;
+    }
+    eq_par_for(eq_parts(N, j.per), few_item, &j);
+}
+
 /* ---- rows in windows ------------------------------------------------------------------------- */
 
 static void rows_product(eq_backend *be, eq_mut y, eq_view a, eq_view b, int64_t M, int64_t N,
                          int64_t K, int64_t T, bool b_t, int acc) {
     if (M <= 0 || N <= 0) return;
+    if (b_t && T <= FEW) {
+        few_rows(be, y, a, b, M, N, K, acc);
+        return;
+    }
     matmul_job j = {.c = eq_cpu_of(be),
                     .p = {y.p, a.p, b.p, T, N, K, N, K, b_t ? K : N, a.dt, y.dt, b_t, false},
                     .windows = M / T,

@@ -1,66 +1,235 @@
-/* Products of few rows with packed weights: a row of weights becomes numbers, a piece after the
- * other in the first-level cache, and meets all rows of x there. Invariant: a sum is one of pieces
- * of EQ_CHUNK inputs, each in fp32, added in rising order in double. */
-#include "backend/cpu/cpu.h"
+/* Products with packed weights. Rows of weights that lie in tiles (lowbit.h) meet all rows of x
+ * tile by tile, some rows of x at a time; many rows of x in fp32 meet dequantized tiles in products
+ * of oneDNN. What is in no tile is taken row by row. Work is cut by the shape alone. Invariant:
+ * with 8-bit activations every path gives the bits that quant/act8.h defines. */
+#include "backend/cpu/cpu_lowbit.h"
 #include "base/par.h"
+#include "quant/act8.h"
+#include "quant/pack.h"
+
+/* Rows of x that meet an item's tiles while they are in the cache; codes that are worth an item;
+ * rows of x from which on tiles are dequantized, rows in one product and bytes of numbers. */
+enum { X_ROWS = 64, LEAST_CODES = 1 << 15, MANY = 16, PRODUCT_ROWS = 256, NUMBERS = 1 << 19 };
 
 typedef struct {
-    const eq_kernels *k;
+    const eq_cpu *c;
     eq_mut y;
-    const float *x; /* [rows, I] */
-    const uint32_t *words;
-    const uint16_t *s; /* fp16 [O, I / G] */
+    eq_view x;
+    const uint32_t *q;
+    const uint16_t *s;
     const uint8_t *z;
     int64_t rows;
-    eq_qshape q;
-    eq_scratch scratch; /* of a thread: s and z of a row as fp32, then a sum for each row of x */
+    eq_qshape qs;
+    bool act8, acc, dense; /* dense: tiles are dequantized */
+    int64_t tiles, per;    /* whole tiles of weights; of an item */
+    int64_t chunks;        /* of X_ROWS rows of x */
+    int64_t rest_per;      /* rows of weights without a tile, of an item */
+    eq_scratch scratch;    /* of a thread: see thread_bytes */
+    /* shared */
+    int8_t *x8;
+    float *step, *xf;
+    int32_t *sum8;
 } matvec_job;
 
-static void one_output(const matvec_job *j, int64_t o, float *s, float *z, double *sum) {
-    const eq_qshape *q = &j->q;
-    int64_t groups = q->I / q->G;
-    float w[EQ_CHUNK];
-    j->k->f32_from_f16(s, j->s + o * groups, groups);
-    for (int64_t g = 0; g < groups; g++) z[g] = (float)j->z[o * groups + g];
-    for (int64_t r = 0; r < j->rows; r++) sum[r] = 0.0;
-    for (int64_t i = 0; i < q->I; i += EQ_CHUNK) {
-        int64_t n = eq_least(EQ_CHUNK, q->I - i), g = i / q->G;
-        eq_groups at = {s + g, z + g, q->G, i % q->G, q->bits};
-        j->k->dequant(w, j->words + (o * q->I + i) / 32 * q->bits, at, n);
-        for (int64_t r = 0; r < j->rows; r++)
-            sum[r] += (double)j->k->dot(w, j->x + r * q->I + i, n);
-    }
-    for (int64_t r = 0; r < j->rows; r++) eq_store(j->y.p, j->y.dt, r * q->O + o, (float)sum[r]);
+/* ---- activations ----------------------------------------------------------------------------- */
+
+static void activation_item(void *ctx, int64_t r, int thread) {
+    const matvec_job *j = ctx;
+    const eq_kernels *k = j->c->k;
+    int64_t I = j->qs.I, groups = I / j->qs.G, G = j->qs.G;
+    float *mine = j->act8 ? eq_scratch_of(j->scratch, thread) : j->xf + r * I;
+    const float *x = eq_chunk_in(k, j->x, r * I, I, mine);
+    for (int64_t g = 0; j->act8 && g < groups; g++)
+        j->step[r * groups + g] =
+            k->act8(j->x8 + r * I + g * G, &j->sum8[r * groups + g], x + g * G, G);
 }
 
-static void some_outputs(void *ctx, int64_t item, int thread) {
+/* Not worth waking a thread for a few rows. */
+static void activations(matvec_job *j) {
+    if (!j->act8 && j->x.dt == EQ_F32) {
+        j->xf = (float *)(uintptr_t)j->x.p;
+    } else if (j->rows * j->qs.I < LEAST_CODES) {
+        for (int64_t r = 0; r < j->rows; r++) activation_item(j, r, 0);
+    } else {
+        eq_par_for(j->rows, activation_item, j);
+    }
+}
+
+/* ---- results --------------------------------------------------------------------------------- */
+
+/* n outputs of row r from output o on. */
+static void put(const matvec_job *j, int64_t r, int64_t o, const float *from, int64_t n) {
+    const eq_kernels *k = j->c->k;
+    int64_t at = r * j->qs.O + o;
+    if (j->acc)
+        k->add((float *)j->y.p + at, (float *)j->y.p + at, from, n);
+    else
+        eq_chunk_out(k, j->y, at, n, from);
+}
+
+/* ---- tiles ----------------------------------------------------------------------------------- */
+
+static eq_tile_in tile_in(const matvec_job *j, int64_t tile, int64_t r) {
+    int64_t I = j->qs.I, groups = I / j->qs.G;
+    eq_tile_in t = {.q = (const uint8_t *)(j->q + tile * EQ_TILE * eq_pack_words(I, j->qs.bits)),
+                    .s = j->s + tile * EQ_TILE * groups,
+                    .z = j->z + tile * EQ_TILE * groups,
+                    .I = I,
+                    .G = j->qs.G};
+    if (j->act8)
+        t.x8 = j->x8 + r * I, t.step = j->step + r * groups, t.sum8 = j->sum8 + r * groups;
+    else
+        t.x = j->xf + r * I;
+    return t;
+}
+
+static void tile_rows(const matvec_job *j, int64_t tile, int64_t from, int64_t to) {
+    const eq_lowbit *l = j->c->lowbit;
+    const eq_tile_fn *f = (j->act8 ? l->act8 : l->exact)[eq_lowbit_at(j->qs.bits)];
+    float y[EQ_BLOCK_ROWS * EQ_TILE];
+    for (int64_t r = from, n; r < to; r += n) {
+        eq_tile_in t = tile_in(j, tile, r);
+        n = to - r >= EQ_BLOCK_ROWS ? EQ_BLOCK_ROWS : 1;
+        f[n > 1](y, &t);
+        for (int64_t i = 0; i < n; i++) put(j, r + i, tile * EQ_TILE, y + i * EQ_TILE, EQ_TILE);
+    }
+}
+
+static void tiles_item(const matvec_job *j, int64_t item) {
+    int64_t chunk = item % j->chunks, first = item / j->chunks * j->per;
+    int64_t from = chunk * X_ROWS, to = eq_least(from + X_ROWS, j->rows);
+    for (int64_t t = first; t < eq_least(first + j->per, j->tiles); t++) tile_rows(j, t, from, to);
+}
+
+/* A run of tiles as numbers, then products with all rows of x. */
+static void dense_item(const matvec_job *j, int64_t item, int thread) {
+    int64_t first = item * j->per, n = eq_least(j->per, j->tiles - first), I = j->qs.I;
+    float *w = eq_scratch_of(j->scratch, thread), *y = w + j->per * EQ_TILE * I;
+    int64_t cols = n * EQ_TILE;
+    for (int64_t t = 0; t < n; t++) {
+        eq_tile_in in = tile_in(j, first + t, 0);
+        eq_lowbit_dequant(j->c->k, w + t * EQ_TILE * I, &in, j->qs.bits);
+    }
+    for (int64_t r = 0; r < j->rows; r += PRODUCT_ROWS) {
+        int64_t m = eq_least(PRODUCT_ROWS, j->rows - r);
+        eq_product p = {y, j->xf + r * I, w, m, cols, I, cols, I, I, EQ_F32, EQ_F32, true, false};
+        eq_gemm_run(j->c->gemm, thread, &p);
+        for (int64_t i = 0; i < m; i++) put(j, r + i, first * EQ_TILE, y + i * cols, cols);
+    }
+}
+
+/* ---- rows without a tile --------------------------------------------------------------------- */
+
+/* Codes, steps and zero points of a row. */
+typedef struct {
+    float *s, *z;  /* [I / G] */
+    uint8_t *code; /* [I] */
+} row_in;
+
+static float rest_act8(const matvec_job *j, const row_in *w, int64_t r) {
+    int64_t G = j->qs.G, groups = j->qs.I / G;
+    float sum = 0.0f;
+    for (int64_t g = 0; g < groups; g++) {
+        const int8_t *x = j->x8 + r * j->qs.I + g * G;
+        int64_t whole = 0;
+        for (int64_t i = 0; i < G; i++) whole += (w->code[g * G + i] - (int)w->z[g]) * x[i];
+        sum = eq_act8_add(sum, whole, w->s[g], j->step[r * groups + g]);
+    }
+    return sum;
+}
+
+static float rest_exact(const matvec_job *j, const row_in *w, int64_t r) {
+    int64_t G = j->qs.G, groups = j->qs.I / G;
+    double sum = 0.0;
+    for (int64_t g = 0; g < groups; g++) {
+        const float *x = j->xf + r * j->qs.I + g * G;
+        float part = 0.0f;
+        for (int64_t i = 0; i < G; i++) part += ((float)w->code[g * G + i] - w->z[g]) * x[i];
+        sum += (double)part * (double)w->s[g];
+    }
+    return (float)sum;
+}
+
+static void rest_item(const matvec_job *j, int64_t item, int thread) {
+    int64_t I = j->qs.I, groups = I / j->qs.G, first = j->tiles * EQ_TILE + item * j->rest_per;
+    row_in w = {.s = eq_scratch_of(j->scratch, thread)};
+    w.z = w.s + groups, w.code = (uint8_t *)(w.z + groups);
+    for (int64_t o = first; o < eq_least(first + j->rest_per, j->qs.O); o++) {
+        j->c->k->f32_from_f16(w.s, j->s + o * groups, groups);
+        for (int64_t g = 0; g < groups; g++) w.z[g] = (float)j->z[o * groups + g];
+        eq_unpack_row(w.code, j->q + o * eq_pack_words(I, j->qs.bits), I, j->qs.bits);
+        for (int64_t r = 0; r < j->rows; r++) {
+            float y = j->act8 ? rest_act8(j, &w, r) : rest_exact(j, &w, r);
+            put(j, r, o, &y, 1);
+        }
+    }
+}
+
+/* ---- the operation --------------------------------------------------------------------------- */
+
+static int64_t tile_items(const matvec_job *j) {
+    return eq_parts(j->tiles, j->per) * (j->dense ? 1 : j->chunks);
+}
+static void matvec_item(void *ctx, int64_t item, int thread) {
     const matvec_job *j = ctx;
-    int64_t per = eq_rows_per_item(j->q.O, j->q.I), groups = j->q.I / j->q.G;
-    double *sum = eq_scratch_of(j->scratch, thread);
-    float *s = (float *)(sum + j->rows);
-    for (int64_t o = item * per; o < eq_least((item + 1) * per, j->q.O); o++)
-        one_output(j, o, s, s + groups, sum);
+    int64_t tiled = tile_items(j);
+    if (item >= tiled)
+        rest_item(j, item - tiled, thread);
+    else if (j->dense)
+        dense_item(j, item, thread);
+    else
+        tiles_item(j, item);
+}
+
+static void cut(matvec_job *j) {
+    int64_t I = j->qs.I, codes = EQ_TILE * I * eq_least(j->rows, X_ROWS);
+    j->tiles = eq_lowbit_rows(&j->qs) / EQ_TILE;
+    j->dense = !j->act8 && j->rows >= MANY;
+    j->chunks = eq_parts(j->rows, X_ROWS);
+    j->per = j->dense ? NUMBERS / (4 * EQ_TILE * I) : eq_parts(LEAST_CODES, codes);
+    if (!j->dense && j->tiles / EQ_ITEMS > j->per) j->per = j->tiles / EQ_ITEMS;
+    if (j->dense) j->per = eq_least(j->per, eq_parts(j->tiles, EQ_ITEMS));
+    if (j->per < 1) j->per = 1;
+    j->rest_per = eq_rows_per_item(j->qs.O, I);
+}
+
+static bool take_scratch(eq_backend *be, matvec_job *j) {
+    int64_t I = j->qs.I, groups = I / j->qs.G, N = j->rows * I, NG = j->rows * groups;
+    int64_t mine = 8 * groups + I; /* row_in */
+    int64_t dense = j->dense ? 4 * j->per * EQ_TILE * (I + PRODUCT_ROWS) : 0;
+    int64_t shared = j->act8 ? N + 8 * NG : j->x.dt == EQ_F32 ? 0 : 4 * N;
+    if (mine < 4 * I) mine = 4 * I;
+    j->scratch = eq_cpu_scratch(be, mine > dense ? mine : dense, shared + 64);
+    if (!j->scratch.base) return false;
+    j->xf = (float *)(void *)j->scratch.shared;
+    j->step = j->xf, j->sum8 = (int32_t *)(j->step + NG), j->x8 = (int8_t *)(j->sum8 + NG);
+    return true;
 }
 
 static void matvec_q(eq_backend *be, eq_mut y, eq_view x, eq_view q, eq_view s, eq_view z,
-                     int64_t rows, eq_qshape qs) {
-    if (qs.G % 32) {
-        eq_cpu_of(be)->ref.matvec_q(be, y, x, q, s, z, rows, qs);
+                     int64_t rows, eq_qshape qs, int act8, int acc) {
+    if (qs.G % EQ_RUN) {
+        eq_cpu_of(be)->ref.matvec_q(be, y, x, q, s, z, rows, qs, act8, acc);
         return;
     }
-    int64_t mine = 8 * rows + 8 * (qs.I / qs.G), copy = x.dt == EQ_F32 ? 0 : 4 * rows * qs.I;
-    matvec_job j = {.k = eq_cpu_of(be)->k,
+    matvec_job j = {.c = eq_cpu_of(be),
                     .y = y,
-                    .words = q.p,
+                    .x = x,
+                    .q = q.p,
                     .s = s.p,
                     .z = z.p,
                     .rows = rows,
-                    .q = qs,
-                    .scratch = eq_cpu_scratch(be, mine, copy)};
-    if (!j.scratch.base) return;
-    j.x = x.dt == EQ_F32 ? x.p : (const float *)(const void *)j.scratch.shared;
-    if (copy) eq_convert(j.scratch.shared, EQ_F32, x.p, x.dt, rows * qs.I);
-    eq_par_for(eq_parts(qs.O, eq_rows_per_item(qs.O, qs.I)), some_outputs, &j);
+                    .qs = qs,
+                    .act8 = act8 != 0,
+                    .acc = acc != 0};
+    cut(&j);
+    if (!rows || !take_scratch(be, &j)) return;
+    activations(&j);
+    int64_t rest = qs.O - j.tiles * EQ_TILE;
+    eq_par_for(tile_items(&j) + eq_parts(rest, j.rest_per), matvec_item, &j);
 }
 
-void eq_cpu_matvec(eq_ops *ops) { ops->matvec_q = matvec_q; }
+void eq_cpu_matvec(eq_ops *ops) {
+    ops->prepare_q = eq_cpu_prepare_q;
+    ops->matvec_q = matvec_q;
+}

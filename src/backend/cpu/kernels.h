@@ -33,6 +33,12 @@ typedef struct {
   K(double, sum,      (const float *x, int64_t n)) \
   K(double, sumsq,    (const float *x, int64_t n)) \
   K(float, dot,       (const float *a, const float *b, int64_t n)) \
+  /* s[j] = dot of x and row j of n rows of ld; y += sum of f[j] times row j */ \
+  K(void, dots,       (float *s, const float *rows, const float *x, int64_t n, int64_t ld)) \
+  K(void, blend,      (float *y, const float *rows, const float *f, int64_t n, int64_t ld)) \
+  /* dot of a row of weights, in fp32 or bf16, and x: for products of few rows, which wait for memory */ \
+  K(float, row_f32,   (const float *w, const float *x, int64_t n)) \
+  K(float, row_bf16,  (const uint16_t *w, const float *x, int64_t n)) \
   K(float, max,       (const float *x, int64_t n)) \
   K(float, min,       (const float *x, int64_t n)) \
   /* sum of (y - t)^2, dy (NULL: not wanted) = (y - t) * f */ \
@@ -60,6 +66,8 @@ typedef struct {
   K(void, fq_code,    (uint8_t *q, const float *w, eq_groups g, int64_t n)) \
   K(void, dequant,    (float *w_hat, const uint32_t *words, eq_groups g, int64_t n)) \
   K(void, dequant_bwd, (float *ds, float *dz, const float *dw_hat, const uint32_t *words, eq_groups g, int64_t n)) \
+  /* quant/act8.h, and the sum of the codes */ \
+  K(float, act8,      (int8_t *code, int32_t *sum, const float *x, int64_t n)) \
   K(void, adamw,      (float *p, float *m, float *v, const float *g, const eq_adamw *a, int64_t n))
 /* clang-format on */
 

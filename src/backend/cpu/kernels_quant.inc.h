@@ -3,6 +3,7 @@
 #ifndef EQ_BACKEND_CPU_KERNELS_QUANT_INC_H
 #define EQ_BACKEND_CPU_KERNELS_QUANT_INC_H
 #include "backend/cpu/kernels.h"
+#include "quant/act8.h"
 #include "quant/number.h"
 
 /* Walks over the groups of n weights: weights [i, i + run) are of group k. */
@@ -132,6 +133,15 @@ static inline void k_dequant_bwd(float *ds, float *dz, const float *dw_hat, cons
         if (ds) ds[k] += sum_s;
         if (dz) dz[k] -= g.s[k] * sum_z;
     }
+}
+
+static inline float k_act8(int8_t *code, int32_t *sum, const float *x, int64_t n) {
+    float step = eq_act8(code, x, n);
+    int32_t s = 0;
+#pragma omp simd reduction(+ : s)
+    for (int64_t i = 0; i < n; i++) s += code[i];
+    *sum = s;
+    return step;
 }
 #undef EQ_EACH_GROUP
 #endif

@@ -29,6 +29,36 @@ static inline float k_dot(const float *a, const float *b, int64_t n) {
     return s;
 }
 
+static inline void k_dots(float *s, const float *rows, const float *x, int64_t n, int64_t ld) {
+    for (int64_t j = 0; j < n; j++) s[j] = k_dot(rows + j * ld, x, ld);
+}
+
+static inline void k_blend(float *y, const float *rows, const float *f, int64_t n, int64_t ld) {
+    for (int64_t j = 0; j < n; j++) {
+        const float *row = rows + j * ld, w = f[j];
+#pragma omp simd
+        for (int64_t i = 0; i < ld; i++) y[i] += w * row[i];
+    }
+}
+
+/* Four quarters side by side, so that no addition waits for the one before. */
+#define EQ_ROW_DOT(name, type, f) \
+    static inline float name(const type *w, const float *x, int64_t n) { \
+        const int64_t q = n / 4; \
+        float a = 0.0f, b = 0.0f, c = 0.0f, d = 0.0f; \
+        _Pragma("omp simd reduction(+ : a, b, c, d)") for (int64_t i = 0; i < q; i++) { \
+            a += f(w[i]) * x[i]; \
+            b += f(w[i + q]) * x[i + q]; \
+            c += f(w[i + 2 * q]) * x[i + 2 * q]; \
+            d += f(w[i + 3 * q]) * x[i + 3 * q]; \
+        } \
+        for (int64_t i = 4 * q; i < n; i++) a += f(w[i]) * x[i]; \
+        return (a + b) + (c + d); \
+    }
+EQ_ROW_DOT(k_row_f32, float, )
+EQ_ROW_DOT(k_row_bf16, uint16_t, eq_bf16_to_f32)
+#undef EQ_ROW_DOT
+
 static inline double k_norm_dot(const float *dy, const float *w, const float *x, int64_t n) {
     double s = 0.0;
 #pragma omp simd reduction(+ : s)

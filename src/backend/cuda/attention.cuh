@@ -17,6 +17,7 @@ struct eq_attn_args {
     void *o, *dq, *dk, *dv;
     float *lse, *delta; /* [B, NH, T] */
     int T, NH, NKV, HD, window;
+    int past, keys; /* keys before the first query's own, and all of a sequence: past + T */
     float scale;
     int tiles;   /* of one head: the parts that blocks take */
     int section; /* heads that run at the same time, see eq_attn_place */
@@ -34,11 +35,14 @@ EQ_INLINE eq_attn_place eq_attn_placed(const eq_attn_args &a, int block) {
     int width = min(a.section, a.heads - s * a.section);
     return {s * a.section + rest % width, rest / width};
 }
-/* Where token 0 of a head begins in a tensor of `heads` heads a token. */
+/* Where token 0 of a head begins in a tensor of `heads` heads a token; key 0 of a key head. */
 EQ_INLINE int64_t eq_attn_start(const eq_attn_args &a, int b, int heads, int h) {
     return ((int64_t)b * a.T * heads + h) * a.HD;
 }
-/* Key j, query t. */
+EQ_INLINE int64_t eq_attn_start_keys(const eq_attn_args &a, int b, int h) {
+    return ((int64_t)b * a.keys * a.NKV + h) * a.HD;
+}
+/* Key j, a query at place t among the keys. */
 EQ_INLINE bool eq_attn_sees(const eq_attn_args &a, int t, int j) {
     return j <= t && (a.window <= 0 || t - j < a.window);
 }
@@ -193,7 +197,8 @@ void eq_attn_bwd_plain(eq_backend *be, const eq_attn_args &a, eq_dtype dt);
 static inline eq_attn_args eq_attn_args_of(const eq_attn_shape &s) {
     eq_attn_args a = {};
     a.T = (int)s.T, a.NH = (int)s.NH, a.NKV = (int)s.NKV, a.HD = (int)s.HD;
-    a.window = s.window >= s.T ? 0 : (int)s.window;
+    a.past = (int)s.past, a.keys = (int)(s.past + s.T);
+    a.window = s.window >= a.keys ? 0 : (int)s.window;
     a.scale = s.scale;
     a.heads = (int)(s.B * s.NH);
     return a;
@@ -203,7 +208,7 @@ static inline eq_attn_args eq_attn_args_of(const eq_attn_shape &s) {
 static inline int eq_attn_flash_size(const eq_attn_args &a, eq_dtype dt, const void *const *all,
                                      int n) {
     if (dt != EQ_BF16 || !(a.scale > 0.0f)) return 0;
-    if ((int64_t)a.T * a.NH * a.HD / 8 > INT32_MAX) return 0;
+    if ((int64_t)a.keys * a.NH * a.HD / 8 > INT32_MAX) return 0;
     for (int i = 0; i < n; i++)
         if ((uintptr_t)all[i] % 16) return 0;
     return a.HD;
@@ -216,7 +221,7 @@ static inline void eq_attn_launch(eq_backend *be, const char *op, void (*kernel)
                                   eq_attn_args a, int of, int rows, int threads, int shared) {
     enum { L2 = 16 << 20, ENOUGH = 512, PLAIN = 48 << 10 };
     int64_t group = a.NH / a.NKV, B = a.heads / a.NH; /* query heads that share a key head */
-    int64_t streamed = (int64_t)a.T * a.HD * 4 * (of == a.NH ? 1 : group);
+    int64_t streamed = (int64_t)a.keys * a.HD * 4 * (of == a.NH ? 1 : group);
     int64_t together = L2 / eq_least(streamed, L2) * (of == a.NH ? group : 1);
     a.heads = (int)(B * of);
     a.tiles = (a.T + rows - 1) / rows;

@@ -3,8 +3,8 @@
  * row the largest score, the sum of exponentials and the weighted sum of values; no score reaches
  * memory. Keys of the next tile arrive while the values of this one are used, and the other way
  * round; two blocks share a multiprocessor.
- * Invariant: the first tile that a warp does not skip holds each of its rows' own key, so that the
- * largest score of a row below T is finite from there on. */
+ * Invariant: a row that has seen no key yet (its own may lie in the tile before, where keys come
+ * before the queries) keeps a top of -inf, a sum and an o of 0. */
 #include "backend/cuda/attention.cuh"
 
 enum { KEYS = 64, THREADS = 128 };
@@ -22,7 +22,8 @@ template <int HD, int MT> struct fwd_tiles {
 /* What a lane knows of its rows 16 m + g + 8 h of the warp: o as a product leaves it. */
 template <int HD, int MT> struct fwd_rows { float o[MT][HD / 8][4], top[MT][2], sum[MT][2]; };
 
-/* Scores of keys from k0 on that a query does not see go to -inf. t0: the lane's first query. */
+/* Scores of keys from k0 on that a query does not see go to -inf. t0: the place of the lane's first
+ * query. */
 template <int MT>
 EQ_INLINE void fwd_mask(float (&s)[MT][KEYS / 8][4], const eq_attn_args &a, int t0, int k0) {
     int c = eq_lane() & 3;
@@ -69,7 +70,7 @@ EQ_INLINE void fwd_softmax(float (&s)[MT][KEYS / 8][4], fwd_rows<HD, MT> &r, flo
 #pragma unroll
             for (int h = 0; h < 2; h++) {
                 float t = fmaxf(top[m][h], r.top[m][h]);
-                float shrink = eq_ptx_exp2((r.top[m][h] - t) * scale);
+                float shrink = r.top[m][h] == t ? 1.0f : eq_ptx_exp2((r.top[m][h] - t) * scale);
                 r.top[m][h] = t;
                 r.sum[m][h] *= shrink;
 #pragma unroll
@@ -81,7 +82,7 @@ EQ_INLINE void fwd_softmax(float (&s)[MT][KEYS / 8][4], fwd_rows<HD, MT> &r, flo
     for (int m = 0; m < MT; m++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            float minus = -r.top[m][h] * scale;
+            float minus = r.top[m][h] == -INFINITY ? 0.0f : -r.top[m][h] * scale;
 #pragma unroll
             for (int n = 0; n < KEYS / 8; n++)
 #pragma unroll
@@ -121,13 +122,13 @@ static __global__ __launch_bounds__(THREADS, 2) void attn_fwd_flash(eq_attn_args
     eq_attn_place place = eq_attn_placed(a, (int)blockIdx.x);
     int b = place.head / a.NH, h = place.head % a.NH, kv = h / (a.NH / a.NKV);
     int q0 = (a.tiles - 1 - place.rank) * at::QUERIES, warp = (int)threadIdx.x >> 5;
-    int row0 = q0 + warp * 16 * MT, row1 = row0 + 16 * MT - 1;
+    int row0 = q0 + warp * 16 * MT, p0 = a.past + row0, p1 = p0 + 16 * MT - 1;
     int stride_q = a.NH * tile::CHUNKS, stride_k = a.NKV * tile::CHUNKS;
     const uint16_t *q = (const uint16_t *)a.q + eq_attn_start(a, b, a.NH, h);
-    const uint16_t *k = (const uint16_t *)a.k + eq_attn_start(a, b, a.NKV, kv);
-    const uint16_t *v = (const uint16_t *)a.v + eq_attn_start(a, b, a.NKV, kv);
-    int last = (min(q0 + at::QUERIES, a.T) - 1) / KEYS;
-    int first = a.window > 0 ? max(0, q0 - a.window + 1) / KEYS : 0;
+    const uint16_t *k = (const uint16_t *)a.k + eq_attn_start_keys(a, b, kv);
+    const uint16_t *v = (const uint16_t *)a.v + eq_attn_start_keys(a, b, kv);
+    int last = (min(a.past + q0 + at::QUERIES, a.keys) - 1) / KEYS;
+    int first = a.window > 0 ? max(0, a.past + q0 - a.window + 1) / KEYS : 0;
     eq_shared qa = qs + warp * 16 * MT * tile::BYTES + eq_lane_a<HD>();
     eq_shared kb = ks + eq_lane_b<HD>(), va = vs + eq_lane_a<HD>();
     float scale = a.scale * EQ_LOG2E;
@@ -138,26 +139,26 @@ static __global__ __launch_bounds__(THREADS, 2) void attn_fwd_flash(eq_attn_args
     for (int m = 0; m < MT; m++)
         r.top[m][0] = r.top[m][1] = -INFINITY, r.sum[m][0] = r.sum[m][1] = 0.0f;
     eq_tile_load<HD, at::QUERIES, THREADS>(qs, q, stride_q, q0, a.T);
-    eq_tile_load<HD, KEYS, THREADS>(ks, k, stride_k, last * KEYS, a.T);
+    eq_tile_load<HD, KEYS, THREADS>(ks, k, stride_k, last * KEYS, a.keys);
     eq_copy_commit();
 #pragma unroll 1
     for (int j = last; j >= first; j--) {
         int k0 = j * KEYS;
-        bool seen = k0 <= row1 && (a.window <= 0 || row0 - (k0 + KEYS - 1) < a.window);
-        bool whole = k0 + KEYS - 1 <= row0 && (a.window <= 0 || row1 - k0 < a.window);
+        bool seen = k0 <= p1 && (a.window <= 0 || p0 - (k0 + KEYS - 1) < a.window);
+        bool whole = k0 + KEYS - 1 <= p0 && (a.window <= 0 || p1 - k0 < a.window);
         float s[MT][KEYS / 8][4];
         eq_copy_wait<0>();
         __syncthreads(); /* keys are here; nobody needs the last values */
-        eq_tile_load<HD, KEYS, THREADS>(vs, v, stride_k, k0, a.T);
+        eq_tile_load<HD, KEYS, THREADS>(vs, v, stride_k, k0, a.keys);
         eq_copy_commit();
         if (seen) {
             eq_product_nt<HD, MT, KEYS / 8>(s, qa, kb);
-            if (!whole) fwd_mask<MT>(s, a, row0 + (eq_lane() >> 2), k0);
+            if (!whole) fwd_mask<MT>(s, a, p0 + (eq_lane() >> 2), k0);
         }
         eq_copy_wait<0>();
         __syncthreads(); /* values are here; nobody needs these keys */
         if (j > first) {
-            eq_tile_load<HD, KEYS, THREADS>(ks, k, stride_k, k0 - KEYS, a.T);
+            eq_tile_load<HD, KEYS, THREADS>(ks, k, stride_k, k0 - KEYS, a.keys);
             eq_copy_commit();
         }
         if (!seen) continue;

@@ -14,13 +14,12 @@ EQ_INLINE void plain_put(uint16_t *p, int64_t i, float x) {
     p[i] = (uint16_t)eq_ptx_bf16x2(x, 0.0f);
 }
 
-/* Rows row0 .. row0 + 16 of a head; `row` elements lie between two tokens. */
+/* Rows row0 .. row0 + 16 of a head of n tokens; `row` elements lie between two of them. */
 template <typename V>
-EQ_INLINE void plain_load(float *to, const V *from, int64_t row, int row0, const eq_attn_args &a) {
-    for (int e = (int)threadIdx.x; e < SIDE * a.HD; e += ALL) {
-        int r = e / a.HD, d = e - r * a.HD;
-        to[r * (a.HD + 1) + d] =
-            row0 + r < a.T ? plain_get(from, (int64_t)(row0 + r) * row + d) : 0.0f;
+EQ_INLINE void plain_load(float *to, const V *from, int64_t row, int row0, int n, int HD) {
+    for (int e = (int)threadIdx.x; e < SIDE * HD; e += ALL) {
+        int r = e / HD, d = e - r * HD;
+        to[r * (HD + 1) + d] = row0 + r < n ? plain_get(from, (int64_t)(row0 + r) * row + d) : 0.0f;
     }
 }
 EQ_INLINE float plain_dot(const float *a, const float *b, int n) {
@@ -65,16 +64,17 @@ template <typename V> static __global__ __launch_bounds__(ALL) void attn_fwd_pla
     float *qs = (float *)memory, *kvs = qs + SIDE * S, *ps = kvs + SIDE * S;
     eq_attn_place place = eq_attn_placed(a, (int)blockIdx.x);
     int b = place.head / a.NH, h = place.head % a.NH, kv = h / (a.NH / a.NKV);
-    int q0 = (a.tiles - 1 - place.rank) * SIDE, t = q0 + i;
-    int64_t start = eq_attn_start(a, b, a.NH, h), start_k = eq_attn_start(a, b, a.NKV, kv);
+    int q0 = (a.tiles - 1 - place.rank) * SIDE, t = q0 + i, own = a.past + t;
+    int64_t start = eq_attn_start(a, b, a.NH, h), start_k = eq_attn_start_keys(a, b, kv);
     int64_t row = (int64_t)a.NH * a.HD, row_k = (int64_t)a.NKV * a.HD;
     float acc[COLUMNS] = {0.0f}, top = -INFINITY, sum = 0.0f;
-    plain_load(qs, (const V *)a.q + start, row, q0, a);
-    for (int k0 = plain_first(a, q0) * SIDE; k0 < min(q0 + SIDE, a.T); k0 += SIDE) {
+    plain_load(qs, (const V *)a.q + start, row, q0, a.T, a.HD);
+    for (int k0 = plain_first(a, a.past + q0) * SIDE; k0 < min(a.past + q0 + SIDE, a.keys);
+         k0 += SIDE) {
         __syncthreads();
-        plain_load(kvs, (const V *)a.k + start_k, row_k, k0, a);
+        plain_load(kvs, (const V *)a.k + start_k, row_k, k0, a.keys, a.HD);
         __syncthreads();
-        bool sees = t < a.T && eq_attn_sees(a, t, k0 + j);
+        bool sees = t < a.T && eq_attn_sees(a, own, k0 + j);
         float s = sees ? a.scale * plain_dot(qs + i * S, kvs + j * S, a.HD) : -INFINITY;
         float new_top = fmaxf(top, plain_row_max(s));
         float p = sees ? expf(s - new_top) : 0.0f;
@@ -85,7 +85,7 @@ template <typename V> static __global__ __launch_bounds__(ALL) void attn_fwd_pla
 #pragma unroll
         for (int n = 0; n < COLUMNS; n++) acc[n] *= shrink;
         __syncthreads();
-        plain_load(kvs, (const V *)a.v + start_k, row_k, k0, a);
+        plain_load(kvs, (const V *)a.v + start_k, row_k, k0, a.keys, a.HD);
         __syncthreads();
         plain_add(acc, ps + i * (SIDE + 1), kvs, j, a.HD);
     }
@@ -108,8 +108,8 @@ static __global__ __launch_bounds__(ALL) void attn_bwd_dq_plain(eq_attn_args a) 
     int64_t row = (int64_t)a.NH * a.HD, row_k = (int64_t)a.NKV * a.HD;
     int64_t at = (int64_t)place.head * a.T + t;
     float acc[COLUMNS] = {0.0f}, delta = 0.0f;
-    plain_load(qs, (const V *)a.q + start, row, q0, a);
-    plain_load(os, (const V *)a.do_ + start, row, q0, a);
+    plain_load(qs, (const V *)a.q + start, row, q0, a.T, a.HD);
+    plain_load(os, (const V *)a.do_ + start, row, q0, a.T, a.HD);
     __syncthreads();
     if (t < a.T)
         for (int d = j; d < a.HD; d += SIDE)
@@ -118,8 +118,8 @@ static __global__ __launch_bounds__(ALL) void attn_bwd_dq_plain(eq_attn_args a) 
     if (t < a.T && j == 0) a.delta[at] = delta;
     for (int k0 = plain_first(a, q0) * SIDE; k0 < min(q0 + SIDE, a.T); k0 += SIDE) {
         __syncthreads();
-        plain_load(ks, (const V *)a.k + start_k, row_k, k0, a);
-        plain_load(vs, (const V *)a.v + start_k, row_k, k0, a);
+        plain_load(ks, (const V *)a.k + start_k, row_k, k0, a.T, a.HD);
+        plain_load(vs, (const V *)a.v + start_k, row_k, k0, a.T, a.HD);
         __syncthreads();
         float ds = 0.0f;
         if (t < a.T && eq_attn_sees(a, t, k0 + j)) {
@@ -148,15 +148,15 @@ static __global__ __launch_bounds__(ALL) void attn_bwd_dkv_plain(eq_attn_args a)
     int64_t start_k = eq_attn_start(a, b, a.NKV, kv), row_k = (int64_t)a.NKV * a.HD;
     int64_t row = (int64_t)a.NH * a.HD;
     float dk[COLUMNS] = {0.0f}, dv[COLUMNS] = {0.0f};
-    plain_load(ks, (const V *)a.k + start_k, row_k, k0, a);
-    plain_load(vs, (const V *)a.v + start_k, row_k, k0, a);
+    plain_load(ks, (const V *)a.k + start_k, row_k, k0, a.T, a.HD);
+    plain_load(vs, (const V *)a.v + start_k, row_k, k0, a.T, a.HD);
     for (int h = kv * group; h < (kv + 1) * group; h++)
         for (int q0 = k0; q0 < end; q0 += SIDE) {
             int64_t start = eq_attn_start(a, b, a.NH, h);
             int64_t at = ((int64_t)b * a.NH + h) * a.T + q0 + j;
             __syncthreads();
-            plain_load(qs, (const V *)a.q + start, row, q0, a);
-            plain_load(os, (const V *)a.do_ + start, row, q0, a);
+            plain_load(qs, (const V *)a.q + start, row, q0, a.T, a.HD);
+            plain_load(os, (const V *)a.do_ + start, row, q0, a.T, a.HD);
             __syncthreads();
             float p = 0.0f, ds = 0.0f;
             if (key < a.T && q0 + j < a.T && eq_attn_sees(a, q0 + j, key)) {

@@ -19,9 +19,9 @@ struct matvec_args {
     const uint32_t *q;
     const uint16_t *s; /* fp16 [O, I / G] */
     const uint8_t *z;
-    int rows, O, I, G;
-    int log_g; /* of a power of two, else -1 */
-    int chunk; /* inputs that lie in shared memory at the same time */
+    int rows, O, I, G, acc; /* acc: added to y */
+    int log_g;              /* of a power of two, else -1 */
+    int chunk;              /* inputs that lie in shared memory at the same time */
 };
 
 /* ---- codes to bf16 --------------------------------------------------------------------------- */
@@ -228,6 +228,10 @@ EQ_INLINE void unit_product(float (&y)[PAIRS][4], unit_of_two<BITS> &u, const ma
     }
 }
 
+EQ_INLINE void put_output(const matvec_args &a, int64_t at, float sum) {
+    eq_put(a.y, at, a.acc ? eq_get(a.y, at) + sum : sum);
+}
+
 /* Each warp's part of the outputs, added up in the order of the warps. */
 template <int PAIRS>
 EQ_INLINE void finish(const matvec_args &a, const float (&y)[PAIRS][4], float *part, int o0) {
@@ -245,7 +249,7 @@ EQ_INLINE void finish(const matvec_args &a, const float (&y)[PAIRS][4], float *p
     if (r >= a.rows || o0 + o >= a.O) return;
     float sum = 0.0f;
     for (int w = 0; w < WARPS; w++) sum += part[(w * 2 * PAIRS + r) * OUTPUTS + o];
-    eq_put(a.y, (int64_t)r * a.O + o0 + o, sum);
+    put_output(a, (int64_t)r * a.O + o0 + o, sum);
 }
 
 template <int BITS, int PARTS, int PAIRS>
@@ -308,7 +312,7 @@ static __global__ __launch_bounds__(THREADS) void matvec_plain(matvec_args a, in
 #pragma unroll
     for (int r = 0; r < MOST_ROWS; r++) {
         float all = eq_lanes_sum(sum[r], EQ_WARP);
-        if (r < a.rows && eq_lane() == 0) eq_put(a.y, (int64_t)r * a.O + o, all);
+        if (r < a.rows && eq_lane() == 0) put_output(a, (int64_t)r * a.O + o, all);
     }
 }
 
@@ -362,8 +366,15 @@ static bool run(eq_backend *be, const matvec_args &a, int bits) {
     }
 }
 
+/* The kernels read rows as they are. */
+static void prepare_q(eq_backend *be, eq_mut q, eq_mut s, eq_mut z, eq_qshape qs) {
+    (void)be, (void)q, (void)s, (void)z, (void)qs;
+}
+
+/* act8 is not asked for here (cuda_hints): x is taken as it is. */
 static void matvec_q(eq_backend *be, eq_mut y, eq_view x, eq_view q, eq_view s, eq_view z,
-                     int64_t rows, eq_qshape qs) {
+                     int64_t rows, eq_qshape qs, int act8, int acc) {
+    (void)act8;
     for (int64_t r = 0; r < rows; r += MOST_ROWS) {
         int64_t n = eq_least(MOST_ROWS, rows - r);
         matvec_args a = {};
@@ -371,7 +382,7 @@ static void matvec_q(eq_backend *be, eq_mut y, eq_view x, eq_view q, eq_view s, 
         a.x = eq_dev_of(eq_view_at(x, r * qs.I, n * qs.I));
         a.q = static_cast<const uint32_t *>(q.p);
         a.s = static_cast<const uint16_t *>(s.p), a.z = static_cast<const uint8_t *>(z.p);
-        a.rows = (int)n, a.O = (int)qs.O, a.I = (int)qs.I, a.G = (int)qs.G;
+        a.acc = acc, a.rows = (int)n, a.O = (int)qs.O, a.I = (int)qs.I, a.G = (int)qs.G;
         a.log_g = -1;
         for (int i = 0; i < 31; i++)
             if (a.G == 1 << i) a.log_g = i;
@@ -380,4 +391,7 @@ static void matvec_q(eq_backend *be, eq_mut y, eq_view x, eq_view q, eq_view s, 
     }
 }
 
-void eq_cuda_matvec(eq_ops *ops) { ops->matvec_q = matvec_q; }
+void eq_cuda_matvec(eq_ops *ops) {
+    ops->prepare_q = prepare_q;
+    ops->matvec_q = matvec_q;
+}

@@ -1,7 +1,7 @@
 /* Reference: causal grouped-query attention and its derivative, one query at a time:
  *     p_j = exp(scale q.k_j - lse),  o = sum_j p_j v_j,  delta = do.o,  ds_j = p_j (do.v_j -
- * delta), dq = scale sum_j ds_j k_j,  dk_j += scale ds_j q,  dv_j += p_j do. Invariant: query t
- * sees the keys from first_key(t) to t of its own sequence and no others. */
+ * delta), dq = scale sum_j ds_j k_j,  dk_j += scale ds_j q,  dv_j += p_j do. Invariant: a query at
+ * place t sees the keys from first_key(t) to t of its own sequence and no others. */
 #include <math.h>
 
 #include "backend/hostmem.h"
@@ -11,9 +11,12 @@
 static int64_t first_key(const eq_attn_shape *s, int64_t t) {
     return s->window > 0 && t >= s->window ? t - s->window + 1 : 0;
 }
-/* Where head h of token t of sequence b begins, in a tensor of `heads` heads. */
+/* Where head h of token t of sequence b begins, in a tensor of `heads` heads; of key j. */
 static int64_t at(const eq_attn_shape *s, int64_t b, int64_t t, int64_t heads, int64_t h) {
     return ((b * s->T + t) * heads + h) * s->HD;
+}
+static int64_t at_key(const eq_attn_shape *s, int64_t b, int64_t j, int64_t h) {
+    return ((b * (s->past + s->T) + j) * s->NKV + h) * s->HD;
 }
 static double dot(eq_view a, int64_t ia, eq_view b, int64_t ib, int64_t n) {
     double sum = 0.0;
@@ -21,20 +24,20 @@ static double dot(eq_view a, int64_t ia, eq_view b, int64_t ib, int64_t n) {
     return sum;
 }
 
-/* acc: [HD], p: [T]. Returns the log-sum-exp of the scaled scores. */
+/* Query t of q. acc: [HD], p: [past + T]. Returns the log-sum-exp of the scaled scores. */
 static double attend(double *acc, double *p, eq_view q, eq_view k, eq_view v,
                      const eq_attn_shape *s, int64_t b, int64_t h, int64_t t) {
-    int64_t kv = h / (s->NH / s->NKV), from = first_key(s, t);
+    int64_t kv = h / (s->NH / s->NKV), own = s->past + t, from = first_key(s, own);
     double top = -INFINITY, sum = 0.0;
-    for (int64_t j = from; j <= t; j++) {
-        p[j] = (double)s->scale * dot(q, at(s, b, t, s->NH, h), k, at(s, b, j, s->NKV, kv), s->HD);
+    for (int64_t j = from; j <= own; j++) {
+        p[j] = (double)s->scale * dot(q, at(s, b, t, s->NH, h), k, at_key(s, b, j, kv), s->HD);
         if (p[j] > top) top = p[j];
     }
     for (int64_t d = 0; d < s->HD; d++) acc[d] = 0.0;
-    for (int64_t j = from; j <= t; j++) {
+    for (int64_t j = from; j <= own; j++) {
         double e = exp(p[j] - top);
         sum += e;
-        for (int64_t d = 0; d < s->HD; d++) acc[d] += e * eq_get(v, at(s, b, j, s->NKV, kv) + d);
+        for (int64_t d = 0; d < s->HD; d++) acc[d] += e * eq_get(v, at_key(s, b, j, kv) + d);
     }
     for (int64_t d = 0; d < s->HD; d++) acc[d] /= sum;
     return top + log(sum);
@@ -42,7 +45,7 @@ static double attend(double *acc, double *p, eq_view q, eq_view k, eq_view v,
 
 static void attn_fwd(eq_backend *be, eq_mut o, eq_mut lse, eq_view q, eq_view k, eq_view v,
                      eq_attn_shape s) {
-    double *acc = eq_host_scratch(be, s.HD + s.T, sizeof *acc);
+    double *acc = eq_host_scratch(be, s.HD + s.past + s.T, sizeof *acc);
     if (!acc) return;
     for (int64_t b = 0; b < s.B; b++)
         for (int64_t h = 0; h < s.NH; h++)

@@ -1,7 +1,10 @@
 /* Reference: the number format of the paper (METHOD section 1) in training, at the end of Block-AP
  * and in E2E-QP. The scalar rules are quant/number.h's, the bits quant/pack.h's.
  * Invariant: weight i of row o belongs to group o * (I / G) + i / G of s and z. */
+#include "backend/hostmem.h"
 #include "backend/ref/ref.h"
+#include "base/mem.h"
+#include "quant/act8.h"
 #include "quant/number.h"
 #include "quant/pack.h"
 
@@ -104,23 +107,57 @@ static void dequant(eq_backend *be, eq_mut w_hat, eq_view q, eq_view s, eq_view 
     }
 }
 
+/* The layout of a row is its own here. */
+static void prepare_q(eq_backend *be, eq_mut q, eq_mut s, eq_mut z, eq_qshape qs) {
+    (void)be, (void)q, (void)s, (void)z, (void)qs;
+}
+
+typedef struct {
+    eq_view q, s, z;
+    eq_qshape qs;
+} packed;
+/* w_int - z */
+static int number(const packed *p, int64_t at) {
+    uint8_t code[CHUNK];
+    eq_unpack_row(code, (const uint32_t *)p->q.p + eq_pack_words(at / CHUNK * CHUNK, p->qs.bits),
+                  CHUNK, p->qs.bits);
+    return code[at % CHUNK] - ((const uint8_t *)p->z.p)[at / p->qs.G];
+}
+static double dot_row(const packed *p, eq_view x, int64_t r, int64_t o) {
+    double sum = 0.0;
+    for (int64_t i = 0; i < p->qs.I; i++) {
+        int64_t at = o * p->qs.I + i;
+        sum += number(p, at) * eq_get(p->s, at / p->qs.G) * eq_get(x, r * p->qs.I + i);
+    }
+    return sum;
+}
+/* In fp32, group by group: the very bits that quant/act8.h asks of every backend. */
+static float dot_row8(const packed *p, const int8_t *x, const float *step, int64_t o) {
+    float sum = 0.0f;
+    for (int64_t g = 0; g < p->qs.I / p->qs.G; g++) {
+        int64_t at = o * p->qs.I + g * p->qs.G;
+        int64_t whole = 0;
+        for (int64_t i = 0; i < p->qs.G; i++) whole += number(p, at + i) * x[g * p->qs.G + i];
+        sum = eq_act8_add(sum, whole, (float)eq_get(p->s, at / p->qs.G), step[g]);
+    }
+    return sum;
+}
+
 static void matvec_q(eq_backend *be, eq_mut y, eq_view x, eq_view q, eq_view s, eq_view z,
-                     int64_t rows, eq_qshape qs) {
-    (void)be;
-    for (int64_t r = 0; r < rows; r++)
+                     int64_t rows, eq_qshape qs, int act8, int acc) {
+    packed p = {q, s, z, qs};
+    float *row = eq_host_scratch(be, 3 * qs.I, sizeof *row), *step = row + qs.I;
+    int8_t *code = (int8_t *)(step + qs.I);
+    for (int64_t r = 0; row && r < rows; r++) {
+        for (int64_t i = 0; i < qs.I; i++) row[i] = (float)eq_get(x, r * qs.I + i);
+        for (int64_t g = 0; act8 && g < qs.I / qs.G; g++)
+            step[g] = eq_act8(code + g * qs.G, row + g * qs.G, qs.G);
         for (int64_t o = 0; o < qs.O; o++) {
-            double sum = 0.0;
-            uint8_t code[CHUNK];
-            for (int64_t i = 0; i < qs.I; i++) {
-                int64_t at = o * qs.I + i, g = at / qs.G;
-                if (i % CHUNK == 0)
-                    eq_unpack_row(code, (const uint32_t *)q.p + eq_pack_words(at, qs.bits), CHUNK,
-                                  qs.bits);
-                int w = code[i % CHUNK] - ((const uint8_t *)z.p)[g];
-                sum += w * eq_get(s, g) * eq_get(x, r * qs.I + i);
-            }
-            eq_put(y, r * qs.O + o, sum);
+            double sum = act8 ? (double)dot_row8(&p, code, step, o) : dot_row(&p, x, r, o);
+            eq_put(y, r * qs.O + o, sum + (acc ? eq_get(eq_ro(y), r * qs.O + o) : 0.0));
         }
+    }
+    eq_free(row);
 }
 
 static void dequant_bwd(eq_backend *be, eq_mut ds, eq_mut dz, eq_view dw_hat, eq_view q, eq_view s,
@@ -146,6 +183,7 @@ void eq_ref_quantize(eq_ops *ops) {
     ops->fq_bwd = fq_bwd;
     ops->fq_pack = fq_pack;
     ops->dequant = dequant;
+    ops->prepare_q = prepare_q;
     ops->matvec_q = matvec_q;
     ops->dequant_bwd = dequant_bwd;
 }

@@ -1,0 +1,108 @@
+/* Reading a prompt and generating with whole models of real shapes and random weights. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "base/mem.h"
+#include "base/observe.h"
+#include "base/par.h"
+#include "base/rng.h"
+#include "bench_kernels.h"
+#include "infer/session.h"
+
+enum { PROMPT = 512, TOKENS = 64, RUNS = 3 };
+
+static const struct {
+    const char *name, *args;
+} models[] = {
+    {"TinyLlama-1.1B", "--like tinyllama-1.1b --dtype bf16"},
+    {"SmolLM2-135M", "--family llama --hidden 576 --inner 1536 --layers 30 --heads 9 --kv-heads 3 "
+                     "--head-dim 64 --vocab 49152 --context 8192 --tied --dtype bf16"},
+};
+/* bits 0: full precision in bf16. 128 does not divide 576. */
+static const struct {
+    int bits;
+    int64_t group[2];
+} formats[] = {{2, {64, 64}}, {3, {128, 64}}, {4, {128, 64}}, {0, {0, 0}}};
+
+/* Seconds of a prompt and of a token behind it: the fastest of some runs. */
+static eq_status times(eq_session *s, int64_t V, double *prompt, double *token, eq_err *err) {
+    int32_t ids[PROMPT + TOKENS];
+    float *logits = eq_calloc(V, sizeof *logits);
+    eq_status st = logits ? EQ_OK : eq_nomem(err, "logits", 4 * V);
+    for (int i = 0; i < PROMPT + TOKENS; i++)
+        ids[i] = (int32_t)(eq_rand_u64(7, (uint64_t)i) % (uint64_t)V);
+    *prompt = *token = 1e30;
+    for (int r = 0; r < RUNS && st == EQ_OK; r++) {
+        eq_session_truncate(s, 0);
+        double t = eq_now();
+        st = eq_session_feed(s, ids, PROMPT, NULL, NULL, err);
+        double now = eq_now();
+        if (r && now - t < *prompt) *prompt = now - t; /* the first run makes oneDNN's kernels */
+        t = now;
+        for (int i = 0; i < TOKENS && st == EQ_OK; i++) {
+            st = eq_session_logits(s, logits, err);
+            if (st == EQ_OK) st = eq_session_feed(s, ids + PROMPT + i, 1, NULL, NULL, err);
+        }
+        t = (eq_now() - t) / TOKENS;
+        if (t < *token) *token = t;
+    }
+    eq_free(logits);
+    return st;
+}
+
+static eq_status one(const eq_bench_opts *o, const char *name, const char *folder, int bits,
+                     int64_t group, double read, eq_err *err) {
+    eq_weights *src;
+    eq_backend *be = NULL;
+    eq_session *s = NULL;
+    double prompt, token;
+    EQ_TRY(eq_weights_open(&src, folder, err));
+    eq_status st = eq_backend_open(&be, o->compute.backend, o->compute.cpu_mask, err);
+    if (st == EQ_OK) st = eq_session_open(&s, be, src, &o->compute, PROMPT + TOKENS, err);
+    if (st == EQ_OK) st = times(s, src->cfg.V, &prompt, &token, err);
+    if (st == EQ_OK) {
+        const eq_config *c = &src->cfg;
+        double P = (double)eq_config_linear_params(c), G = (double)group;
+        double head = (double)(c->V * c->D), packed = bits ? bits / 8.0 + 3 / G : 2;
+        double bytes = P * packed + head * (bits ? 1 + 3 / 64.0 : 2);
+        fprintf(o->out,
+                "%s %s%.0d%s%.0lld: prompt of %d: %.0f tokens/s; generation: %.1f tokens/s, "
+                "weights at %.0f %% of the rate of reading\n",
+                name, bits ? "w" : "bf16", bits, bits ? "g" : "", (long long)group, PROMPT,
+                PROMPT / prompt, 1 / token, 100 * bytes / token / read);
+    }
+    eq_session_close(s);
+    if (be) be->close(be);
+    eq_weights_close(src);
+    return st;
+}
+
+static eq_status model(const eq_bench_opts *o, eq_bench_paths *p, int m, double read, eq_err *err) {
+    char *cmd = eq_sprintf("%s %s %s >/dev/null", o->make_model, p->model, models[m].args);
+    if (!cmd) return eq_nomem(err, "a command", 256);
+    int rc = system(cmd);
+    eq_status st = rc ? eq_fail(err, EQ_EIO, "%s: exit %d", cmd, rc) : EQ_OK;
+    eq_free(cmd);
+    for (size_t f = 0; f < sizeof formats / sizeof *formats && st == EQ_OK; f++) {
+        int bits = formats[f].bits;
+        int64_t group = formats[f].group[m];
+        eq_quantize_opts q;
+        eq_quantize_opts_init(&q);
+        q.model = p->model, q.out = p->quantized, q.compute = o->compute;
+        q.method = EQ_METHOD_RTN, q.e2e = false, q.bits = bits, q.group_size = group;
+        if (bits) st = eq_quantize(&q, NULL, NULL, err);
+        if (st == EQ_OK)
+            st = one(o, models[m].name, bits ? p->quantized : p->model, bits, group, read, err);
+        if (bits && st == EQ_OK) st = eq_remove_tree(p->quantized, err);
+    }
+    return st == EQ_OK ? eq_remove_tree(p->model, err) : st;
+}
+
+eq_status eq_bench_generate(const eq_bench_opts *o, eq_bench_paths *p, eq_err *err) {
+    double read = eq_bench_read();
+    fprintf(o->out, "generation, reading memory: %.1f GB/s\n", read * 1e-9);
+    for (int m = 0; m < (int)(sizeof models / sizeof *models); m++)
+        EQ_TRY(model(o, p, m, read, err));
+    return EQ_OK;
+}
