@@ -63,8 +63,9 @@ eq_status cli_log_open(cli_log *l, const char *path, const cli_used *used, bool 
                        eq_err *err) {
     *l = (cli_log){.path = path, .resume = resume};
     if (!path) return EQ_OK;
+    if (!*path) return eq_fail(err, EQ_EINPUT, "expected a file for the log, found an empty name");
     for (; used && used->what; used++)
-        if (used->path) EQ_TRY(check_uses(path, used, err));
+        if (used->path && *used->path) EQ_TRY(check_uses(path, used, err));
     int flags = O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY, fd = open(path, flags);
     if (fd < 0 && errno == ENOENT) {
         fd = open(path, flags | O_CREAT | O_EXCL, 0666);

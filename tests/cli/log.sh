@@ -30,6 +30,10 @@ expect_match 1 'eqat: nosuch.npy: .*' "${args[@]}" --data nosuch.npy -o o --log 
 cases=$((cases + 1))
 [ ! -e new ] || fail "a refused command left its log"
 expect_match 1 'eqat: no/log: cannot write the log: .*' "${args[@]}" -o o --log no/log
+expect_match 1 'eqat: expected a file for the log, found an empty name' "${args[@]}" -o o --log ''
+expect_match 1 'eqat: expected a work folder, found an empty name' "${args[@]}" -o o --work-dir '' --log keep
+expect_match 1 'eqat: expected an output folder, found an empty name' "${args[@]}" -o '' --log keep
+keeps "empty names" keep precious
 
 # ---- files in use -------------------------------------------------------------------------------------
 cp d.npy own.npy && ln -s own.npy link.npy && ln m/model.safetensors hard
