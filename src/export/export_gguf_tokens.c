@@ -185,6 +185,9 @@ static eq_status take_tokens(tokens *k, eq_err *err) {
         int type = fallback && is_byte(text) ? BYTE : NORMAL;
         EQ_TRY(put(k, text, json_integer_value(v), type, err));
     }
+    if (!k->bytes && (!fallback || eq_token_id(k->tok, "<0x41>") < 0))
+        eq_note(k->x->obs, "the vocabulary has no tokens of bytes: llama.cpp stops at a character "
+                           "that it lacks, where Hugging Face gives the unknown token");
     const json_t *added = json_object_get(k->files.spec, "added_tokens");
     for (size_t i = 0; i < json_array_size(added); i++) {
         const json_t *a = json_array_get(added, i);

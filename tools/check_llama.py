@@ -1,0 +1,275 @@
+#!/usr/bin/env python3
+"""Sets a GGUF file of `eqat export` beside the checkpoint it was made from, through llama.cpp:
+
+1. it loads, with check_tensors;
+2. llama.cpp's own dequantization of every linear equals the GPTQ tensors' products bit for bit;
+3. token ids of texts equal those of build/tokenize;
+4. perplexity over windows of these ids is within 1 % of `eqat ppl --as-written`;
+5. it generates.
+
+usage: tools/check_llama.py MODEL.gguf CHECKPOINT [TEXT ...]
+needs numpy, safetensors and one of xllamacpp, llama-cpp-python (whose shared library is called through
+ctypes; LLAMA_LIB=PATH names another). SEQLEN (256), WINDOWS (8), TEXT_BYTES (200000) of the environment."""
+import ctypes as C
+import glob
+import importlib.util
+import json
+import math
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+from safetensors import safe_open
+
+T, WINDOWS, BYTES = (int(os.environ.get(k, d)) for k, d in (("SEQLEN", 256), ("WINDOWS", 8), ("TEXT_BYTES", 200000)))
+BUILD = os.environ.get("BUILD", "build")
+
+
+def library():
+    if "LLAMA_LIB" in os.environ:
+        return os.environ["LLAMA_LIB"]
+    for package, pattern in (("xllamacpp", "xllamacpp.abi3.so"), ("llama_cpp", "lib/libllama.so")):
+        spec = importlib.util.find_spec(package)
+        found = spec and glob.glob(os.path.join(spec.submodule_search_locations[0], pattern))
+        if found:
+            return found[0]
+    sys.exit("neither xllamacpp nor llama-cpp-python is installed")
+
+
+class ModelParams(C.Structure):  # llama.h, October 2026; the tail leaves room for later members
+    _fields_ = [("devices", C.c_void_p), ("overrides", C.c_void_p), ("n_gpu_layers", C.c_int32), ("split_mode", C.c_int),
+                ("load_mode", C.c_int), ("lazy_mode", C.c_int), ("main_gpu", C.c_int32), ("tensor_split", C.c_void_p),
+                ("progress", C.c_void_p), ("progress_data", C.c_void_p), ("kv_overrides", C.c_void_p),
+                ("vocab_only", C.c_bool), ("check_tensors", C.c_bool), ("rest", C.c_bool * 6)]
+
+
+class ContextParams(C.Structure):
+    _fields_ = [("n_ctx", C.c_uint32), ("n_batch", C.c_uint32), ("n_ubatch", C.c_uint32), ("n_seq_max", C.c_uint32),
+                ("head", C.c_uint32 * 3), ("n_threads", C.c_int32), ("n_threads_batch", C.c_int32), ("enums", C.c_int * 5),
+                ("rope", C.c_float * 6), ("yarn_orig_ctx", C.c_uint32), ("defrag", C.c_float), ("cb", C.c_void_p),
+                ("cb_data", C.c_void_p), ("type_k", C.c_int), ("type_v", C.c_int), ("abort", C.c_void_p),
+                ("abort_data", C.c_void_p), ("flags", C.c_bool * 6), ("samplers", C.c_void_p), ("n_samplers", C.c_size_t),
+                ("ctx_other", C.c_void_p)]
+
+
+class Batch(C.Structure):
+    _fields_ = [("n_tokens", C.c_int32), ("token", C.POINTER(C.c_int32)), ("embd", C.POINTER(C.c_float)),
+                ("pos", C.POINTER(C.c_int32)), ("n_seq_id", C.POINTER(C.c_int32)),
+                ("seq_id", C.POINTER(C.POINTER(C.c_int32))), ("logits", C.POINTER(C.c_int8))]
+
+
+class Traits(C.Structure):
+    _fields_ = [("name", C.c_char_p), ("block", C.c_int64), ("interleave", C.c_int64), ("bytes", C.c_size_t),
+                ("quantized", C.c_bool), ("to_float", C.CFUNCTYPE(None, C.c_void_p, C.c_void_p, C.c_int64))]
+
+
+if importlib.util.find_spec("xllamacpp") and "xllamacpp" in library():
+    import xllamacpp  # noqa: F401  (the library needs Python's symbols and its own start-up)
+L = C.CDLL(library())
+for name, result in (("llama_model_default_params", ModelParams), ("llama_context_default_params", ContextParams),
+                     ("llama_model_load_from_file", C.c_void_p), ("llama_init_from_model", C.c_void_p),
+                     ("llama_model_get_vocab", C.c_void_p), ("llama_get_logits_ith", C.POINTER(C.c_float)),
+                     ("llama_batch_init", Batch), ("llama_get_memory", C.c_void_p),
+                     ("ggml_get_type_traits", C.POINTER(Traits))):
+    getattr(L, name).restype = result
+L.llama_model_load_from_file.argtypes = [C.c_char_p, ModelParams]
+L.llama_init_from_model.argtypes = [C.c_void_p, ContextParams]
+L.llama_decode.argtypes = [C.c_void_p, Batch]
+
+
+def gguf_tensors(path):
+    """Names, types, shapes and places of the tensors: the format's own definition in a few lines."""
+    f = open(path, "rb")
+    read = lambda fmt: struct.unpack("<" + fmt, f.read(struct.calcsize("<" + fmt)))
+    text = lambda: f.read(read("Q")[0]).decode()
+    sizes = [1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8]
+
+    def skip(kind):
+        if kind == 8:
+            f.seek(read("Q")[0], 1)
+        elif kind == 9:
+            kind, n = read("IQ")
+            if kind == 8:
+                for _ in range(n):
+                    skip(8)
+            else:
+                f.seek(n * sizes[kind], 1)
+        else:
+            f.seek(sizes[kind], 1)
+
+    _, _, n_tensors, n_keys = read("4sIQQ")
+    for _ in range(n_keys):
+        text()
+        skip(read("I")[0])
+    out = {}
+    for _ in range(n_tensors):
+        name, (ndim,) = text(), read("I")
+        dims = read("Q" * ndim)
+        out[name] = (dims, *read("IQ"))
+    start = (f.tell() + 31) // 32 * 32
+    return {k: (d, t, start + o) for k, (d, t, o) in out.items()}
+
+
+NAMES = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
+         "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
+
+
+def unpack(words, bits):
+    """[n, words] -> [n, values] of little-endian streams."""
+    b = (words.view(np.uint32)[..., None] >> np.arange(32, dtype=np.uint32)) & 1
+    b = b.reshape(words.shape[0], -1, bits)
+    return (b << np.arange(bits, dtype=np.uint32)).sum(-1).astype(np.int32)
+
+
+def check_weights(path, folder):
+    config = json.load(open(f"{folder}/config.json"))
+    bits = config["quantization_config"]["bits"]
+    st, data, infos = {}, np.memmap(path, np.uint8, "r"), gguf_tensors(path)
+    for f in glob.glob(f"{folder}/*.safetensors"):
+        with safe_open(f, "numpy") as all_of_it:
+            parts = ("qweight", "qzeros", "scales")
+            st.update({k: all_of_it.get_tensor(k) for k in all_of_it.keys() if k.endswith(parts)})
+    heads = {"attn_q": config["num_attention_heads"], "attn_k": config.get("num_key_value_heads", config["num_attention_heads"])}
+    compared, types = 0, {}
+    for layer in range(config["num_hidden_layers"]):
+        for hf, gg in NAMES.items():
+            p = f"model.layers.{layer}.{hf}."
+            q = unpack(np.ascontiguousarray(st[p + "qweight"].T), bits)
+            z = unpack(st[p + "qzeros"], bits).T
+            s = st[p + "scales"].astype(np.float32).T
+            group = q.shape[1] // s.shape[1]
+            want = (q - np.repeat(z, group, 1)).astype(np.float32) * np.repeat(s, group, 1)
+            if gg in heads and config["model_type"] in ("llama", "mistral"):
+                want = want.reshape(heads[gg], 2, -1, q.shape[1]).swapaxes(1, 2).reshape(want.shape)
+            dims, number, at = infos[f"blk.{layer}.{gg}.weight"]
+            assert dims == want.shape[::-1], (p, dims)
+            t = L.ggml_get_type_traits(number).contents
+            raw = np.ascontiguousarray(data[at : at + want.size // t.block * t.bytes])
+            got = np.empty(want.size, np.float32)
+            if number == 0:
+                got = raw.view(np.float32)
+            else:
+                t.to_float(raw.ctypes.data, got.ctypes.data, want.size)
+            differ = int((got != want.ravel()).sum())
+            assert differ == 0, f"{p}: {differ} of {want.size} weights differ"
+            compared += want.size
+            types[t.name.decode()] = types.get(t.name.decode(), 0) + 1
+    print(f"weights: {compared} of {sum(types.values())} linears ({types}) equal the checkpoint's bit for bit")
+
+
+def load(path):
+    p = L.llama_model_default_params()
+    p.check_tensors = True
+    model = L.llama_model_load_from_file(path.encode(), p)
+    if not model:
+        sys.exit("llama.cpp does not load it")
+    c = L.llama_context_default_params()
+    c.n_ctx = c.n_batch = c.n_ubatch = max(T, 64)
+    c.n_threads = c.n_threads_batch = 2
+    ctx = L.llama_init_from_model(model, c)
+    if not ctx:
+        sys.exit("no context")
+    print("loaded with check_tensors")
+    return model, ctx
+
+
+def tokenize(vocab, text):
+    out = (C.c_int32 * (len(text) + 16))()
+    n = L.llama_tokenize(C.c_void_p(vocab), text, len(text), out, len(out), True, False)
+    assert n >= 0
+    return list(out[:n])
+
+
+def tokens_of_eqat(folder, text):
+    with tempfile.NamedTemporaryFile() as f:
+        f.write(text), f.flush()
+        raw = subprocess.run([f"{BUILD}/tokenize", "-sb", folder, f.name], check=True, capture_output=True).stdout
+    return list(np.frombuffer(raw, np.int32)[1:])
+
+
+def without_unknown(folder, lines):
+    """Lines of characters that the vocabulary has: on others llama.cpp stops where byte tokens lack."""
+    known = json.load(open(f"{folder}/tokenizer.json"))["model"]["vocab"]
+    if "<0x41>" in known or "\u2581" not in known:
+        return lines
+    kept = [line for line in lines if all(c == " " or c in known for c in line)]
+    print(f"no byte tokens: {len(lines) - len(kept)} of {len(lines)} lines have characters beside the vocabulary and are left out")
+    return kept
+
+
+def check_tokens(vocab, folder, files):
+    ids = None
+    for file in files:
+        text = open(file, "rb").read(BYTES)
+        lines = (text[: text.rfind(b"\n") + 1] or text).decode().split("\n")
+        if file.endswith(".jsonl"):
+            lines = "\n".join(json.loads(line)["text"] for line in lines if line).split("\n")
+        text = "\n".join(without_unknown(folder, lines)).encode()
+        a, b = tokenize(vocab, text), tokens_of_eqat(folder, text)
+        first = next((i for i in range(min(len(a), len(b))) if a[i] != b[i]), min(len(a), len(b)))
+        same = a == b
+        print(f"tokens of {file}: {'the same' if same else 'DIFFERENT'} {len(a)}, {len(b)}" + ("" if same else f", from {first} on: {a[first - 2:first + 6]} {b[first - 2:first + 6]}"))
+        ids = ids if ids and len(ids) >= T * WINDOWS else b
+    return ids
+
+
+def decode(ctx, ids, vocab_size):
+    """Logits of every position."""
+    L.llama_memory_clear(C.c_void_p(L.llama_get_memory(C.c_void_p(ctx))), True)
+    b = L.llama_batch_init(len(ids), 0, 1)
+    for i, t in enumerate(ids):
+        b.token[i], b.pos[i], b.n_seq_id[i], b.logits[i] = int(t), i, 1, 1
+        b.seq_id[i][0] = 0
+    b.n_tokens = len(ids)
+    assert L.llama_decode(ctx, b) == 0
+    out = np.stack([np.ctypeslib.as_array(L.llama_get_logits_ith(C.c_void_p(ctx), i), (vocab_size,)).copy() for i in range(len(ids))])
+    L.llama_batch_free(b)
+    return out
+
+
+def check_perplexity(ctx, folder, ids, vocab_size):
+    windows = min(WINDOWS, len(ids) // T)
+    if not windows:
+        return
+    rows = np.array(ids[: windows * T], np.int32).reshape(windows, T)
+    with tempfile.TemporaryDirectory() as d:
+        np.save(f"{d}/w.npy", rows)
+        run = subprocess.run([f"{BUILD}/eqat", "ppl", folder, "--data", f"{d}/w.npy", "--as-written", "--precision", "f32", "--json", "-q"],
+                             check=True, capture_output=True, text=True).stdout
+    ours, means = json.loads(run)["ppl"], []
+    for row in rows:
+        x = decode(ctx, row, vocab_size).astype(np.float64)
+        x -= x.max(-1, keepdims=True)
+        means.append((np.log(np.exp(x[:-1]).sum(-1)) - x[np.arange(T - 1), row[1:]]).mean())
+    theirs = math.exp(np.mean(means))
+    print(f"perplexity over {windows} windows of {T}: llama.cpp {theirs:.4f}, eqat {ours:.4f}, ratio {theirs / ours:.5f}"
+          + ("" if abs(theirs / ours - 1) < 0.01 else "  NOT WITHIN 1 %"))
+
+
+def generate(model, ctx, vocab, ids, vocab_size):
+    row, text = [int(t) for t in ids[:12]], b""
+    for _ in range(12):
+        row.append(int(decode(ctx, row, vocab_size)[-1].argmax()))
+    for t in row:
+        buf = C.create_string_buffer(64)
+        n = L.llama_token_to_piece(C.c_void_p(vocab), t, buf, 64, 0, True)
+        text += buf.raw[: max(n, 0)]
+    print("generates:", text.decode("utf-8", "replace")[:200])
+
+
+path, folder, files = sys.argv[1], sys.argv[2], sys.argv[3:]
+quiet = C.CFUNCTYPE(None, C.c_int, C.c_char_p, C.c_void_p)(lambda *_: None)
+if "VERBOSE" not in os.environ:
+    L.llama_log_set(quiet, None)
+L.llama_backend_init()
+check_weights(path, folder)
+model, ctx = load(path)
+vocab = L.llama_model_get_vocab(C.c_void_p(model))
+size = L.llama_vocab_n_tokens(C.c_void_p(vocab))
+ids = check_tokens(vocab, folder, files)
+if ids:
+    check_perplexity(ctx, folder, ids, size)
+    generate(model, ctx, vocab, ids, size)
