@@ -57,8 +57,7 @@ static void language(void **state) {
     for (size_t i = 0; i < json_array_size(list); i++) language_case(json_array_get(list, i));
 }
 
-/* ---- folders ----------------------------------------------------------------------------------
- */
+/* ---- folders --------------------------------------------------------------------------------- */
 
 static char *dir;
 
@@ -220,8 +219,7 @@ static void own(void **state) {
     refused(NULL, "than any needs", NULL);
 }
 
-/* ---- what the assistant says ------------------------------------------------------------------
- */
+/* ---- what the assistant says ----------------------------------------------------------------- */
 
 /* The text with the assistant's parts in braces. */
 static const char *spans(const eq_chat *c, const eq_message *m, int64_t n) {

@@ -26,8 +26,7 @@ static void new_folder(const char *config) {
     if (config) put("tokenizer_config.json", config, (int64_t)strlen(config));
 }
 
-/* ---- writing a model --------------------------------------------------------------------------
- */
+/* ---- writing a model ------------------------------------------------------------------------- */
 
 static void put_varint(eq_str *s, uint64_t v) {
     for (; v > 0x7f; v >>= 7) eq_str_put(s, &(char){(char)(v | 0x80)}, 1);

@@ -46,6 +46,14 @@ static void normalizers(void **state) {
         {"{'type':'Replace','pattern':{'String':'ff'},'content':''}", "fffe", "f|e"},
         {"{'type':'Prepend','prepend':'if'}", "e", "i|f|e"},
         {"{'type':'Sequence','normalizers':[]}", "fe", "f|e"},
+        {"{'type':'StripAccents'}",
+         "e\xcc\x81\xe0\xa2\x98"
+         "f",
+         "e|\xe0\xa2\x98|f"}, /* too young */
+        {"{'type':'Nmt'}",
+         "f\xe2\x80\x8b"
+         "e\x01i\n",
+         "f| |e|i| "},
         {"null", "fe", "f|e"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -102,6 +110,9 @@ static void pretokenizers(void **state) {
                 "','prepend_scheme':'always','split':false}",
                 "  a", META "|" META "a");
     check_words("null", "aa", "aa");
+    check_words("{'type':'UnicodeScripts'}", "  ab1 1,ab", "ab|1| |1,|ab"); /* spaces in front go */
+    check_words("{'type':'FixedLength','length':2}", "aabab", "aa|ba|b");
+    check_words("{'type':'CharDelimiterSplit','delimiter':'1'}", "1aa11b", "aa|b");
 }
 
 static void metaspace_first(void **state) {
@@ -180,6 +191,29 @@ static void added_tokens(void **state) {
     assert_int_equal(eq_token_id(t, "zz"), -1);
     assert_int_equal(eq_tokenizer_size(t), 8);
     eq_tokenizer_close(t);
+}
+
+static void ends(void **state) {
+    (void)state;
+    static const char *const types[] = {
+        "'RobertaProcessing','trim_offsets':true,'add_prefix_space':false", "'BertProcessing'"};
+    for (int i = 0; i < 2; i++) {
+        char rest[200];
+        snprintf(rest, sizeof rest, "'post_processor':{'type':%s,'sep':['</s>',3],'cls':['<s>',2]}",
+                 types[i]);
+        eq_tokenizer *t = tiny_tokenizer_open(
+            &(tiny_tokenizer){.chars = "ab", .tokens = "<s>;</s>", .rest = rest});
+        assert_string_equal(tiny_tokens(t, "ab", 2, true), "<s>|a|b|</s>");
+        assert_string_equal(tiny_tokens(t, "ab", 2, false), "a|b");
+        eq_tokenizer_close(t);
+    }
+}
+
+static void byte_level_normalizer(void **state) {
+    (void)state;
+    tiny_tokenizer s = {.merges = "a b;" GH " ab"};
+    s.rest = "'normalizer':{'type':'ByteLevel'}";
+    tiny_check(&s, "ab ab\xc3\xa9", "ab|" GH "ab|\xc3\x83|\xc2\xa9");
 }
 
 static void templates(void **state) {
@@ -352,14 +386,22 @@ static void threads_share_one(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sentencepiece_kind), cmocka_unit_test(normalizers),
-        cmocka_unit_test(pretokenizers),      cmocka_unit_test(metaspace_first),
-        cmocka_unit_test(byte_level),         cmocka_unit_test(qwen2_kind),
-        cmocka_unit_test(added_tokens),       cmocka_unit_test(templates),
-        cmocka_unit_test(decoders),           cmocka_unit_test(not_utf8),
+        cmocka_unit_test(sentencepiece_kind),
+        cmocka_unit_test(normalizers),
+        cmocka_unit_test(pretokenizers),
+        cmocka_unit_test(metaspace_first),
+        cmocka_unit_test(byte_level),
+        cmocka_unit_test(qwen2_kind),
+        cmocka_unit_test(added_tokens),
+        cmocka_unit_test(templates),
+        cmocka_unit_test(decoders),
+        cmocka_unit_test(not_utf8),
         cmocka_unit_test(nul_is_a_character),
+        cmocka_unit_test(ends),
+        cmocka_unit_test(byte_level_normalizer),
 
-        cmocka_unit_test(memory_runs_out),    cmocka_unit_test(threads_share_one),
+        cmocka_unit_test(memory_runs_out),
+        cmocka_unit_test(threads_share_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,7 +18,7 @@ static const struct {
     {NULL, "'normalizer':{'type':'Strip','strip_left':true}", "strip_right"},
     {NULL, "'normalizer':{'type':'NFC','more':1}", "more"},
     {NULL, "'normalizer':[]", "normalizer"},
-    {NULL, "'pre_tokenizer':{'type':'UnicodeScripts'}", "UnicodeScripts"},
+    {NULL, "'pre_tokenizer':{'type':'BertPreTokenizer'}", "BertPreTokenizer"},
     {NULL,
      "'pre_tokenizer':{'type':'Split','pattern':{'String':'a'},'behavior':'Eaten','invert':"
      "false}",

@@ -170,8 +170,7 @@ static void t5_kind(void **state) {
     tiny_check(&s, "a \xc3\xa9", "a|\xc4\xa0|\xc3\x83\xc2\xa9");
 }
 
-/* ---- tables of characters ---------------------------------------------------------------------
- */
+/* ---- tables of characters -------------------------------------------------------------------- */
 
 /* A double array of a few keys, made the plain way: every node has a block of 256 units. */
 static void make_charsmap(eq_str *base64, const char *const (*map)[2], int n) {

@@ -136,7 +136,7 @@ def spec_list():
         out.append((f"Digits {each}", "llama2", {"normalizer": replace, "pre_tokenizer": {"type": "Digits", "individual_digits": each}}))
     for t in ("Whitespace", "WhitespaceSplit"):
         out.append((t, "llama2", {"normalizer": None, "pre_tokenizer": {"type": t}}))
-    for t in ({"type": "FixedLength", "length": 1}, {"type": "FixedLength", "length": 7}, {"type": "CharDelimiterSplit", "delimiter": "e"},
+    for t in ({"type": "UnicodeScripts"}, {"type": "FixedLength", "length": 1}, {"type": "FixedLength", "length": 7}, {"type": "CharDelimiterSplit", "delimiter": "e"},
               {"type": "CharDelimiterSplit", "delimiter": "▁"}):
         out.append((json.dumps(t), "llama2", {"normalizer": replace, "pre_tokenizer": t}))
         out.append((json.dumps(t), "dolma2", {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [t, LEVEL]}}))

@@ -23,8 +23,7 @@ struct eq_chat {
 
 static const char *const token_keys[] = {"bos_token", "eos_token", "unk_token", "pad_token"};
 
-/* ---- opening ----------------------------------------------------------------------------------
- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 /* dir/name, or NULL where it is absent. */
 static eq_status json_of(json_t **out, const char *dir, const char *name, eq_err *err) {
@@ -186,8 +185,7 @@ void eq_chat_close(eq_chat *c) {
 
 const char *eq_chat_name(const eq_chat *c) { return c->name; }
 
-/* ---- text -------------------------------------------------------------------------------------
- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 static eq_status render(const eq_chat *c, eq_str *out, eq_spans *spans, const eq_message *m,
                         int64_t n, bool prompt, eq_err *err) {
@@ -209,8 +207,7 @@ eq_status eq_chat_render(const eq_chat *c, eq_str *out, const eq_message *m, int
 
 const char *eq_chat_end(const eq_chat *c) { return c->end; }
 
-/* ---- what the assistant says ------------------------------------------------------------------
- */
+/* ---- what the assistant says ----------------------------------------------------------------- */
 
 /* The first n messages as text that the whole one must begin with. */
 static eq_status prefix(const eq_chat *c, eq_str *out, const eq_message *m, int64_t n, bool prompt,
@@ -266,8 +263,7 @@ eq_status eq_chat_spans(const eq_chat *c, eq_str *out, eq_spans *spans, const eq
     return st;
 }
 
-/* ---- ids --------------------------------------------------------------------------------------
- */
+/* ---- ids ------------------------------------------------------------------------------------- */
 
 eq_status eq_chat_ids(const eq_tokenizer *t, eq_ids *ids, const eq_str *text, eq_err *err) {
     return eq_encode(t, ids, text->p, text->n, false, err);

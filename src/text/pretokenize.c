@@ -138,6 +138,21 @@ static eq_status split_chars(const span *s, const eq_pre_step *step, eq_err *err
     return flush(&c, err);
 }
 
+/* As the peer does it: what stands in front of the first character with a script vanishes. */
+static eq_status split_scripts(const span *s, eq_err *err) {
+    int64_t from = -1;
+    int was = -1;
+    uint32_t cp;
+    for (int64_t i = 0, len; i < s->n; i += len) {
+        len = eq_utf8_get(s->text + i, &cp);
+        int script = eq_uni_script(cp);
+        if (script < 0 || script == was) continue;
+        if (from >= 0) EQ_TRY(emit(s, from, i, err));
+        from = i, was = script;
+    }
+    return from < 0 ? EQ_OK : emit(s, from, s->n, err);
+}
+
 static eq_status split_length(const span *s, const eq_pre_step *step, eq_err *err) {
     uint32_t cp;
     for (int64_t i = 0, from = 0; i < s->n; from = i) {
@@ -219,6 +234,8 @@ static eq_status run(const span *s, eq_err *err) {
         return split(s, step, err);
     case EQ_PRE_CHARS:
         return split_chars(s, step, err);
+    case EQ_PRE_SCRIPTS:
+        return split_scripts(s, err);
     case EQ_PRE_LENGTH:
         return split_length(s, step, err);
     case EQ_PRE_WORDS:

@@ -1,5 +1,5 @@
 /* Pre-tokenizers: Split, ByteLevel, Metaspace, Digits, Punctuation, Whitespace, WhitespaceSplit,
- * CharDelimiterSplit, FixedLength, Sequence. Each becomes one to three steps. */
+ * CharDelimiterSplit, FixedLength, UnicodeScripts, Sequence. Each becomes one to three steps. */
 #include <string.h>
 
 #include "base/mem.h"
@@ -152,9 +152,11 @@ static eq_status parse(eq_pretokenizer *p, const json_t *spec, const char *where
         EQ_TRY(add(p, &s, EQ_PRE_LENGTH, err));
         return eq_json_need_int(spec, "length", 1, INT32_MAX, &s->length, where, err);
     }
-    if (!strcmp(type, "WhitespaceSplit") || !strcmp(type, "Whitespace"))
+    if (!strcmp(type, "WhitespaceSplit") || !strcmp(type, "Whitespace") ||
+        !strcmp(type, "UnicodeScripts"))
         EQ_TRY(eq_spec_known(spec, "type", where, err));
     if (!strcmp(type, "WhitespaceSplit")) return char_set(p, eq_uni_space, EQ_SPLIT_REMOVED, err);
+    if (!strcmp(type, "UnicodeScripts")) return add(p, &s, EQ_PRE_SCRIPTS, err);
     if (!strcmp(type, "Whitespace")) return add(p, &s, EQ_PRE_WORDS, err);
     return eq_spec_unsupported("pre-tokenizer", type, where, err);
 }

@@ -6,6 +6,7 @@
 typedef enum {
     EQ_PRE_SPLIT,     /* at matches of a pattern */
     EQ_PRE_CHARS,     /* at every single character of a set */
+    EQ_PRE_SCRIPTS,   /* between characters of two scripts */
     EQ_PRE_LENGTH,    /* every so many characters */
     EQ_PRE_WORDS,     /* runs of word characters, runs of others; white space dropped */
     EQ_PRE_SPACE,     /* a space in front when there is none */

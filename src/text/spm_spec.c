@@ -26,8 +26,7 @@ typedef struct {
     eq_err *err;
 } maker;
 
-/* ---- which class ------------------------------------------------------------------------------
- */
+/* ---- which class ----------------------------------------------------------------------------- */
 
 static const struct {
     const char *class, *model_type;
@@ -61,8 +60,7 @@ static eq_status find_form(maker *k) {
         k->path, name);
 }
 
-/* ---- model ------------------------------------------------------------------------------------
- */
+/* ---- model ----------------------------------------------------------------------------------- */
 
 static json_t *text(const eq_spm_piece *p) { return json_stringn(p->s, (size_t)p->n); }
 
@@ -159,8 +157,7 @@ static eq_status unigram_model(maker *k) {
                          (json_int_t)k->m.unk_id, "byte_fallback", k->m.byte_fallback));
 }
 
-/* ---- what is around it ------------------------------------------------------------------------
- */
+/* ---- what is around it ----------------------------------------------------------------------- */
 
 static json_t *replace(const char *kind, const char *what, const char *by) {
     return json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", kind, what, "content",

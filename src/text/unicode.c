@@ -91,6 +91,11 @@ bool eq_uni_mark(uint32_t cp) {
     return is != in_ranges(eq_uni_mark_flip, eq_uni_mark_flip_n, cp);
 }
 
+int eq_uni_script(uint32_t cp) {
+    const eq_uni_map *m = find_map(eq_uni_scripts, eq_uni_scripts_n, cp);
+    return m ? (int)m->to : -1;
+}
+
 bool eq_uni_cluster_ends(uint32_t a, uint32_t b, int32_t *state) {
     enum { MARK = 0x300 }; /* what the table lists joins as every mark does */
     if (in_ranges(eq_uni_joins_more, eq_uni_joins_more_n, a)) a = MARK;

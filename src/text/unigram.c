@@ -46,8 +46,7 @@ struct eq_unigram_work {
     int64_t cap;
 };
 
-/* ---- reading ----------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static eq_status load_scores(eq_unigram *u, const json_t *list, const char *where, eq_err *err) {
     double least = INFINITY;
@@ -127,8 +126,7 @@ void eq_unigram_work_free(eq_unigram_work *w) {
     eq_free(w);
 }
 
-/* ---- the best way -----------------------------------------------------------------------------
- */
+/* ---- the best way ---------------------------------------------------------------------------- */
 
 typedef struct {
     const eq_unigram *u;

@@ -14,8 +14,7 @@ eq_jv eq_jrun_arg(const eq_jargs *args, int i, const char *name) {
     return (eq_jv){0};
 }
 
-/* ---- tests ------------------------------------------------------------------------------------
- */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 static bool is_number(eq_jv v) {
     return v.type == EQ_J_INT || v.type == EQ_J_FLOAT || v.type == EQ_J_BOOL;
@@ -67,8 +66,7 @@ bool eq_jrun_test(eq_jrun *r, eq_jv name, eq_jv v, const eq_jargs *args) {
     return false;
 }
 
-/* ---- filters ----------------------------------------------------------------------------------
- */
+/* ---- filters --------------------------------------------------------------------------------- */
 
 static eq_jv length(eq_jrun *r, eq_jv v) {
     if (v.type == EQ_J_STR) return eq_j_int(eq_j_chars(v));

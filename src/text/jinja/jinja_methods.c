@@ -155,8 +155,7 @@ bool eq_jrun_has_method(eq_jv v, eq_jv name) {
     return false;
 }
 
-/* ---- functions --------------------------------------------------------------------------------
- */
+/* ---- functions ------------------------------------------------------------------------------- */
 
 static eq_jv refuse(eq_jrun *r, const eq_jargs *a) {
     eq_jv m = a->n ? a->v[0] : eq_j_none();

@@ -28,7 +28,7 @@ typedef struct {
     eq_err *err;
 } eq_jrun;
 
-enum { EQ_JARGS = 8 };
+enum { EQ_JARGS = 8, EQ_JRUN_DEPTH = 400 };
 typedef struct {
     eq_jv v[EQ_JARGS], name[EQ_JARGS]; /* name: a string where the argument has one */
     int n;
