@@ -105,11 +105,13 @@ static void e2e_qp(step *s) {
         EQ_DO(s->be, sumsq, s->total, eq_ro(s->student.W[l].p));
     }
     EQ_DO(s->be, cross_entropy, s->losses, s->logits, eq_ro(s->logits), eq_ro(s->targets),
-          HEAD_ROWS, c->V, 1.0f);
+          HEAD_ROWS, c->V, 1.0f, 0.0f);
 }
 
 static eq_status count(tally *t, int model, eq_err *err) {
-    step s = {.c = &models[model].c};
+    eq_config c = models[model].c;
+    eq_config_plain(&c);
+    step s = {.c = &c};
     eq_wrap *w;
     EQ_TRY(eq_backend_open(&s.be, "cpu", NULL, err));
     eq_status st = eq_wrap_open(&s.be, "count:", &w, err);

@@ -144,7 +144,7 @@ static bool same_bits(const std::vector<eq_mut> &out, const std::function<void()
 }
 
 static void attention(int64_t B, int64_t T, int64_t NH, int64_t NKV, int64_t HD, int64_t window) {
-    eq_attn_shape s = {B, T, NH, NKV, HD, window, 0.0884f};
+    eq_attn_shape s = {B, T, NH, NKV, HD, window, 0.0884f, 0.0f};
     int64_t nq = B * T * NH * HD, nk = B * T * NKV * HD;
     eq_mut q = numbers(EQ_BF16, nq, 1.0f), k = numbers(EQ_BF16, nk, 1.0f);
     eq_mut v = numbers(EQ_BF16, nk, 1.0f), g = numbers(EQ_BF16, nq, 1.0f);
@@ -179,7 +179,7 @@ static void cross_entropy(int64_t rows, int64_t V) {
     for (int32_t &t : host) t = (int32_t)(draw() % (uint64_t)V);
     be->upload(be, targets, host.data(), EQ_I32);
     double s = seconds(20, [&] {
-        EQ_DO(be, cross_entropy, loss, d, eq_ro(logits), eq_ro(targets), rows, V, 1.0f);
+        EQ_DO(be, cross_entropy, loss, d, eq_ro(logits), eq_ro(targets), rows, V, 1.0f, 0.0f);
     });
     double rate = 6.0 * (double)(rows * V) / s;
     printf("cross-entropy %5lld x %-6lld            %8.3f ms  %7.0f GB/s  %3.0f %% of the copy\n",

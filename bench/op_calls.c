@@ -79,19 +79,30 @@ static void add_(call *k, const eq_op_case *c) {
     eq_mut y = out_on(k, "y", c->out, c->d[0], 0, 1);
     DO(k, add, y, a, b);
 }
-static void swiglu_fwd_(call *k, const eq_op_case *c) {
+static void affine_(call *k, const eq_op_case *c) {
+    eq_view x = in(k, "x", c->in, c->d[0], EQ_FILL_VALUES);
+    eq_mut y = out_on(k, "y", c->out, c->d[0], tol_of(c->out), 0);
+    DO(k, affine, y, x, 0.22f, 1.0f);
+}
+static void softcap_(call *k, const eq_op_case *c) {
+    eq_view x = in(k, "x", c->in, c->d[0], EQ_FILL_LOGITS);
+    eq_mut y = out_on(k, "y", c->out, c->d[0], tol_of(c->out), 0);
+    DO(k, softcap, y, x, 5.0f);
+}
+/* d = {n, shares memory with, activation} */
+static void glu_fwd_(call *k, const eq_op_case *c) {
     eq_view g = in(k, "g", c->in, c->d[0], EQ_FILL_VALUES);
     eq_view u = in(k, "u", c->in, c->d[0], EQ_FILL_UNIT);
     eq_mut h = out(k, "h", c->out, c->d[0], tol_of(c->out));
-    DO(k, swiglu_fwd, h, g, u);
+    DO(k, glu_fwd, h, g, u, (eq_act)c->d[2]);
 }
-static void swiglu_bwd_(call *k, const eq_op_case *c) {
+static void glu_bwd_(call *k, const eq_op_case *c) {
     eq_view dh = in(k, "dh", c->in, c->d[0], EQ_FILL_UNIT);
     eq_view g = in(k, "g", c->in, c->d[0], EQ_FILL_VALUES);
     eq_view u = in(k, "u", c->in, c->d[0], EQ_FILL_UNIT);
     eq_mut dg = out_on(k, "dg", c->out, c->d[0], tol_of(c->out), 1);
     eq_mut du = out_on(k, "du", c->out, c->d[0], tol_of(c->out), c->d[1] ? 0 : 2); /* dh or u */
-    DO(k, swiglu_bwd, dg, du, dh, g, u);
+    DO(k, glu_bwd, dg, du, dh, g, u, (eq_act)c->d[2]);
 }
 
 /* ---- rows: d = {rows, columns}; rmsnorm_bwd: {rows, columns, windows} -------------------------
@@ -108,6 +119,12 @@ static void gather_(call *k, const eq_op_case *c) {
     eq_view index = in(k, "index", EQ_I32, c->d[0], EQ_FILL_ROWS);
     eq_mut y = out(k, "y", c->out, c->d[0] * c->d[1], 0);
     DO(k, gather, y, x, index, c->d[0], c->d[1]);
+}
+static void center_(call *k, const eq_op_case *c) {
+    int64_t rows = c->d[0], D = c->d[1];
+    eq_view x = in(k, "x", c->in, rows * D, EQ_FILL_VALUES);
+    eq_mut y = out_on(k, "y", c->out, rows * D, tol_of(c->out), 0);
+    DO(k, center, y, x, rows, D);
 }
 static void rmsnorm_fwd_(call *k, const eq_op_case *c) {
     int64_t rows = c->d[0], D = c->d[1];
@@ -139,13 +156,14 @@ static void mse_(call *k, const eq_op_case *c) {
     eq_mut dy = wanted(k, EQ_OPT_NO_FIRST, "dy", c->out, c->d[0], tol_of(c->out), -1);
     DO(k, mse, loss, dy, y, t);
 }
+/* d = {rows, V, cap} */
 static void cross_entropy_(call *k, const eq_op_case *c) {
     int64_t rows = c->d[0], V = c->d[1];
     eq_view logits = in(k, "logits", EQ_F32, rows * V, EQ_FILL_LOGITS);
     eq_view targets = in(k, "targets", EQ_I32, rows, EQ_FILL_TARGETS);
     eq_mut loss = out(k, "loss", EQ_F32, rows, F);
     eq_mut d = wanted(k, EQ_OPT_NO_FIRST, "dlogits", c->out, rows * V, tol_of(c->out), 0);
-    DO(k, cross_entropy, loss, d, logits, targets, rows, V, 0.125f);
+    DO(k, cross_entropy, loss, d, logits, targets, rows, V, 0.125f, (float)c->d[2]);
 }
 /* d = {n} */
 static void sum_(call *k, const eq_op_case *c) {
@@ -205,13 +223,15 @@ static void matmul_tn_(call *k, const eq_op_case *c) {
     DO(k, matmul_tn, y, a, b, M, N, K, K / windows(c->d[4]), lda, (c->opt & EQ_OPT_ACC) != 0);
 }
 
-/* ---- attention: d = {B, T, NH, NKV, HD, window}, attn_fwd: and past ---------------------------
+/* ---- attention: d = {B, T, NH, NKV, HD, window}, attn_fwd: and past; EQ_OPT_CAP; rope: {B, T, NH, 1,
+ * HD, R} ----------------------------------------------------------------------------------------
  */
 
 static void rope_(call *k, const eq_op_case *c) {
     int64_t B = c->d[0], T = c->d[1], NH = c->d[2], HD = c->d[4];
-    eq_view cos = in(k, "cos", EQ_F32, T * HD / 2, EQ_FILL_COS);
-    eq_view sin = in(k, "sin", EQ_F32, T * HD / 2, EQ_FILL_SIN);
+    int64_t R = c->d[5] ? c->d[5] : HD;
+    eq_view cos = in(k, "cos", EQ_F32, T * R / 2, EQ_FILL_COS);
+    eq_view sin = in(k, "sin", EQ_F32, T * R / 2, EQ_FILL_SIN);
     eq_mut x = inout(k, "x", c->in, B * T * NH * HD, EQ_FILL_VALUES, tol_of(c->in));
     DO(k, rope, x, cos, sin, B, T, NH, HD, c->opt & EQ_OPT_BACK ? -1 : 1);
 }
@@ -226,7 +246,8 @@ static eq_attn_shape attn_shape(const eq_op_case *c) {
                            .HD = c->d[4],
                            .window = c->d[5],
                            .scale = scale,
-                           .past = c->d[6]};
+                           .past = c->d[6],
+                           .cap = c->opt & EQ_OPT_CAP ? 1.5f : 0.0f};
 }
 /* Scores of 300 are known to 1e-4 in fp32, and so is exp of their differences. */
 static double attn_tol(const eq_op_case *c) {

@@ -64,7 +64,13 @@
     BOTH16(op, PLAIN, 1, 300, 1, 1, 64, 70) /* windows that begin within one */ \
     BOTH16(op, PLAIN, 1, 170, 1, 1, 80, 129) \
     BOTH16(op, PLAIN, 1, 200, 2, 1, 128, 33) \
-    BOTH16(op, PLAIN, 1, 140, 1, 1, 256, 100)
+    BOTH16(op, PLAIN, 1, 140, 1, 1, 256, 100) \
+    SAME(op, PLAIN, EQ_OPT_CAP, 2, 19, 4, 2, 16, 0) /* capped scores */ \
+    SAME(op, PLAIN, EQ_OPT_CAP, 1, 50, 2, 1, 24, 7) \
+    SAME(op, LARGE, EQ_OPT_CAP, 1, 37, 2, 1, 64, 0) \
+    C(op, BF16, BF16, PLAIN, EQ_OPT_CAP, 1, 140, 2, 1, 64, 0) \
+    C(op, BF16, BF16, PLAIN, EQ_OPT_CAP, 1, 100, 1, 1, 128, 33) \
+    C(op, BF16, BF16, PLAIN, EQ_OPT_CAP, 1, 100, 2, 1, 256, 0)
 
 /* Keys before the queries: one query as in generation, a few, more than a block; places that are no
  * multiple of a tile; windows that begin before and behind the queries' own keys. */
@@ -79,6 +85,7 @@
     SAME(op, PLAIN, 0, 1, 20, 4, 2, 64, 0, 333) \
     SAME(op, PLAIN, 0, 1, 70, 2, 1, 32, 40, 45) \
     SAME(op, PLAIN, 0, 2, 17, 2, 2, 8, 30, 11) \
+    SAME(op, PLAIN, EQ_OPT_CAP, 2, 1, 4, 2, 16, 0, 150) \
     BOTH16(op, PLAIN, 1, 150, 2, 1, 64, 0, 37) \
     BOTH16(op, PLAIN, 2, 40, 2, 1, 128, 0, 95) \
     BOTH16(op, PLAIN, 1, 33, 1, 1, 96, 50, 161) \
@@ -138,7 +145,8 @@ enum {
     NO3 = EQ_OPT_NO_THIRD,
     BACK = EQ_OPT_BACK,
     DECAY = EQ_OPT_DECAY,
-    ACT8 = EQ_OPT_ACT8
+    ACT8 = EQ_OPT_ACT8,
+    CAP = EQ_OPT_CAP
 };
 
 const eq_op_case eq_op_cases[] = {
@@ -163,6 +171,13 @@ const eq_op_case eq_op_cases[] = {
     SAME(gather, PLAIN, 0, 1, 1, 1) SAME(gather, PLAIN, 0, 7, 5, 3) SAME(gather, SPECIAL, 0, 40, 64, 9)
     SAME(gather, PLAIN, 0, 300, 33, 500) SAME(gather, PLAIN, 0, 5000, 6, 70)
     BENCH(gather, BF16, BF16, 0, 8192, 1024, 2048)
+    ALL(affine, PLAIN, 0, 1) ALL(affine, PLAIN, 0, 1003) SAME(affine, PLAIN, IN, 70001) ALL(affine, TINY, 0, 99)
+    BENCH(affine, F32, BF16, 0, 1 << 23)
+    ALL(softcap, PLAIN, 0, 1) ALL(softcap, PLAIN, 0, 1003) SAME(softcap, LARGE, IN, 70001) ALL(softcap, TINY, 0, 99)
+    BENCH(softcap, F32, F32, 0, 1 << 23)
+    ALL(center, PLAIN, 0, 1, 2) ALL(center, PLAIN, 0, 5, 77) ALL(center, PLAIN, 0, 3, 2050) SAME(center, PLAIN, IN, 130, 64)
+    ALL(center, LARGE, 0, 40, 96)
+    BENCH(center, F32, F32, 0, 2048, 4096)
 
     PRODUCT_CASES(matmul_nt) PRODUCT_CASES(matmul_nn) PRODUCT_CASES(matmul_tn)
     WINDOW_CASES(matmul_nt) WINDOW_CASES(matmul_nn)
@@ -192,17 +207,20 @@ const eq_op_case eq_op_cases[] = {
 
     SAME(rope, PLAIN, 0, 1, 1, 1, 1, 2) SAME(rope, PLAIN, 0, 2, 5, 3, 1, 16) SAME(rope, PLAIN, BACK, 1, 33, 4, 1, 64)
     SAME(rope, PLAIN, BACK, 3, 7, 2, 1, 80) SAME(rope, LARGE, 0, 1, 20, 2, 1, 128) SAME(rope, PLAIN, 0, 2, 9, 1, 1, 22)
+    SAME(rope, PLAIN, 0, 2, 5, 3, 1, 16, 4) SAME(rope, PLAIN, BACK, 1, 33, 2, 1, 80, 20) SAME(rope, PLAIN, 0, 1, 9, 2, 1, 128, 96)
     BENCH(rope, BF16, BF16, 0, 1, 2048, 32, 1, 128)
 
     ATTENTION_CASES(attn_fwd) PAST_CASES(attn_fwd) ATTENTION_CASES(attn_bwd)
     BENCH(attn_fwd, BF16, BF16, 0, 1, 2048, 32, 32, 128) BENCH(attn_bwd, BF16, BF16, 0, 1, 2048, 32, 32, 128)
     BENCH(attn_fwd, BF16, BF16, 0, 1, 1, 32, 32, 128, 0, 2047) BENCH(attn_fwd, F32, F32, 0, 1, 512, 16, 4, 64) BENCH(attn_bwd, F32, F32, 0, 1, 512, 16, 4, 64)
 
-    ALL(swiglu_fwd, PLAIN, 0, 1) ALL(swiglu_fwd, PLAIN, 0, 1003) ALL(swiglu_fwd, LARGE, 0, 70001) ALL(swiglu_fwd, TINY, 0, 99)
-    BENCH(swiglu_fwd, BF16, BF16, 0, 2048 * 11008)
-    ALL(swiglu_bwd, PLAIN, 0, 1) ALL(swiglu_bwd, PLAIN, 0, 1003) ALL(swiglu_bwd, LARGE, 0, 999) ALL(swiglu_bwd, TINY, 0, 99)
-    SAME(swiglu_bwd, PLAIN, IN, 1003, 0) SAME(swiglu_bwd, PLAIN, IN, 70001, 1)
-    BENCH(swiglu_bwd, BF16, BF16, IN, 2048 * 11008)
+    ALL(glu_fwd, PLAIN, 0, 1003, 0, 1) ALL(glu_fwd, LARGE, 0, 999, 0, 1) ALL(glu_bwd, PLAIN, 0, 1003, 0, 1)
+    ALL(glu_bwd, LARGE, 0, 999, 0, 1) SAME(glu_bwd, PLAIN, IN, 1003, 1, 1) ALL(glu_bwd, TINY, 0, 99, 0, 1)
+    ALL(glu_fwd, PLAIN, 0, 1) ALL(glu_fwd, PLAIN, 0, 1003) ALL(glu_fwd, LARGE, 0, 70001) ALL(glu_fwd, TINY, 0, 99)
+    BENCH(glu_fwd, BF16, BF16, 0, 2048 * 11008)
+    ALL(glu_bwd, PLAIN, 0, 1) ALL(glu_bwd, PLAIN, 0, 1003) ALL(glu_bwd, LARGE, 0, 999) ALL(glu_bwd, TINY, 0, 99)
+    SAME(glu_bwd, PLAIN, IN, 1003, 0) SAME(glu_bwd, PLAIN, IN, 70001, 1)
+    BENCH(glu_bwd, BF16, BF16, IN, 2048 * 11008)
 
     ALL(mse, PLAIN, 0, 1) ALL(mse, PLAIN, 0, 1003) ALL(mse, PLAIN, NO1, 100003) ALL(mse, LARGE, 0, 77)
     ALL(mse, PLAIN, 0, 3003, 3) ALL(mse, PLAIN, NO1, 100000, 2)
@@ -210,6 +228,7 @@ const eq_op_case eq_op_cases[] = {
 
     TO_ANY(cross_entropy, PLAIN, 0, 1, 2) TO_ANY(cross_entropy, PLAIN, 0, 7, 1003) TO_ANY(cross_entropy, LARGE, 0, 5, 999)
     TO_ANY(cross_entropy, CONSTANT, 0, 4, 130) F32(cross_entropy, PLAIN, IN, 9, 32001) F32(cross_entropy, PLAIN, NO1, 65, 100)
+    TO_ANY(cross_entropy, PLAIN, 0, 7, 1003, 9) F32(cross_entropy, PLAIN, IN, 9, 32001, 7) TO_ANY(cross_entropy, LARGE, 0, 5, 999, 400)
     BENCH(cross_entropy, F32, BF16, 0, 128, 128256)
 
     QUANT_CASES(Q_INIT) BENCH(fq_init, F32, F32, 0, 4096, 4096, 64, 2)

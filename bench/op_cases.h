@@ -27,6 +27,7 @@ enum {
     EQ_OPT_NO_THIRD = 16,
     EQ_OPT_BACK = 32,  /* rope: turn back */
     EQ_OPT_DECAY = 64, /* adamw: weight decay and a scaled gradient */
+    EQ_OPT_CAP = 128,  /* attention: scores are capped */
     EQ_OPT_ACT8 = 256  /* matvec_q: activations of 8 bits */
 };
 

@@ -148,8 +148,35 @@ static void turn_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy
     EQ_DO(be, rope, g[0], eq_ro(dc), eq_ro(ds), SEQS, T, NH, HD, -1);
 }
 
-static const float scale = 0.4f;
-static void attention(double *y, double *const x[], int window) {
+/* Of each head the first R elements. */
+enum { R = 4 };
+static void some_fwd(double *y, double *const x[]) {
+    float c[T * HD / 2], s[T * HD / 2];
+    angles(c, s);
+    for (int r = 0; r < SEQS * T * NH; r++) {
+        const double *in = x[0] + r * HD;
+        for (int i = 0; i < HD; i++) y[r * HD + i] = in[i];
+        for (int i = 0; i < R / 2; i++) {
+            int at = r / NH % T * (R / 2) + i;
+            y[r * HD + i] = in[i] * (double)c[at] - in[i + R / 2] * (double)s[at];
+            y[r * HD + i + R / 2] = in[i + R / 2] * (double)c[at] + in[i] * (double)s[at];
+        }
+    }
+}
+static void some_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy) {
+    (void)x;
+    float c[T * HD / 2], s[T * HD / 2];
+    eq_mut dc = temp(be, T * R / 2), ds = temp(be, T * R / 2);
+    angles(c, s);
+    be->upload(be, dc, c, EQ_F32);
+    be->upload(be, ds, s, EQ_F32);
+    EQ_DO(be, cast, g[0], eq_ro(dy));
+    EQ_DO(be, rope, g[0], eq_ro(dc), eq_ro(ds), SEQS, T, NH, HD, -1);
+}
+
+static const float scale = 0.4f, cap = 0.7f;
+/* cap0: of the scores, 0: none */
+static void attention(double *y, double *const x[], int window, double cap0) {
     for (int r = 0; r < SEQS * T * NH; r++) {
         int h = r % NH, t = r / NH % T, b = r / NH / T, kv = h / (NH / NKV);
         double sum = 0.0, *o = y + r * HD;
@@ -158,27 +185,40 @@ static void attention(double *y, double *const x[], int window) {
             int at = ((b * T + j) * NKV + kv) * HD;
             double e = 0.0;
             for (int d = 0; d < HD; d++) e += x[0][r * HD + d] * x[1][at + d];
-            e = exp((double)scale * e);
+            e *= (double)scale;
+            e = exp(cap0 > 0.0 ? cap0 * tanh(e / cap0) : e);
             sum += e;
             for (int d = 0; d < HD; d++) o[d] += e * x[2][at + d];
         }
         for (int d = 0; d < HD; d++) o[d] /= sum;
     }
 }
-static void attend_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy, int window) {
-    eq_attn_shape s = {SEQS, T, NH, NKV, HD, window, scale, 0};
+static void attend_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy, int window,
+                       float cap0) {
+    eq_attn_shape s = {.B = SEQS,
+                       .T = T,
+                       .NH = NH,
+                       .NKV = NKV,
+                       .HD = HD,
+                       .window = window,
+                       .scale = scale,
+                       .cap = cap0};
     eq_mut o = temp(be, SEQS * T * NH * HD), lse = temp(be, SEQS * NH * T);
     EQ_DO(be, attn_fwd, o, lse, eq_ro(x[0]), eq_ro(x[1]), eq_ro(x[2]), s);
     EQ_DO(be, attn_bwd, g[0], g[1], g[2], eq_ro(dy), eq_ro(x[0]), eq_ro(x[1]), eq_ro(x[2]),
           eq_ro(o), eq_ro(lse), s);
 }
-static void causal_fwd(double *y, double *const x[]) { attention(y, x, 0); }
+static void causal_fwd(double *y, double *const x[]) { attention(y, x, 0, 0.0); }
 static void causal_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy) {
-    attend_bwd(be, g, x, dy, 0);
+    attend_bwd(be, g, x, dy, 0, 0.0f);
 }
-static void window_fwd(double *y, double *const x[]) { attention(y, x, WINDOW); }
+static void window_fwd(double *y, double *const x[]) { attention(y, x, WINDOW, 0.0); }
 static void window_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy) {
-    attend_bwd(be, g, x, dy, WINDOW);
+    attend_bwd(be, g, x, dy, WINDOW, 0.0f);
+}
+static void capped_fwd(double *y, double *const x[]) { attention(y, x, WINDOW, (double)cap); }
+static void capped_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy) {
+    attend_bwd(be, g, x, dy, WINDOW, cap);
 }
 
 enum { LEN = 40 };
@@ -186,7 +226,34 @@ static void gate_fwd(double *y, double *const x[]) {
     for (int i = 0; i < LEN; i++) y[i] = x[0][i] / (1.0 + exp(-x[0][i])) * x[1][i];
 }
 static void gate_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy) {
-    EQ_DO(be, swiglu_bwd, g[0], g[1], eq_ro(dy), eq_ro(x[0]), eq_ro(x[1]));
+    EQ_DO(be, glu_bwd, g[0], g[1], eq_ro(dy), eq_ro(x[0]), eq_ro(x[1]), EQ_ACT_SILU);
+}
+static void gelu_fwd(double *y, double *const x[]) {
+    for (int i = 0; i < LEN; i++) {
+        double a = x[0][i], v = sqrt(2.0 / acos(-1.0)) * (a + 0.044715 * a * a * a);
+        y[i] = 0.5 * a * (1.0 + tanh(v)) * x[1][i];
+    }
+}
+static void gelu_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy) {
+    EQ_DO(be, glu_bwd, g[0], g[1], eq_ro(dy), eq_ro(x[0]), eq_ro(x[1]), EQ_ACT_GELU_TANH);
+}
+static void affine_fwd(double *y, double *const x[]) {
+    for (int i = 0; i < LEN; i++) y[i] = 0.25 * x[0][i] + 1.0;
+}
+static void affine_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy) {
+    (void)x;
+    EQ_DO(be, affine, g[0], eq_ro(dy), 0.25f, 0.0f);
+}
+static void center_fwd(double *y, double *const x[]) {
+    for (int r = 0; r < ROWS; r++) {
+        double mean = 0.0;
+        for (int d = 0; d < D; d++) mean += x[0][r * D + d] / D;
+        for (int d = 0; d < D; d++) y[r * D + d] = x[0][r * D + d] - mean;
+    }
+}
+static void center_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy) {
+    (void)x;
+    EQ_DO(be, center, g[0], eq_ro(dy), ROWS, D);
 }
 
 static void mse_fwd(double *y, double *const x[]) {
@@ -202,19 +269,29 @@ static void mse_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy)
 
 enum { V = 11 };
 static const int32_t target[ROWS] = {3, -1, 0, 10};
-static void ce_fwd(double *y, double *const x[]) {
+static double capped(double x, double cap0) { return cap0 > 0.0 ? cap0 * tanh(x / cap0) : x; }
+static void entropy(double *y, double *const x[], double cap0) {
     for (int r = 0; r < ROWS; r++) {
         double sum = 0.0;
-        for (int i = 0; i < V; i++) sum += exp(x[0][r * V + i]);
-        y[r] = target[r] < 0 ? 0.0 : log(sum) - x[0][r * V + target[r]];
+        for (int i = 0; i < V; i++) sum += exp(capped(x[0][r * V + i], cap0));
+        y[r] = target[r] < 0 ? 0.0 : log(sum) - capped(x[0][r * V + target[r]], cap0);
     }
 }
-static void ce_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy) {
-    eq_mut loss = temp(be, ROWS), t = temp(be, ROWS);
+static void entropy_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy, float cap0) {
+    eq_mut logits = x[0], loss = temp(be, ROWS), t = temp(be, ROWS);
     t.dt = EQ_I32;
     be->upload(be, t, target, EQ_I32);
-    EQ_DO(be, cross_entropy, loss, g[0], eq_ro(x[0]), eq_ro(t), ROWS, V, 0.25f);
+    if (cap0 > 0.0f) EQ_DO(be, softcap, logits = temp(be, ROWS * V), eq_ro(x[0]), cap0);
+    EQ_DO(be, cross_entropy, loss, g[0], eq_ro(logits), eq_ro(t), ROWS, V, 0.25f, cap0);
     EQ_DO(be, fill, dy, 0.25f);
+}
+static void ce_fwd(double *y, double *const x[]) { entropy(y, x, 0.0); }
+static void ce_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy) {
+    entropy_bwd(be, g, x, dy, 0.0f);
+}
+static void ce_cap_fwd(double *y, double *const x[]) { entropy(y, x, 1.5); }
+static void ce_cap_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy) {
+    entropy_bwd(be, g, x, dy, 1.5f);
 }
 
 enum { O = 3, I = 64, G = 32, NG = O * I / G, BITS = 3 };
@@ -269,6 +346,8 @@ static const struct {
     {{"matmul", {M * K, N *K}, M *N, linear_fwd, linear_bwd, 1.0, {0}}, EQ_OP_matmul_nt},
     {{"rmsnorm", {ROWS * D, D}, ROWS *D, norm_fwd, norm_bwd, 1.0, {0}}, EQ_OP_rmsnorm_bwd},
     {{"rope", {SEQS * T * NH * HD}, SEQS *T *NH *HD, turn_fwd, turn_bwd, 1.0, {0}}, EQ_OP_rope},
+    {{"rope of some", {SEQS * T * NH * HD}, SEQS *T *NH *HD, some_fwd, some_bwd, 1.0, {0}},
+     EQ_OP_rope},
     {{"attention",
       {SEQS * T * NH * HD, SEQS *T *NKV *HD, SEQS *T *NKV *HD},
       SEQS *T *NH *HD,
@@ -285,9 +364,21 @@ static const struct {
       1.0,
       {0}},
      EQ_OP_attn_bwd},
-    {{"swiglu", {LEN, LEN}, LEN, gate_fwd, gate_bwd, 2.0, {0}}, EQ_OP_swiglu_bwd},
+    {{"attention with capped scores",
+      {SEQS * T * NH * HD, SEQS *T *NKV *HD, SEQS *T *NKV *HD},
+      SEQS *T *NH *HD,
+      capped_fwd,
+      capped_bwd,
+      1.0,
+      {0}},
+     EQ_OP_attn_bwd},
+    {{"silu", {LEN, LEN}, LEN, gate_fwd, gate_bwd, 2.0, {0}}, EQ_OP_glu_bwd},
+    {{"gelu", {LEN, LEN}, LEN, gelu_fwd, gelu_bwd, 2.0, {0}}, EQ_OP_glu_bwd},
+    {{"affine", {LEN}, LEN, affine_fwd, affine_bwd, 1.0, {0}}, EQ_OP_affine},
+    {{"center", {ROWS * D}, ROWS *D, center_fwd, center_bwd, 1.0, {0}}, EQ_OP_center},
     {{"mse", {LEN}, 1, mse_fwd, mse_bwd, 1.0, {0}}, EQ_OP_mse},
     {{"cross_entropy", {ROWS * V}, ROWS, ce_fwd, ce_bwd, 2.0, {0}}, EQ_OP_cross_entropy},
+    {{"capped cross_entropy", {ROWS * V}, ROWS, ce_cap_fwd, ce_cap_bwd, 2.0, {0}}, EQ_OP_softcap},
     {{"dequant", {NG, NG}, O *I, dequant_fwd, dequant_bwd, 1.0, {0}}, EQ_OP_dequant_bwd},
     {{"fake quantization", {O * I, NG, NG}, O *I, fake_fwd, fake_bwd, 0.3, {0.0, 0.2, 1.3}},
      EQ_OP_fq_bwd},

@@ -255,7 +255,13 @@ static void test_attention_blocks(void **state) {
     assert_int_equal(eq_cpu_open(&be[0], NULL, NULL), EQ_OK);
     assert_int_equal(eq_ref_open(&be[1], NULL), EQ_OK);
     for (size_t c = 0; c < sizeof shapes / sizeof *shapes; c++) {
-        eq_attn_shape s = {1, shapes[c][0], 2, 1, 8, shapes[c][1], 0.35f, 0};
+        eq_attn_shape s = {.B = 1,
+                           .T = shapes[c][0],
+                           .NH = 2,
+                           .NKV = 1,
+                           .HD = 8,
+                           .window = shapes[c][1],
+                           .scale = 0.35f};
         int64_t nq = s.T * 2 * s.HD, nk = s.T * s.HD;
         eq_mut in[2][4], out[2][5]; /* q k v do; o lse dq dk dv */
         for (int b = 0; b < 2; b++) {

@@ -109,7 +109,8 @@ static void rmsnorm(void) {
 /* RoPE, attention and their way back: autograd's dq is that of q before it was turned. */
 static void attention(const char *g, int64_t window) {
     enum { B = 2, T = 7, NH = 4, NKV = 2, HD = 8 };
-    eq_attn_shape s = {B, T, NH, NKV, HD, window, 0.25f, 0};
+    eq_attn_shape s = {
+        .B = B, .T = T, .NH = NH, .NKV = NKV, .HD = HD, .window = window, .scale = 0.25f};
     eq_mut cos = up(g, "cos"), sin = up(g, "sin"), q = up(g, "q"), k = up(g, "k"), v = up(g, "v");
     eq_mut d = up(g, "do"), lse = dev(EQ_F32, B * NH * T), o = like(g, "o");
     eq_mut dq = like(g, "dq"), dk = like(g, "dk"), dv = like(g, "dv");
@@ -131,8 +132,8 @@ static void attention(const char *g, int64_t window) {
 static void elementwise(void) {
     eq_mut gate = up("swiglu", "g"), u = up("swiglu", "u"), dh = up("swiglu", "dh");
     eq_mut h = like("swiglu", "h"), dg = like("swiglu", "dg"), du = like("swiglu", "du");
-    EQ_DO(be, swiglu_fwd, h, eq_ro(gate), eq_ro(u));
-    EQ_DO(be, swiglu_bwd, dg, du, eq_ro(dh), eq_ro(gate), eq_ro(u));
+    EQ_DO(be, glu_fwd, h, eq_ro(gate), eq_ro(u), EQ_ACT_SILU);
+    EQ_DO(be, glu_bwd, dg, du, eq_ro(dh), eq_ro(gate), eq_ro(u), EQ_ACT_SILU);
     same(h, "swiglu", "h", rounding);
     same(dg, "swiglu", "dg", rounding);
     same(du, "swiglu", "du", rounding);
@@ -143,7 +144,7 @@ static void elementwise(void) {
     same(dy, "mse", "dy", rounding);
     eq_mut logits = up("ce", "logits"), target = up("ce", "target"), nll = like("ce", "loss");
     eq_mut dlogits = like("ce", "dlogits");
-    EQ_DO(be, cross_entropy, nll, dlogits, eq_ro(logits), eq_ro(target), 6, 19, 0.25f);
+    EQ_DO(be, cross_entropy, nll, dlogits, eq_ro(logits), eq_ro(target), 6, 19, 0.25f, 0.0f);
     same(nll, "ce", "loss", rounding);
     same(dlogits, "ce", "dlogits", rounding);
 }

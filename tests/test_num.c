@@ -95,11 +95,27 @@ static void names_and_sizes(void **state) {
     static const struct {
         const char *name;
         int64_t size;
-    } want[EQ_DTYPES] = {{"F32", 4}, {"BF16", 2}, {"F16", 2}, {"U8", 1},
-                         {"I32", 4}, {"U32", 4},  {"I64", 8}, {"F64", 8}};
+    } want[EQ_DTYPES] = {{"F32", 4}, {"BF16", 2}, {"F16", 2}, {"U8", 1},     {"I32", 4},
+                         {"U32", 4}, {"I64", 8},  {"F64", 8}, {"F8_E4M3", 1}};
     for (int i = 0; i < EQ_DTYPES; i++) {
         assert_string_equal(eq_dtype_name((eq_dtype)i), want[i].name);
         assert_int_equal(eq_dtype_size((eq_dtype)i), want[i].size);
+    }
+}
+
+/* Every byte, by the sum of its bits' values. */
+static void fp8(void **state) {
+    (void)state;
+    for (int b = 0; b < 256; b++) {
+        int e = b >> 3 & 15;
+        float want = 0, got = eq_f8_to_f32((uint8_t)b);
+        for (int k = 0; k < 3; k++)
+            if (b >> k & 1) want += ldexpf(1, (e ? e : 1) - 10 + k);
+        if (e) want += ldexpf(1, e - 7);
+        if ((b & 0x7f) == 0x7f)
+            assert_true(isnan(got));
+        else
+            assert_true(got == (b & 0x80 ? -want : want));
     }
 }
 
@@ -121,10 +137,8 @@ static void any_to_any(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(widening),
-        cmocka_unit_test(narrowing),
-        cmocka_unit_test(names_and_sizes),
-        cmocka_unit_test(any_to_any),
+        cmocka_unit_test(widening), cmocka_unit_test(narrowing),  cmocka_unit_test(names_and_sizes),
+        cmocka_unit_test(fp8),      cmocka_unit_test(any_to_any),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

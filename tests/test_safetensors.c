@@ -157,7 +157,7 @@ static const struct {
     {"{\"a\":" T("BOOL", "[1]", "[0,1]") "}", 1, "tensor a", "unknown dtype BOOL"},
     {"{\"a\":" T("I8", "[1]", "[0,1]") "}", 1, "tensor a", "unknown dtype I8"},
     {"{\"a\":" T("I16", "[1]", "[0,2]") "}", 2, "tensor a", "unknown dtype I16"},
-    {"{\"a\":" T("F8_E4M3", "[1]", "[0,1]") "}", 1, "tensor a", "unknown dtype F8_E4M3"},
+    {"{\"a\":" T("F8_E5M2", "[1]", "[0,1]") "}", 1, "tensor a", "unknown dtype F8_E5M2"},
     {"{\"a\":" T("f32", "[1]", "[0,4]") "}", 4, "tensor a", "unknown dtype f32"},
     {"{\"a\":{\"dtype\":1,\"shape\":[1],\"data_offsets\":[0,1]}}", 1, "tensor a",
      "dtype: expected"},

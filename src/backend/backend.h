@@ -41,7 +41,12 @@ typedef struct {
     int64_t window; /* a query sees itself and the window - 1 tokens before it; 0: all before it */
     float scale;    /* of q.k, usually 1 / sqrt(HD) */
     int64_t past;   /* keys before the first query's own, in each sequence; forward only */
+    float cap;      /* scores become cap tanh(score / cap), 0: they stay */
 } eq_attn_shape;
+
+/* What a gated MLP makes of its gate: x sigmoid(x), or x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+ * / 2. */
+typedef enum { EQ_ACT_SILU, EQ_ACT_GELU_TANH, EQ_ACTS } eq_act;
 
 /* In double: 1 - beta2 from a rounded 0.999f would be off by 1e-5. */
 typedef struct {
@@ -75,6 +80,12 @@ typedef struct eq_backend eq_backend;
   OP(gather,    (eq_backend *be, eq_mut y, eq_view x, eq_view index, int64_t rows, int64_t cols), (be, y, x, index, rows, cols)) \
   /* y[N, K] += b[K] for every row; y any (in/out), b any */ \
   OP(bias_add,  (eq_backend *be, eq_mut y, eq_view b, int64_t rows, int64_t cols), (be, y, b, rows, cols)) \
+  /* y = mul * x + plus; any types; y may be x */ \
+  OP(affine,    (eq_backend *be, eq_mut y, eq_view x, float mul, float plus), (be, y, x, mul, plus)) \
+  /* y[r] = cap tanh(x[r] / cap) of each element, any types, y may be x. Its way back: cross_entropy's cap */ \
+  OP(softcap,   (eq_backend *be, eq_mut y, eq_view x, float cap), (be, y, x, cap)) \
+  /* y[rows, D] = x less the mean of its row; any types, y may be x. It is its own way back */ \
+  OP(center,    (eq_backend *be, eq_mut y, eq_view x, int64_t rows, int64_t D), (be, y, x, rows, D)) \
   /* Products: a and b of one type (F32 or BF16), y F32 or BF16. acc (y F32): y + p, where p is what \
      the call without acc gives, completed first; one rounding an element. Windows of T rows. \
      y[M, N] = a[M, K] b[N, K]^T; M is a multiple of T */ \
@@ -89,25 +100,26 @@ typedef struct eq_backend eq_backend;
   /* dx (F32 or BF16; + dx if acc, then F32), dw F32 [D] (overwritten, a sum over windows of `per` rows, rows is a \
      multiple; n == 0: not wanted); dx n == 0: not wanted. dx may be dy when not acc */ \
   OP(rmsnorm_bwd, (eq_backend *be, eq_mut dx, eq_mut dw, eq_view dy, eq_view x, eq_view w, eq_view rstd, int64_t rows, int64_t D, int64_t per, int acc), (be, dx, dw, dy, x, w, rstd, rows, D, per, acc)) \
-  /* in/out x[B*T, NH, HD] any: pairs (i, i + HD/2) turned by the angle whose cos, sin are \
-     F32 [T, HD/2]; sign -1 turns back (the backward pass) */ \
+  /* in/out x[B*T, NH, HD] any: of each head the first R elements, pairs (i, i + R/2), turned by the angle whose \
+     cos, sin are F32 [T, R/2] (so R = 2 cos.n / T <= HD); sign -1 turns back (the backward pass) */ \
   OP(rope,      (eq_backend *be, eq_mut x, eq_view cos, eq_view sin, int64_t B, int64_t T, int64_t NH, int64_t HD, int sign), (be, x, cos, sin, B, T, NH, HD, sign)) \
   /* causal grouped-query attention: o[B*T, NH*HD], lse F32 [B, NH, T] (log-sum-exp of the scaled \
      scores); q[B*T, NH*HD], k and v [B*(past+T), NKV*HD]: query t has the place past + t among the keys. \
      One type. No T x T matrix is kept. The backward pass wants past 0. */ \
   OP(attn_fwd,  (eq_backend *be, eq_mut o, eq_mut lse, eq_view q, eq_view k, eq_view v, eq_attn_shape s), (be, o, lse, q, k, v, s)) \
   OP(attn_bwd,  (eq_backend *be, eq_mut dq, eq_mut dk, eq_mut dv, eq_view do_, eq_view q, eq_view k, eq_view v, eq_view o, eq_view lse, eq_attn_shape s), (be, dq, dk, dv, do_, q, k, v, o, lse, s)) \
-  /* h = silu(g) * u, elementwise */ \
-  OP(swiglu_fwd, (eq_backend *be, eq_mut h, eq_view g, eq_view u), (be, h, g, u)) \
-  /* dg = dh * u * silu'(g), du = dh * silu(g); dg may be g, du may be u or dh */ \
-  OP(swiglu_bwd, (eq_backend *be, eq_mut dg, eq_mut du, eq_view dh, eq_view g, eq_view u), (be, dg, du, dh, g, u)) \
+  /* h = act(g) * u, elementwise */ \
+  OP(glu_fwd,   (eq_backend *be, eq_mut h, eq_view g, eq_view u, eq_act act), (be, h, g, u, act)) \
+  /* dg = dh * u * act'(g), du = dh * act(g); dg may be g, du may be u or dh */ \
+  OP(glu_bwd,   (eq_backend *be, eq_mut dg, eq_mut du, eq_view dh, eq_view g, eq_view u, eq_act act), (be, dg, du, dh, g, u, act)) \
   /* loss F32 [B] = mean((y - t)^2) of each of B windows of y.n / B elements; dy (n == 0: not wanted) = 2 (y - t) / y.n; \
      any types */ \
   OP(mse,       (eq_backend *be, eq_mut loss, eq_mut dy, eq_view y, eq_view t), (be, loss, dy, y, t)) \
   /* loss F32 [rows] = logsumexp(logits[r]) - logits[r, target[r]], 0 where target < 0; \
-     dlogits (n == 0: not wanted; F32 or BF16; may be logits) = (softmax - onehot) * scale, 0 where target < 0. \
+     dlogits (n == 0: not wanted; F32 or BF16; may be logits) = (softmax - onehot) * scale, 0 where target < 0; \
+     with a cap > 0 the logits are softcap's, and dlogits the gradient of what was capped: * (1 - (logit / cap)^2). \
      logits F32 [rows, V], targets I32 [rows] */ \
-  OP(cross_entropy, (eq_backend *be, eq_mut loss, eq_mut dlogits, eq_view logits, eq_view targets, int64_t rows, int64_t V, float scale), (be, loss, dlogits, logits, targets, rows, V, scale)) \
+  OP(cross_entropy, (eq_backend *be, eq_mut loss, eq_mut dlogits, eq_view logits, eq_view targets, int64_t rows, int64_t V, float scale, float cap), (be, loss, dlogits, logits, targets, rows, V, scale, cap)) \
   /* the min-max start (METHOD section 1): s, z F32 from w F32; finite for constant groups. Here and below a step \
      is used as eq_s_used (quant/number.h) says, whose floor a group's weights decide */ \
   OP(fq_init,   (eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_qshape q), (be, s, z, w, q)) \

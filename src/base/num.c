@@ -8,12 +8,20 @@ static const struct {
     const char *name;
     int64_t size;
 } types[EQ_DTYPES] = {
-    [EQ_F32] = {"F32", 4}, [EQ_BF16] = {"BF16", 2}, [EQ_F16] = {"F16", 2}, [EQ_U8] = {"U8", 1},
-    [EQ_I32] = {"I32", 4}, [EQ_U32] = {"U32", 4},   [EQ_I64] = {"I64", 8}, [EQ_F64] = {"F64", 8},
+    [EQ_F32] = {"F32", 4}, [EQ_BF16] = {"BF16", 2}, [EQ_F16] = {"F16", 2},
+    [EQ_U8] = {"U8", 1},   [EQ_I32] = {"I32", 4},   [EQ_U32] = {"U32", 4},
+    [EQ_I64] = {"I64", 8}, [EQ_F64] = {"F64", 8},   [EQ_F8] = {"F8_E4M3", 1},
 };
 
 int64_t eq_dtype_size(eq_dtype t) { return types[t].size; }
 const char *eq_dtype_name(eq_dtype t) { return types[t].name; }
+
+float eq_f8_to_f32(uint8_t b) {
+    int e = b >> 3 & 15, f = b & 7;
+    if ((b & 0x7f) == 0x7f) return NAN;
+    float v = e ? ldexpf((float)(8 + f), e - 10) : ldexpf((float)f, -9);
+    return b & 0x80 ? -v : v;
+}
 
 float eq_load(const void *p, eq_dtype t, int64_t i) {
     switch (t) {
@@ -23,6 +31,8 @@ float eq_load(const void *p, eq_dtype t, int64_t i) {
         return eq_bf16_to_f32(((const uint16_t *)p)[i]);
     case EQ_F16:
         return eq_f16_to_f32(((const uint16_t *)p)[i]);
+    case EQ_F8:
+        return eq_f8_to_f32(((const uint8_t *)p)[i]);
     case EQ_F64:
         return (float)((const double *)p)[i];
     default:

@@ -5,7 +5,20 @@
 #include <stdint.h>
 #include <string.h>
 
-typedef enum { EQ_F32, EQ_BF16, EQ_F16, EQ_U8, EQ_I32, EQ_U32, EQ_I64, EQ_F64, EQ_DTYPES } eq_dtype;
+/* F8: sign, 4 bits of exponent (bias 7), 3 of fraction; 0x7f and 0xff are NaN. Read, never written.
+ */
+typedef enum {
+    EQ_F32,
+    EQ_BF16,
+    EQ_F16,
+    EQ_U8,
+    EQ_I32,
+    EQ_U32,
+    EQ_I64,
+    EQ_F64,
+    EQ_F8,
+    EQ_DTYPES
+} eq_dtype;
 
 int64_t eq_dtype_size(eq_dtype t);
 const char *eq_dtype_name(eq_dtype t); /* as safetensors spells it: "F32", "BF16", ... */
@@ -43,6 +56,8 @@ static inline uint16_t eq_f32_to_f16(float f) {
     h = a > 0x7f800000u ? 0x7e00u : h;
     return (uint16_t)(sign | h);
 }
+
+float eq_f8_to_f32(uint8_t b);
 
 /* Element i of a host array of a float type, as fp32 (double for F64 is rounded). */
 float eq_load(const void *p, eq_dtype t, int64_t i);

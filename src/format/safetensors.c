@@ -47,8 +47,8 @@ static eq_status parse_dtype(eq_tensor *t, const json_t *info, eq_err *err) {
         }
     return eq_fail(
         err, EQ_EINPUT,
-        "%s: tensor %.200s: unknown dtype %.40s (known: F64 F32 F16 BF16 I64 I32 U32 U8)", t->file,
-        t->name, name);
+        "%s: tensor %.200s: unknown dtype %.40s (known: F64 F32 F16 BF16 F8_E4M3 I64 I32 U32 U8)",
+        t->file, t->name, name);
 }
 
 static eq_status parse_shape(eq_tensor *t, const json_t *info, eq_err *err) {

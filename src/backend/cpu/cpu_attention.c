@@ -56,6 +56,7 @@ static void softmax_row(const attn_job *j, const fwd_scratch *w, int64_t q, int6
     int64_t lo = eq_attn_first_key(&j->s, q) - k0, hi = eq_least(n, q + 1 - k0);
     if (lo < 0) lo = 0;
     if (hi < lo) lo = hi = 0; /* this query sees none of these keys */
+    if (j->s.cap > 0.0f && lo < hi) k->softcap(s + lo, s + lo, f, j->s.cap, hi - lo), f = 1.0f;
     float old = first ? -INFINITY : w->top[r], top = old;
     if (lo < hi) top = fmaxf(old, f * k->max(s + lo, hi - lo));
     /* Nothing seen yet: weights stay 0, and no -inf minus -inf. */

@@ -93,7 +93,13 @@ static void block_grad(const bwd_job *j, const bwd_scratch *w, const place *at) 
         if (j->s.window > 0) hi = eq_least(n, key + j->s.window - at->q0);
         lo = lo < 0 ? 0 : eq_least(lo, n);
         if (hi < lo) hi = lo;
-        k->attn_grad(s + lo, dp + lo, s + lo, lse + lo, w->delta + lo, j->s.scale, hi - lo);
+        if (j->s.cap > 0.0f) {
+            k->softcap(s + lo, s + lo, j->s.scale, j->s.cap, hi - lo);
+            k->attn_grad_cap(s + lo, dp + lo, s + lo, lse + lo, w->delta + lo, j->s.scale, j->s.cap,
+                             hi - lo);
+        } else {
+            k->attn_grad(s + lo, dp + lo, s + lo, lse + lo, w->delta + lo, j->s.scale, hi - lo);
+        }
         memset(s, 0, (size_t)lo * sizeof *s), memset(s + hi, 0, (size_t)(n - hi) * sizeof *s);
         memset(dp, 0, (size_t)lo * sizeof *s), memset(dp + hi, 0, (size_t)(n - hi) * sizeof *s);
         if (j->q.dt == EQ_F32) continue;

@@ -59,12 +59,13 @@ static void to_f32(const few_job *j, float *to, eq_view x, int64_t b, int64_t kv
 static void weigh(const few_job *j, float *p, float *to, int64_t own, int64_t k0, int64_t n) {
     const eq_kernels *k = j->kernels;
     int64_t lo = eq_attn_first_key(&j->s, own) - k0, hi = eq_least(n, own + 1 - k0);
-    float top = -INFINITY, sum = 0.0f;
+    float top = -INFINITY, sum = 0.0f, f = j->s.scale;
     if (lo < 0) lo = 0;
     if (hi < lo) lo = hi = 0; /* sees none of these */
     if (lo < hi) {
-        top = j->s.scale * k->max(p + lo, hi - lo);
-        sum = k->softmax(p + lo, p + lo, j->s.scale, top, hi - lo);
+        if (j->s.cap > 0.0f) k->softcap(p + lo, p + lo, f, j->s.cap, hi - lo), f = 1.0f;
+        top = f * k->max(p + lo, hi - lo);
+        sum = k->softmax(p + lo, p + lo, f, top, hi - lo);
     }
     memset(p, 0, (size_t)lo * sizeof *p);
     memset(p + hi, 0, (size_t)(n - hi) * sizeof *p);

@@ -85,21 +85,24 @@ typedef struct {
     const float *logits;
     const int32_t *targets;
     int64_t rows, V;
-    float scale;
+    float scale, cap;
 } ce_job;
 
 static void ce_grad(const ce_job *j, int64_t row, float top, double sum, double at_target) {
     const float *x = j->logits + row * j->V;
-    float buf[EQ_CHUNK], f = (float)((double)j->scale / sum);
+    float buf[EQ_CHUNK], bx[EQ_CHUNK], f = (float)((double)j->scale / sum);
+    double t = j->cap > 0.0f ? (double)x[j->targets[row]] / (double)j->cap : 0.0;
     for (int64_t c = 0; c < j->V; c += EQ_CHUNK) {
         int64_t n = eq_least(EQ_CHUNK, j->V - c), at = row * j->V + c;
         float *d = eq_chunk_at(j->dlogits, at, buf);
+        if (j->cap > 0.0f) memcpy(bx, x + c, (size_t)n * sizeof *bx); /* d may be x */
         j->k->exp_scale(d, x + c, top, f, n);
+        if (j->cap > 0.0f) j->k->softcap_bwd(d, bx, j->cap, n);
         eq_chunk_out(j->k, j->dlogits, at, n, d);
     }
     /* p - 1 by expm1: near p = 1 the difference of two floats would have no digits left */
     eq_store(j->dlogits.p, j->dlogits.dt, row * j->V + j->targets[row],
-             (float)(expm1(at_target) * (double)j->scale));
+             (float)(expm1(at_target) * (double)j->scale * (1.0 - t * t)));
 }
 
 static void ce_row(void *ctx, int64_t row, int thread) {
@@ -123,7 +126,7 @@ static void ce_row(void *ctx, int64_t row, int thread) {
 }
 
 static void cross_entropy(eq_backend *be, eq_mut loss, eq_mut dlogits, eq_view logits,
-                          eq_view targets, int64_t rows, int64_t V, float scale) {
+                          eq_view targets, int64_t rows, int64_t V, float scale, float cap) {
     ce_job j = {.k = eq_cpu_of(be)->k,
                 .loss = loss.p,
                 .dlogits = dlogits,
@@ -131,7 +134,8 @@ static void cross_entropy(eq_backend *be, eq_mut loss, eq_mut dlogits, eq_view l
                 .targets = targets.p,
                 .rows = rows,
                 .V = V,
-                .scale = scale};
+                .scale = scale,
+                .cap = cap};
     eq_par_for(rows, ce_row, &j);
 }
 

@@ -124,14 +124,14 @@ typedef struct {
     const eq_kernels *k;
     eq_mut x;
     const float *cos, *sin;
-    int64_t rows, T, NH, HD, per;
+    int64_t rows, T, NH, HD, half, per;
     float sign;
     eq_scratch scratch;
 } rope_job;
 
 static void rope_rows(void *ctx, int64_t item, int thread) {
     const rope_job *j = ctx;
-    int64_t half = j->HD / 2, n = j->NH * j->HD, end = eq_least((item + 1) * j->per, j->rows);
+    int64_t half = j->half, n = j->NH * j->HD, end = eq_least((item + 1) * j->per, j->rows);
     float *buf = eq_scratch_of(j->scratch, thread);
     for (int64_t row = item * j->per; row < end; row++) {
         float *x = eq_chunk_at(j->x, row * n, buf);
@@ -154,6 +154,7 @@ static void rope(eq_backend *be, eq_mut x, eq_view cos, eq_view sin, int64_t B, 
                   .T = T,
                   .NH = NH,
                   .HD = HD,
+                  .half = cos.n / T,
                   .per = eq_rows_per_item(B * T, NH * HD),
                   .sign = (float)sign,
                   .scratch = eq_cpu_scratch(be, NH * HD * (int64_t)sizeof(float), 0)};

@@ -25,8 +25,14 @@ typedef struct {
   /* elementwise */ \
   K(void, add,        (float *y, const float *a, const float *b, int64_t n)) \
   K(void, scale,      (float *y, const float *x, float f, int64_t n)) \
-  K(void, swiglu_fwd, (float *h, const float *g, const float *u, int64_t n)) \
-  K(void, swiglu_bwd, (float *dg, float *du, const float *dh, const float *g, const float *u, int64_t n)) \
+  K(void, affine,     (float *y, const float *x, float mul, float plus, int64_t n)) \
+  /* y = cap tanh(f x / cap); dx *= its derivative by f x, from y */ \
+  K(void, softcap,    (float *y, const float *x, float f, float cap, int64_t n)) \
+  K(void, softcap_bwd, (float *dx, const float *y, float cap, int64_t n)) \
+  K(void, silu_fwd,   (float *h, const float *g, const float *u, int64_t n)) \
+  K(void, silu_bwd,   (float *dg, float *du, const float *dh, const float *g, const float *u, int64_t n)) \
+  K(void, gelu_fwd,   (float *h, const float *g, const float *u, int64_t n)) \
+  K(void, gelu_bwd,   (float *dg, float *du, const float *dh, const float *g, const float *u, int64_t n)) \
   /* in place: a, b = a cos - b sin, b cos + a sin */ \
   K(void, rope,       (float *a, float *b, const float *cos, const float *sin, float sign, int64_t n)) \
   /* reductions */ \
@@ -56,6 +62,8 @@ typedef struct {
   K(float, softmax,   (float *y, const float *x, float f, float top, int64_t n)) \
   /* p[i] = exp(s[i] * f - lse[i]); ds[i] = p[i] * (dp[i] - delta[i]) * f, written over dp */ \
   K(void, attn_grad,  (float *p, float *dp, const float *s, const float *lse, const float *delta, float f, int64_t n)) \
+  /* the same of capped scores s: ds *= 1 - (s / cap)^2, f not yet in s */ \
+  K(void, attn_grad_cap, (float *p, float *dp, const float *s, const float *lse, const float *delta, float f, float cap, int64_t n)) \
   /* the number format over n weights; n, G and off are multiples of 32. s and z as trained (the weights of a \
      group that the run holds a part of may be read for its floor): */ \
   K(float, fq_step,   (float s, const float *w, int64_t G)) \

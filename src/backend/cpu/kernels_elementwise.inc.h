@@ -16,18 +16,59 @@ static inline void k_scale(float *y, const float *x, float f, int64_t n) {
     for (int64_t i = 0; i < n; i++) y[i] = x[i] * f;
 }
 
-static inline void k_swiglu_fwd(float *h, const float *g, const float *u, int64_t n) {
+static inline void k_affine(float *y, const float *x, float mul, float plus, int64_t n) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i] = x[i] * mul + plus;
+}
+
+static inline void k_softcap(float *y, const float *x, float f, float cap, int64_t n) {
+    const float in = f / cap;
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i] = cap * vec_tanhf(x[i] * in);
+}
+
+static inline void k_softcap_bwd(float *dx, const float *y, float cap, int64_t n) {
+    const float in = 1.0f / cap;
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        float t = y[i] * in;
+        dx[i] *= 1.0f - t * t;
+    }
+}
+
+static inline void k_silu_fwd(float *h, const float *g, const float *u, int64_t n) {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) h[i] = g[i] * vec_sigmoid(g[i]) * u[i];
 }
 
-static inline void k_swiglu_bwd(float *dg, float *du, const float *dh, const float *g,
-                                const float *u, int64_t n) {
+static inline void k_silu_bwd(float *dg, float *du, const float *dh, const float *g, const float *u,
+                              int64_t n) {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
         float d = dh[i], gi = g[i], ui = u[i], p = vec_sigmoid(gi);
         dg[i] = d * ui * p * (1.0f + gi * (1.0f - p));
         du[i] = d * gi * p;
+    }
+}
+
+/* (1 + tanh(v)) / 2 = sigmoid(2 v), v = sqrt(2/pi) (x + 0.044715 x^3) */
+static const float gelu_a = 1.5957691216057308f, gelu_b = 1.5957691216057308f * 0.044715f;
+
+static inline void k_gelu_fwd(float *h, const float *g, const float *u, int64_t n) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        float x = g[i];
+        h[i] = x * vec_sigmoid(x * (gelu_a + gelu_b * x * x)) * u[i];
+    }
+}
+
+static inline void k_gelu_bwd(float *dg, float *du, const float *dh, const float *g, const float *u,
+                              int64_t n) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        float d = dh[i], x = g[i], ui = u[i], p = vec_sigmoid(x * (gelu_a + gelu_b * x * x));
+        dg[i] = d * ui * p * (1.0f + x * (1.0f - p) * (gelu_a + 3.0f * gelu_b * x * x));
+        du[i] = d * x * p;
     }
 }
 
@@ -52,6 +93,18 @@ static inline void k_attn_grad(float *p, float *dp, const float *s, const float 
     for (int64_t i = 0; i < n; i++) {
         float e = vec_expf(s[i] * f - lse[i]);
         dp[i] = e * (dp[i] - delta[i]) * f;
+        p[i] = e;
+    }
+}
+
+/* The same where s are capped scores: the way back to what was capped. */
+static inline void k_attn_grad_cap(float *p, float *dp, const float *s, const float *lse,
+                                   const float *delta, float f, float cap, int64_t n) {
+    const float in = 1.0f / cap;
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        float e = vec_expf(s[i] - lse[i]), t = s[i] * in;
+        dp[i] = e * (dp[i] - delta[i]) * f * (1.0f - t * t);
         p[i] = e;
     }
 }

@@ -18,10 +18,10 @@ struct eq_attn_args {
     float *lse, *delta; /* [B, NH, T] */
     int T, NH, NKV, HD, window;
     int past, keys; /* keys before the first query's own, and all of a sequence: past + T */
-    float scale;
-    int tiles;   /* of one head: the parts that blocks take */
-    int section; /* heads that run at the same time, see eq_attn_place */
-    int heads;   /* of all sequences */
+    float scale, cap; /* cap: cap tanh(s / cap) is the score, 0: s itself */
+    int tiles;        /* of one head: the parts that blocks take */
+    int section;      /* heads that run at the same time, see eq_attn_place */
+    int heads;        /* of all sequences */
 };
 
 /* Which head (of all sequences) and which tile a block has. Tiles of one head cost differently, so
@@ -45,6 +45,26 @@ EQ_INLINE int64_t eq_attn_start_keys(const eq_attn_args &a, int b, int h) {
 /* Key j, a query at place t among the keys. */
 EQ_INLINE bool eq_attn_sees(const eq_attn_args &a, int t, int j) {
     return j <= t && (a.window <= 0 || t - j < a.window);
+}
+
+/* A product q.k to what times scale is the capped score. */
+EQ_INLINE float eq_attn_capped(const eq_attn_args &a, float x) {
+    return a.cap / a.scale * tanhf(x * a.scale / a.cap);
+}
+/* The cap's derivative from p = exp(score - lse), which is all that is kept: score = ln p + lse.
+ * Where p is 0, what it is multiplied with is. */
+EQ_INLINE float eq_attn_slope(const eq_attn_args &a, float p, float lse) {
+    float t = p > 0.0f ? (logf(p) + lse) / a.cap : 0.0f;
+    return 1.0f - t * t;
+}
+/* All scores of a tile. */
+template <int MT, int NT> EQ_INLINE void eq_attn_cap(const eq_attn_args &a, float (&s)[MT][NT][4]) {
+#pragma unroll
+    for (int m = 0; m < MT; m++)
+#pragma unroll
+        for (int n = 0; n < NT; n++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) s[m][n][i] = eq_attn_capped(a, s[m][n][i]);
 }
 
 /* ---- tiles ----------------------------------------------------------------------------------- */
@@ -199,7 +219,7 @@ static inline eq_attn_args eq_attn_args_of(const eq_attn_shape &s) {
     a.T = (int)s.T, a.NH = (int)s.NH, a.NKV = (int)s.NKV, a.HD = (int)s.HD;
     a.past = (int)s.past, a.keys = (int)(s.past + s.T);
     a.window = s.window >= a.keys ? 0 : (int)s.window;
-    a.scale = s.scale;
+    a.scale = s.scale, a.cap = s.cap;
     a.heads = (int)(s.B * s.NH);
     return a;
 }

@@ -58,6 +58,7 @@ EQ_INLINE void dq_step(const eq_attn_args &a, dq_rows<HD, MT> &r, eq_shared qa, 
     float p[MT][DQ_KEYS / 8][4], dp[MT][DQ_KEYS / 8][4], scale = a.scale * EQ_LOG2E;
     int c = eq_lane() & 3;
     eq_product_nt<HD, MT, DQ_KEYS / 8>(p, qa, kb);
+    if (a.cap > 0.0f) eq_attn_cap<MT, DQ_KEYS / 8>(a, p);
     eq_product_nt<HD, MT, DQ_KEYS / 8>(dp, oa, vb);
 #pragma unroll
     for (int m = 0; m < MT; m++)
@@ -69,6 +70,7 @@ EQ_INLINE void dq_step(const eq_attn_args &a, dq_rows<HD, MT> &r, eq_shared qa, 
                 if (!WHOLE && !eq_attn_sees(a, t0 + 16 * m + i / 2 * 8, k0 + 8 * n + 2 * c + i % 2))
                     x = 0.0f;
                 p[m][n][i] = x * (dp[m][n][i] - r.delta[m][i / 2]);
+                if (a.cap > 0.0f) p[m][n][i] *= eq_attn_slope(a, x, r.lse[m][i / 2] / EQ_LOG2E);
             }
     eq_product_pn<HD, MT, DQ_KEYS / 8, HD / 8>(r.dq, p, ka);
 }
@@ -222,6 +224,7 @@ EQ_INLINE void dkv_step(const eq_attn_args &a, dkv_rows<at> &r, eq_shared q, eq_
         eq_product_nt_held<HD, N>(p, r.k, q + eq_lane_b<HD>());
     else
         eq_product_nt<HD, MT, N>(p, ka, q + eq_lane_b<HD>());
+    if (a.cap > 0.0f) eq_attn_cap<MT, N>(a, p);
 #pragma unroll
     for (int n = 0; n < N; n++)
 #pragma unroll
@@ -246,11 +249,15 @@ EQ_INLINE void dkv_step(const eq_attn_args &a, dkv_rows<at> &r, eq_shared q, eq_
     for (int n = 0; n < N; n++)
 #pragma unroll
         for (int e = 0; e < 2; e++) {
-            float delta = *(const float *)(rows + (8 * n + 2 * c + e) * ROW + 2 * HD + 4);
+            const float *row = (const float *)(rows + (8 * n + 2 * c + e) * ROW + 2 * HD);
+            float lse = row[0], delta = row[1];
 #pragma unroll
             for (int m = 0; m < MT; m++)
 #pragma unroll
-                for (int i = e; i < 4; i += 2) ds[m][n][i] = p[m][n][i] * (ds[m][n][i] - delta);
+                for (int i = e; i < 4; i += 2) {
+                    ds[m][n][i] = p[m][n][i] * (ds[m][n][i] - delta);
+                    if (a.cap > 0.0f) ds[m][n][i] *= eq_attn_slope(a, p[m][n][i], lse);
+                }
         }
     eq_product_pn<HD, MT, N, at::NT>(r.dk, ds, q + eq_lane_a<HD>() + part * at::NT * 16);
 }

@@ -153,6 +153,7 @@ static __global__ __launch_bounds__(THREADS, 2) void attn_fwd_flash(eq_attn_args
         eq_copy_commit();
         if (seen) {
             eq_product_nt<HD, MT, KEYS / 8>(s, qa, kb);
+            if (a.cap > 0.0f) eq_attn_cap<MT, KEYS / 8>(a, s);
             if (!whole) fwd_mask<MT>(s, a, p0 + (eq_lane() >> 2), k0);
         }
         eq_copy_wait<0>();

@@ -54,6 +54,13 @@ EQ_INLINE float plain_row_max(float x) {
     for (int m = 8; m; m >>= 1) x = fmaxf(x, __shfl_xor_sync(EQ_ALL_LANES, x, m));
     return x;
 }
+EQ_INLINE float plain_score(const eq_attn_args &a, float x) {
+    return a.scale * (a.cap > 0.0f ? eq_attn_capped(a, x) : x);
+}
+/* Of the cap, at a score. */
+EQ_INLINE float plain_slope(const eq_attn_args &a, float s) {
+    return a.cap > 0.0f ? 1.0f - s / a.cap * (s / a.cap) : 1.0f;
+}
 EQ_INLINE int plain_first(const eq_attn_args &a, int q0) {
     return a.window > 0 ? max(0, q0 - a.window + 1) / SIDE : 0;
 }
@@ -75,7 +82,7 @@ template <typename V> static __global__ __launch_bounds__(ALL) void attn_fwd_pla
         plain_load(kvs, (const V *)a.k + start_k, row_k, k0, a.keys, a.HD);
         __syncthreads();
         bool sees = t < a.T && eq_attn_sees(a, own, k0 + j);
-        float s = sees ? a.scale * plain_dot(qs + i * S, kvs + j * S, a.HD) : -INFINITY;
+        float s = sees ? plain_score(a, plain_dot(qs + i * S, kvs + j * S, a.HD)) : -INFINITY;
         float new_top = fmaxf(top, plain_row_max(s));
         float p = sees ? expf(s - new_top) : 0.0f;
         float shrink = top == new_top ? 1.0f : expf(top - new_top); /* a row that saw nothing yet */
@@ -123,8 +130,9 @@ static __global__ __launch_bounds__(ALL) void attn_bwd_dq_plain(eq_attn_args a) 
         __syncthreads();
         float ds = 0.0f;
         if (t < a.T && eq_attn_sees(a, t, k0 + j)) {
-            float p = expf(a.scale * plain_dot(qs + i * S, ks + j * S, a.HD) - a.lse[at]);
-            ds = p * (plain_dot(os + i * S, vs + j * S, a.HD) - delta);
+            float s = plain_score(a, plain_dot(qs + i * S, ks + j * S, a.HD));
+            float p = expf(s - a.lse[at]);
+            ds = plain_slope(a, s) * p * (plain_dot(os + i * S, vs + j * S, a.HD) - delta);
         }
         dss[j] = ds;
         __syncwarp();
@@ -160,8 +168,10 @@ static __global__ __launch_bounds__(ALL) void attn_bwd_dkv_plain(eq_attn_args a)
             __syncthreads();
             float p = 0.0f, ds = 0.0f;
             if (key < a.T && q0 + j < a.T && eq_attn_sees(a, q0 + j, key)) {
-                p = expf(a.scale * plain_dot(qs + j * S, ks + i * S, a.HD) - a.lse[at]);
-                ds = p * (plain_dot(os + j * S, vs + i * S, a.HD) - a.delta[at]);
+                float s = plain_score(a, plain_dot(qs + j * S, ks + i * S, a.HD));
+                p = expf(s - a.lse[at]);
+                ds =
+                    plain_slope(a, s) * p * (plain_dot(os + j * S, vs + i * S, a.HD) - a.delta[at]);
             }
             pss[j] = p, dss[j] = ds;
             __syncwarp();

@@ -52,15 +52,17 @@ static __device__ __forceinline__ void write_zeros(eq_dev d, int64_t V) {
 /* log_p: of the target. p - 1 by expm1: near p = 1 the difference of two floats has no digits. */
 static __device__ __forceinline__ void write_gradient(eq_dev d, eq_dev x, int64_t V, int64_t target,
                                                       float top, double sum, double log_p,
-                                                      float scale) {
-    float f = (float)((double)scale / sum);
+                                                      float scale, float cap) {
+    float f = (float)((double)scale / sum), in = cap > 0.0f ? 1.0f / cap : 0.0f;
     for (int64_t c = threadIdx.x; c * EQ_UNIT < V; c += blockDim.x) {
         float v[EQ_UNIT];
         eq_read(v, x, c, V - c * EQ_UNIT);
 #pragma unroll
         for (int k = 0; k < EQ_UNIT; k++) {
+            float t = v[k] * in, slope = 1.0f - t * t; /* of the cap */
             v[k] = eq_ptx_exp2((v[k] - top) * LOG2E) * f;
             if (c * EQ_UNIT + k == target) v[k] = (float)(expm1(log_p) * (double)scale);
+            v[k] *= slope;
         }
         eq_write(d, c, V - c * EQ_UNIT, v);
     }
@@ -68,7 +70,7 @@ static __device__ __forceinline__ void write_gradient(eq_dev d, eq_dev x, int64_
 
 static __global__ void __launch_bounds__(1024)
     cross_entropy_kernel(float *loss, eq_dev d, eq_dev logits, const int32_t *targets, int64_t V,
-                         float scale) {
+                         float scale, float cap) {
     int64_t row = blockIdx.x, target = targets[row];
     eq_dev x = row_of(logits, row, V);
     d = row_of(d, row, V);
@@ -90,15 +92,15 @@ static __global__ void __launch_bounds__(1024)
         mine == -INFINITY && sum == 0.0f ? 0.0 : (double)(sum * eq_ptx_exp2((mine - top) * LOG2E)));
     double log_p = at_target - (double)top - log(total);
     if (threadIdx.x == 0) loss[row] = (float)-log_p;
-    if (d.p) write_gradient(d, x, V, target, top, total, log_p, scale);
+    if (d.p) write_gradient(d, x, V, target, top, total, log_p, scale, cap);
 }
 
 static void cross_entropy(eq_backend *be, eq_mut loss, eq_mut dlogits, eq_view logits,
-                          eq_view targets, int64_t rows, int64_t V, float scale) {
+                          eq_view targets, int64_t rows, int64_t V, float scale, float cap) {
     int threads = V >= 8192 ? 1024 : 256;
     EQ_RUN(be, "cross_entropy", cross_entropy_kernel, rows, threads, static_cast<float *>(loss.p),
-           eq_dev_of(dlogits), eq_dev_of(logits), static_cast<const int32_t *>(targets.p), V,
-           scale);
+           eq_dev_of(dlogits), eq_dev_of(logits), static_cast<const int32_t *>(targets.p), V, scale,
+           cap);
 }
 
 void eq_cuda_loss(eq_ops *ops) { ops->cross_entropy = cross_entropy; }

@@ -1,7 +1,8 @@
 /* Reference: causal grouped-query attention and its derivative, one query at a time:
- *     p_j = exp(scale q.k_j - lse),  o = sum_j p_j v_j,  delta = do.o,  ds_j = p_j (do.v_j -
- * delta), dq = scale sum_j ds_j k_j,  dk_j += scale ds_j q,  dv_j += p_j do. Invariant: a query at
- * place t sees the keys from first_key(t) to t of its own sequence and no others. */
+ *     p_j = exp(score_j - lse), score_j = scale q.k_j, or cap tanh(scale q.k_j / cap),  o = sum_j
+ * p_j v_j,  delta = do.o,  ds_j = p_j (do.v_j - delta), dq = scale sum_j ds_j k_j,  dk_j += scale
+ * ds_j q,  dv_j += p_j do. Invariant: a query at place t sees the keys from first_key(t) to t of its own
+ * sequence and no others. */
 #include <math.h>
 
 #include "backend/hostmem.h"
@@ -24,13 +25,23 @@ static double dot(eq_view a, int64_t ia, eq_view b, int64_t ib, int64_t n) {
     return sum;
 }
 
+/* The score of scale q.k; slope: its derivative. */
+static double score(const eq_attn_shape *s, double x, double *slope) {
+    *slope = 1.0;
+    if (!(s->cap > 0.0f)) return x;
+    double t = tanh(x / (double)s->cap);
+    *slope = 1.0 - t * t;
+    return (double)s->cap * t;
+}
+
 /* Query t of q. acc: [HD], p: [past + T]. Returns the log-sum-exp of the scaled scores. */
 static double attend(double *acc, double *p, eq_view q, eq_view k, eq_view v,
                      const eq_attn_shape *s, int64_t b, int64_t h, int64_t t) {
     int64_t kv = h / (s->NH / s->NKV), own = s->past + t, from = first_key(s, own);
-    double top = -INFINITY, sum = 0.0;
+    double top = -INFINITY, sum = 0.0, slope;
     for (int64_t j = from; j <= own; j++) {
         p[j] = (double)s->scale * dot(q, at(s, b, t, s->NH, h), k, at_key(s, b, j, kv), s->HD);
+        p[j] = score(s, p[j], &slope);
         if (p[j] > top) top = p[j];
     }
     for (int64_t d = 0; d < s->HD; d++) acc[d] = 0.0;
@@ -72,8 +83,9 @@ static void bwd_query(double *dq, double *dk, double *dv, const bwd_in *in, int6
     for (int64_t d = 0; d < HD; d++) dq[d] = 0.0;
     for (int64_t j = first_key(s, t); j <= t; j++) {
         int64_t ik = at(s, b, j, s->NKV, kv);
-        double p = exp((double)s->scale * dot(in->q, iq, in->k, ik, HD) - lse);
-        double ds = (double)s->scale * p * (dot(in->do_, iq, in->v, ik, HD) - delta);
+        double slope, x = (double)s->scale * dot(in->q, iq, in->k, ik, HD);
+        double p = exp(score(s, x, &slope) - lse);
+        double ds = (double)s->scale * slope * p * (dot(in->do_, iq, in->v, ik, HD) - delta);
         for (int64_t d = 0; d < HD; d++) {
             dq[d] += ds * eq_get(in->k, ik + d);
             dk[j * HD + d] += ds * eq_get(in->q, iq + d);

@@ -26,7 +26,7 @@ static double logsumexp(eq_view x, int64_t from, int64_t n) {
 }
 
 static void cross_entropy(eq_backend *be, eq_mut loss, eq_mut dlogits, eq_view logits,
-                          eq_view targets, int64_t rows, int64_t V, float scale) {
+                          eq_view targets, int64_t rows, int64_t V, float scale, float cap) {
     (void)be;
     const int32_t *target = targets.p;
     for (int64_t r = 0; r < rows; r++) {
@@ -35,8 +35,9 @@ static void cross_entropy(eq_backend *be, eq_mut loss, eq_mut dlogits, eq_view l
         eq_put(loss, r, t < 0 ? 0.0 : lse - eq_get(logits, from + t));
         if (!dlogits.n) continue;
         for (int64_t i = 0; i < V; i++) {
-            double p = exp(eq_get(logits, from + i) - lse) - (i == t ? 1.0 : 0.0);
-            eq_put(dlogits, from + i, t < 0 ? 0.0 : p * (double)scale);
+            double x = eq_get(logits, from + i), p = exp(x - lse) - (i == t ? 1.0 : 0.0);
+            double tanh_ = cap > 0.0f ? x / (double)cap : 0.0;
+            eq_put(dlogits, from + i, t < 0 ? 0.0 : p * (double)scale * (1.0 - tanh_ * tanh_));
         }
     }
 }

@@ -1,12 +1,13 @@
-/* Reference: rotary position embedding in Hugging Face's pairing, element i with i + HD/2 (GGUF's
- * llama files pair neighbours; there the rows of q and k are permuted instead).
+/* Reference: rotary position embedding in Hugging Face's pairing, element i with i + R/2 of the
+ * R first of a head (GGUF's llama files pair neighbours; there the rows of q and k are permuted
+ * instead).
  * Invariant: sign -1 is the transpose of sign +1, which is both the inverse and the derivative. */
 #include "backend/ref/ref.h"
 
 static void rope(eq_backend *be, eq_mut x, eq_view cos, eq_view sin, int64_t B, int64_t T,
                  int64_t NH, int64_t HD, int sign) {
     (void)be;
-    const int64_t half = HD / 2;
+    const int64_t half = cos.n / T;
     for (int64_t row = 0; row < B * T; row++)
         for (int64_t h = 0; h < NH; h++)
             for (int64_t i = 0; i < half; i++) {
