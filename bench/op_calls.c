@@ -223,8 +223,9 @@ static void matmul_tn_(call *k, const eq_op_case *c) {
     DO(k, matmul_tn, y, a, b, M, N, K, K / windows(c->d[4]), lda, (c->opt & EQ_OPT_ACC) != 0);
 }
 
-/* ---- attention: d = {B, T, NH, NKV, HD, window}, attn_fwd: and past; EQ_OPT_CAP; rope: {B, T, NH, 1,
- * HD, R} ----------------------------------------------------------------------------------------
+/* ---- attention: d = {B, T, NH, NKV, HD, window}, attn_fwd: and past; EQ_OPT_CAP; rope: {B, T, NH,
+ * 1, HD, R}
+ * ----------------------------------------------------------------------------------------
  */
 
 static void rope_(call *k, const eq_op_case *c) {

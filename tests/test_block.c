@@ -1,163 +1,251 @@
-/* The transformer block against Hugging Face transformers and autograd (tests/golden/MANIFEST), on
- * the reference and on the fenced CPU backend. fp32: sums of at most a few hundred terms of size
- * one in another order differ by about 1e-6 of their size; 2e-5 of the largest value leaves room
- * for chains. */
+/* Every family and kind of rope against Hugging Face transformers and autograd: whole models, and
+ * each block with all its gradients (tests/golden/models.txt, tools/make_model_goldens.py), on the
+ * reference and on the fenced CPU backend. What a tensor holds is compared by its size and by its
+ * product with fixed numbers. fp32: sums of at most a few hundred terms of size one in another
+ * order differ by about 1e-6 of their size; 1e-5 of the tensor's size leaves room for chains. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "base/io.h"
 #include "base/mem.h"
-#include "format/safetensors.h"
-#include "model/block.h"
+#include "model/lm.h"
+#include "tiny_model.h"
 
-enum { B = 2, T = 7, N = B * T };
+enum { B = 2, T = 24, N = B * T, SUMS = 64 };
+
+/* Of one tensor: squares, and products with the numbers of "probe.NAME". */
+typedef struct {
+    char name[64], probe[80];
+    double squares, product;
+} sum;
 
 typedef struct {
+    char name[32]; /* of the case */
+    eq_weights *w;
     eq_backend *be;
-    eq_st *st;
-    eq_config c;
+    bool slot; /* weights are made one at a time, dW comes in pieces of a few rows */
     eq_arena a;
-    eq_block_w w;
+    eq_block_w block;
     eq_block_acts acts;
     eq_rope rope;
     eq_mut x, dy;
-    bool slot;         /* weights are made one at a time, dW comes in pieces of a few rows */
-    int64_t rows_seen; /* of the linear whose dW is coming */
+    int64_t layer;
+    sum sums[SUMS];
+    int n, checked;
 } fixture;
 
-static const eq_config families[] = {
-    {.family = "llama", .HD = 4},
-    {.family = "mistral", .HD = 6, .window = 3},
-    {.family = "qwen2", .HD = 4, .qkv_bias = true},
-    {.family = "qwen3", .HD = 8, .qk_norm = true},
-};
+/* ---- sums ------------------------------------------------------------------------------------ */
 
-static const eq_tensor *tensor(const fixture *f, const char *fmt, const char *name) {
-    char full[128];
-    snprintf(full, sizeof full, fmt, name);
-    const eq_tensor *t = eq_st_find(f->st, full);
-    if (!t) fail_msg("%s: no tensor %s in the golden file", f->c.family, full);
-    return t;
-}
-static void up(const fixture *f, eq_mut to, const char *fmt, const char *name) {
-    const eq_tensor *t = tensor(f, fmt, name);
-    assert_int_equal(t->n, to.n);
-    f->be->upload(f->be, to, t->data, t->dt);
-}
-/* `got` against the golden's elements from `from` on; sizes are those of the whole golden. */
-static void same_part(const fixture *f, const char *what, eq_mut got, int64_t from, const char *fmt,
-                      const char *name) {
-    const eq_tensor *t = tensor(f, fmt, name);
-    float *g = eq_calloc(got.n, sizeof *g), most = 0, worst = 0;
-    const float *want = t->data;
-    assert_true(from + got.n <= t->n);
-    f->be->download(f->be, g, EQ_F32, eq_ro(got));
-    for (int64_t i = 0; i < t->n; i++)
-        if (fabsf(want[i]) > most) most = fabsf(want[i]);
-    for (int64_t i = 0; i < got.n; i++)
-        if (!(fabsf(want[from + i] - g[i]) <= worst)) worst = fabsf(want[from + i] - g[i]);
-    eq_free(g);
-    if (!(worst <= 2e-5f * most))
-        fail_msg("%s %s %s: off by %g where values reach %g", f->c.family, what, name, worst, most);
+static sum *sum_of(fixture *f, const char *name) {
+    for (int i = 0; i < f->n; i++)
+        if (!strcmp(f->sums[i].name, name)) return &f->sums[i];
+    assert_true(f->n < SUMS);
+    sum *s = &f->sums[f->n++];
+    *s = (sum){0};
+    snprintf(s->name, sizeof s->name, "%s", name);
+    snprintf(s->probe, sizeof s->probe, "probe.%s", name);
+    return s;
 }
 
-static void same(const fixture *f, const char *what, eq_mut got, const char *fmt,
-                 const char *name) {
-    assert_int_equal(tensor(f, fmt, name)->n, got.n);
-    same_part(f, what, got, 0, fmt, name);
+/* n elements that are the tensor's from `at` on. */
+static void add(sum *s, const float *v, int64_t at, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        s->squares += (double)v[i] * (double)v[i];
+        s->product += (double)v[i] * (double)tiny_golden(s->probe, at + i);
+    }
 }
+
+static float *down(fixture *f, eq_mut m) {
+    float *p = eq_calloc(m.n, sizeof *p);
+    assert_non_null(p);
+    f->be->download(f->be, p, EQ_F32, eq_ro(m));
+    return p;
+}
+static void add_whole(fixture *f, const char *name, eq_mut m) {
+    float *p = down(f, m);
+    add(sum_of(f, name), p, 0, m.n);
+    eq_free(p);
+}
+
+/* Joined linears have rows of one tensor. */
+static void take_dw(void *ctx, eq_lin l, int64_t row, int64_t rows, int64_t window, eq_mut dw) {
+    fixture *f = ctx;
+    eq_lin_spec s = eq_lin_of(&f->w->cfg, l);
+    char name[64];
+    assert_int_equal(window, -1);
+    assert_true(f->slot ? rows < s.O : rows == s.O);
+    snprintf(name, sizeof name, "%s.weight", s.file);
+    float *p = down(f, dw);
+    for (int64_t o = 0; o < rows; o++)
+        add(sum_of(f, name), p + o * s.I, eq_lin_row(&s, row + o) * s.I, s.I);
+    eq_free(p);
+}
+
+/* ---- one block ------------------------------------------------------------------------------- */
 
 static void make(void *ctx, eq_lin l, eq_mut w) {
     const fixture *f = ctx;
-    up(f, w, "%s.weight", eq_lin_of(&f->c, l).name);
+    eq_weights_put_rows(f->w, f->layer, l, 0, eq_lin_of(&f->w->cfg, l).O, f->be, w);
 }
 
 static void bind(fixture *f) {
-    eq_block_w_bind(&f->w, &f->a, &f->c, EQ_F32, f->slot ? make : NULL, f);
-    eq_rope_bind(&f->rope, &f->a, &f->c, T);
-    f->x = eq_take(&f->a, EQ_F32, N * f->c.D);
-    f->dy = eq_take(&f->a, EQ_F32, N * f->c.D);
-    eq_block_acts_bind(&f->acts, &f->a, &f->c, EQ_F32, B, T, true);
-    if (f->slot) f->acts.dw = eq_mut_at(f->acts.dw, 0, 3 * f->c.F + 1);
+    const eq_config *c = &f->w->cfg;
+    eq_block_w_bind(&f->block, &f->a, c, EQ_F32, f->slot ? make : NULL, f);
+    eq_rope_bind(&f->rope, &f->a, c, T);
+    f->x = eq_take(&f->a, EQ_F32, N * c->D);
+    f->dy = eq_take(&f->a, EQ_F32, N * c->D);
+    eq_block_acts_bind(&f->acts, &f->a, c, EQ_F32, B, T, true);
+    if (f->slot) f->acts.dw = eq_mut_at(f->acts.dw, 0, 3 * (c->F > 32 ? c->F : 32) + 1);
 }
 
-static void check_dw(void *ctx, eq_lin l, int64_t row, int64_t rows, int64_t window, eq_mut dw) {
-    fixture *f = ctx;
-    assert_int_equal(window, -1);
-    eq_lin_spec s = eq_lin_of(&f->c, l);
-    assert_int_equal(row, f->rows_seen);
-    assert_int_equal(dw.n, rows * s.I);
-    assert_true(f->slot ? rows < s.O : rows == s.O);
-    same_part(f, "dW", dw, row * s.I, "grad.%s.weight", s.name);
-    f->rows_seen = row + rows < s.O ? row + rows : 0;
+static void fill(fixture *f, eq_mut m, const char *name) {
+    float *p = eq_calloc(m.n, sizeof *p);
+    assert_non_null(p);
+    for (int64_t i = 0; i < m.n; i++) p[i] = tiny_golden(name, i);
+    f->be->upload(f->be, m, p, EQ_F32);
+    eq_free(p);
 }
 
-static void one_family(const eq_config *family, const char *backend, bool slot) {
+/* Runs block `layer`; what came out is in f->sums. */
+static void run_block(fixture *f, int64_t layer) {
     eq_err err = {0};
-    fixture f = {.c = *family, .slot = slot};
-    f.c.D = 16, f.c.F = 40, f.c.NH = 4, f.c.NKV = 2, f.c.L = 1, f.c.V = 11, f.c.T_max = 64,
-    f.c.eps = 1e-5;
-    f.c.rope.theta = 10000, f.c.rope.scale = 1;
-    char path[128];
-    snprintf(path, sizeof path, "tests/golden/block-%s.safetensors", f.c.family);
-    if (eq_backend_open(&f.be, backend, NULL, &err) || eq_st_open(&f.st, path, &err))
-        fail_msg("%s", err.msg);
-    bind(&f);
-    assert_int_equal(eq_arena_alloc(&f.a, f.be, "test", &err), EQ_OK);
-    bind(&f);
-    assert_int_equal(eq_rope_fill(&f.rope, f.be, &f.c, &err), EQ_OK);
-    for (eq_lin l = 0; l < EQ_LINS; l++) {
-        if (!slot) up(&f, f.w.w[l], "%s.weight", eq_lin_of(&f.c, l).name);
-        if (f.w.bias[l].n) up(&f, f.w.bias[l], "%s.bias", eq_lin_of(&f.c, l).name);
+    const eq_config *c = &f->w->cfg;
+    f->layer = layer, f->n = f->checked = 0, f->a = (eq_arena){0};
+    bind(f);
+    assert_int_equal(eq_arena_alloc(&f->a, f->be, "test", &err), EQ_OK);
+    bind(f);
+    assert_int_equal(eq_rope_fill(&f->rope, f->be, c, &err), EQ_OK);
+    if (f->slot)
+        eq_block_small_upload(&f->block, f->be, f->w, layer);
+    else
+        assert_int_equal(eq_block_w_upload(&f->block, f->be, f->w, layer, &err), EQ_OK);
+    fill(f, f->x, "x"), fill(f, f->dy, "dy");
+    eq_block_fwd(f->be, c, &f->block, &f->rope, &f->acts, eq_ro(f->x));
+    add_whole(f, "y", f->acts.y);
+    eq_block_grads g = {.sink = take_dw, .ctx = f, .norms = true, .dx = true};
+    eq_block_bwd(f->be, c, &f->block, &f->rope, &f->acts, eq_ro(f->x), f->dy, &g);
+    add_whole(f, "dx", f->dy);
+    for (eq_norm n = 0; n < EQ_NORM_COUNT; n++) {
+        char name[64];
+        if (!f->acts.dnorm[n].n) continue;
+        snprintf(name, sizeof name, "%s.weight", eq_norm_of(c, n).name);
+        add_whole(f, name, f->acts.dnorm[n]);
     }
-    for (eq_norm n = 0; n < EQ_NORM_COUNT; n++)
-        if (f.w.norm[n].n) up(&f, f.w.norm[n], "%s.weight", eq_norm_of(&f.c, n).name);
-    up(&f, f.x, "%s", "x"), up(&f, f.dy, "%s", "dy");
+    assert_int_equal(f->be->sync(f->be, &err), EQ_OK);
+    eq_arena_free(&f->a);
+}
 
-    eq_block_fwd(f.be, &f.c, &f.w, &f.rope, &f.acts, eq_ro(f.x));
-    same(&f, "output", f.acts.y, "%s", "y");
-    eq_block_grads g = {.sink = check_dw, .ctx = &f, .norms = true, .dx = true};
-    eq_block_bwd(f.be, &f.c, &f.w, &f.rope, &f.acts, eq_ro(f.x), f.dy, &g);
-    same(&f, "gradient of", f.dy, "%s", "dx");
-    assert_int_equal(f.rows_seen, 0);
-    const eq_mut dnorm[] = {f.acts.dnorm_in, f.acts.dnorm_post, f.acts.dnorm_qh, f.acts.dnorm_kh};
-    for (eq_norm n = 0; n < EQ_NORM_COUNT; n++)
-        if (f.w.norm[n].n) same(&f, "dnorm", dnorm[n], "grad.%s.weight", eq_norm_of(&f.c, n).name);
-    assert_int_equal(f.be->sync(f.be, &err), EQ_OK);
+/* Biases are not trained, so nothing is known of their gradients. */
+static void compare(fixture *f, const char *line) {
+    char name[64];
+    double size, product;
+    assert_int_equal(sscanf(line, "%63s %lf %lf", name, &size, &product), 3);
+    if (eq_ends_with(name, ".bias")) return;
+    int had = f->n;
+    const sum *s = sum_of(f, name);
+    if (f->n != had) fail_msg("%s, block %d: no %s", f->name, (int)f->layer, name);
+    if (!(fabs(sqrt(s->squares) - size) <= 1e-5 * size) ||
+        !(fabs(s->product - product) <= 1e-5 * size))
+        fail_msg("%s on %s, block %d, %s: size %.9g and product %.9g, transformers has %.9g, %.9g",
+                 f->name, f->be->name, (int)f->layer, name, sqrt(s->squares), s->product, size,
+                 product);
+    f->checked++;
+}
 
-    eq_arena_free(&f.a);
-    eq_st_close(f.st);
+/* ---- the whole model ------------------------------------------------------------------------- */
+
+static void check_loss(fixture *f, double want) {
+    eq_err err = {0};
+    eq_lm *lm;
+    eq_lm_opts o = {.B = B, .T = T, .ct = EQ_F32};
+    int32_t ids[N];
+    double nll[B];
+    for (int i = 0; i < N; i++)
+        ids[i] = (int32_t)(((double)tiny_golden("ids", i) + 1) * (double)f->w->cfg.V / 2);
+    if (eq_lm_open(&lm, f->be, f->w, &o, &err) || eq_lm_forward(lm, ids, B, T, &err) ||
+        eq_lm_loss(lm, ids, B, T, 0, nll, &err))
+        fail_msg("%s: %s", f->name, err.msg);
+    double got = (nll[0] + nll[1]) / 2;
+    if (!(fabs(got - want) <= 1e-5 * want))
+        fail_msg("%s on %s: loss %.9g, transformers has %.9g", f->name, f->be->name, got, want);
+    eq_lm_close(lm);
+}
+
+/* ---- the file -------------------------------------------------------------------------------- */
+
+static void open_case(fixture *f, char *dir, const char *config) {
+    eq_err err = {0};
+    tiny_opts o = {.golden = true};
+    eq_weights_close(f->w);
+    tiny_write(dir, config, &o);
+    if (eq_weights_open(&f->w, dir, &err)) fail_msg("%s: %s", f->name, err.msg);
+}
+
+static void take_line(fixture *f, char *dir, const char *line) {
+    if (!strncmp(line, "case ", 5))
+        snprintf(f->name, sizeof f->name, "%s", line + 5);
+    else if (!strncmp(line, "config ", 7))
+        open_case(f, dir, line + 7);
+    else if (!strncmp(line, "loss ", 5))
+        check_loss(f, strtod(line + 5, NULL));
+    else if (!strncmp(line, "layer ", 6))
+        run_block(f, strtol(line + 6, NULL, 10));
+    else
+        compare(f, line);
+}
+
+static void all(const char *backend, bool slot) {
+    eq_err err = {0};
+    eq_map m;
+    fixture f = {.slot = slot};
+    char *dir = tiny_dir();
+    if (eq_backend_open(&f.be, backend, NULL, &err) ||
+        eq_map_open(&m, "tests/golden/models.txt", &err))
+        fail_msg("%s", err.msg);
+    char *text = eq_calloc(m.size + 1, 1), *rest = NULL;
+    memcpy(text, m.data, (size_t)m.size);
+    for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        bool ends = !strncmp(line, "layer ", 6) || !strncmp(line, "case ", 5);
+        if (ends && f.n != f.checked)
+            fail_msg("%s, block %d: %d tensors, the golden has %d", f.name, (int)f.layer, f.n,
+                     f.checked);
+        if (ends) f.n = f.checked = 0;
+        take_line(&f, dir, line);
+    }
+    eq_free(text);
+    eq_map_close(&m);
+    eq_weights_close(f.w);
     f.be->close(f.be);
+    tiny_remove(dir);
 }
 
-static void all_families_ref(void **state) {
+static void on_ref(void **state) {
     (void)state;
-    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
-        one_family(&families[i], "ref", false);
+    all("ref", false);
 }
-static void all_families_cpu_fenced(void **state) {
+static void on_cpu_fenced(void **state) {
     (void)state;
-    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
-        one_family(&families[i], "fenced:cpu", false);
+    all("fenced:cpu", false);
 }
 /* One room for all weights, gradients a few rows at a time: the same numbers. */
-static void all_families_in_pieces(void **state) {
+static void in_pieces(void **state) {
     (void)state;
-    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
-        one_family(&families[i], "ref", true), one_family(&families[i], "fenced:cpu", true);
+    all("ref", true), all("fenced:cpu", true);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_families_ref),
-        cmocka_unit_test(all_families_cpu_fenced),
-        cmocka_unit_test(all_families_in_pieces),
+        cmocka_unit_test(on_ref),
+        cmocka_unit_test(on_cpu_fenced),
+        cmocka_unit_test(in_pieces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -108,8 +108,8 @@ static void both_spellings_of_rope(void **state) {
     assert_true(c.rope.kind == EQ_ROPE_LINEAR && c.rope.factor == 2.5);
     c = good("{" LLAMA ",\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":2}}");
     assert_true(c.rope.kind == EQ_ROPE_DYNAMIC);
-    bad("{" LLAMA ",\"rope_scaling\":{\"type\":\"longrope\",\"factor\":2}}", "\"longrope\"");
-    bad("{" LLAMA ",\"rope_scaling\":{\"rope_type\":\"longrope\",\"factor\":2}}", "\"longrope\"");
+    bad("{" LLAMA ",\"rope_scaling\":{\"type\":\"longrope\",\"factor\":2}}", "\"short_factor\"");
+    bad("{" LLAMA ",\"rope_scaling\":{\"rope_type\":\"su\",\"factor\":2}}", "\"su\"");
     bad("{" LLAMA ",\"rope_scaling\":{\"type\":\"linear\"}}", "\"factor\"");
     bad("{" LLAMA ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":-1}}", "\"factor\"");
     bad("{" LLAMA ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":2,\"beta_fast\":32}}",
@@ -194,14 +194,17 @@ static void windows_of_qwen(void **state) {
 #define Q "{\"model_type\":\"qwen2\"," REST ",\"use_sliding_window\":true,\"sliding_window\":9"
     assert_int_equal(good(Q ",\"max_window_layers\":2}").window, 0);
     assert_int_equal(good(Q ",\"max_window_layers\":0}").window, 9);
-    bad(Q ",\"max_window_layers\":1}", "\"max_window_layers\"");
+    eq_config c = good(Q ",\"max_window_layers\":1}");
+    assert_true(c.window == 9 && eq_layer_window(&c, 0) == 0 && eq_layer_window(&c, 1) == 9);
 #define S "\"sliding_attention\""
 #define F "\"full_attention\""
     assert_int_equal(good(Q ",\"layer_types\":[" S "," S "]}").window, 9);
     /* what transformers 5 writes for a model in which no layer slides */
     assert_int_equal(good(Q ",\"max_window_layers\":2,\"layer_types\":[" F "," F "]}").window, 0);
-    bad(Q ",\"layer_types\":[" F "," S "]}", "\"layer_types\"");
-    bad(Q ",\"layer_types\":[" S "," F "]}", "\"layer_types\"");
+    c = good(Q ",\"layer_types\":[" S "," F "]}");
+    assert_true(eq_layer_window(&c, 0) == 9 && eq_layer_window(&c, 1) == 0);
+    bad(Q ",\"layer_types\":[" F ",\"chunked_attention\"]}", "chunked_attention");
+    bad("{\"model_type\":\"mistral\"," REST ",\"layer_types\":[" S "," F "]}", "layer 1");
     bad(Q ",\"layer_types\":[" S "]}", "\"layer_types\"");
     assert_int_equal(
         good("{\"model_type\":\"qwen2\"," REST ",\"layer_types\":[" F "," F "]}").window, 0);
@@ -287,7 +290,7 @@ static void yarn(void **state) {
                  "{" LLAMA ",\"max_position_embeddings\":2048,\"rope_scaling\":{%s}}",
                  cases[k].rope);
         eq_config c = good(text);
-        eq_rope_tables(&c, 2, cos_, sin_);
+        eq_rope_tables(&c, &c.rope, 2, cos_, sin_);
         for (int i = 0; i < 8; i++) {
             double f = atan2(sin_[8 + i], cos_[8 + i]), scale = hypot(sin_[8 + i], cos_[8 + i]);
             if (fabs(f / cases[k].f[i] - 1) > 1e-6 || fabs(scale / cases[k].scale - 1) > 1e-6)
@@ -301,7 +304,82 @@ static void yarn(void **state) {
         "\"low_freq_factor\"");
     bad("{" LLAMA ",\"rope_theta\":1.0,\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":2}}",
         "above 1");
-    bad("{" LLAMA ",\"rope_scaling\":{\"rope_type\":\"longrope\",\"factor\":2}}", "longrope");
+}
+
+/* Said twice, in the same words or not. */
+static void rope_said_twice(void **state) {
+    (void)state;
+#define TWICE(a, b) "{" LLAMA ",\"rope_scaling\":{" a "},\"rope_parameters\":{" b "}}"
+    eq_config c =
+        good(TWICE("\"type\":\"linear\",\"factor\":2.0", "\"rope_type\":\"linear\",\"factor\":2"));
+    assert_true(c.rope.kind == EQ_ROPE_LINEAR && c.rope.factor == 2);
+    assert_int_equal(good(TWICE("", "\"rope_type\":\"linear\",\"factor\":3")).rope.factor, 3);
+    bad(TWICE("\"type\":\"linear\",\"factor\":2", "\"rope_type\":\"linear\",\"factor\":3"),
+        "\"factor\"");
+    bad(TWICE("\"type\":\"linear\",\"factor\":2", "\"rope_type\":\"dynamic\",\"factor\":2"),
+        "type");
+    bad(TWICE("\"type\":\"default\"", "\"rope_type\":\"default\",\"rope_theta\":500"),
+        "\"rope_theta\"");
+}
+
+/* What sets each family apart, from the same files that the other tests train. */
+static void families(void **state) {
+    (void)state;
+    eq_config c = good(tiny_config("gemma2", false));
+    assert_true(c.norms == EQ_NORMS_AROUND && c.norm_plus_one && c.act == EQ_ACT_GELU_TANH);
+    assert_true(c.attn_scale == 1 / sqrt(24.0) && c.embed_scale == 8 && c.attn_cap == 2.5 &&
+                c.logit_cap == 3);
+    assert_true(eq_layer_window(&c, 0) == 8 && eq_layer_window(&c, 1) == 0);
+    c = good(tiny_config("gemma3_text", false));
+    assert_true(c.qk_norm == EQ_QK_HEAD && c.attn_cap == 0 && c.logit_cap == 0);
+    assert_true(eq_layer_rope(&c, 0)->theta == 100 && eq_layer_rope(&c, 0)->kind == EQ_ROPE_PLAIN);
+    assert_true(eq_layer_rope(&c, 1)->theta == 10000 && eq_layer_rope(&c, 1)->factor == 8);
+    c = good(tiny_config("phi3", false));
+    assert_true(c.rope.kind == EQ_ROPE_LONG && c.rope.dim == 12 && c.rope.original_T == 10);
+    assert_true(c.rope.long_factor[5] == 6 && eq_layer_window(&c, 1) == 12);
+    c = good(tiny_config("smollm3", false));
+    assert_true(eq_layer_rope(&c, 0) == &c.rope && eq_layer_rope(&c, 1) == NULL);
+    assert_true(eq_layer_window(&c, 0) == 0 && eq_layer_window(&c, 1) == 8);
+    c = good(tiny_config("granite", false));
+    assert_true(c.residual_scale == 0.22 && c.logit_scale == 0.25 && c.attn_scale == 0.4);
+    c = good(tiny_config("olmo3", false));
+    assert_true(c.norms == EQ_NORMS_BEHIND && c.qk_norm == EQ_QK_ROW && c.o_bias == false);
+    assert_true(eq_layer_rope(&c, 0)->kind == EQ_ROPE_PLAIN && eq_layer_rope(&c, 1)->factor == 4);
+    c = good(tiny_config("internlm2", false));
+    assert_true(c.qkv_bias && c.o_bias && !c.mlp_bias);
+    c = good(tiny_config("minicpm", false));
+    assert_true(c.residual_scale == 1.4 / sqrt(2.0) && c.logit_scale == 0.25);
+    c = good(tiny_config("stablelm", false));
+    assert_true(c.norm_center && c.rope.dim == 4 && c.qkv_bias && !c.o_bias);
+    c = good(tiny_config("ministral3", false));
+    assert_true(c.rope.query_beta == 0.3 && c.window == 0);
+#define OF(family, rest) "{\"model_type\":\"" family "\"," REST "," rest "}"
+    bad(OF("minicpm", "\"scale_emb\":12,\"scale_depth\":1.4"), "\"dim_model_base\"");
+    bad(OF("stablelm", "\"use_parallel_residual\":true"), "\"use_parallel_residual\"");
+    bad(OF("stablelm", "\"qk_layernorm\":true"), "\"qk_layernorm\"");
+    bad(OF("stablelm", "\"partial_rotary_factor\":0.2"), "\"partial_rotary_factor\"");
+    bad(OF("gemma2", "\"use_bidirectional_attention\":true"), "\"use_bidirectional_attention\"");
+    bad(OF("gemma3_text", "\"attn_logit_softcapping\":50.0"), "\"attn_logit_softcapping\"");
+    bad(OF("gemma3_text", "\"rope_parameters\":{\"rope_theta\":500.0}"), "\"rope_theta\"");
+    bad(OF("olmo3", "\"rope_theta\":10000.0"), "\"rope_theta\"");
+    bad(OF("smollm3", "\"no_rope_layers\":[1]"), "\"no_rope_layers\"");
+    bad(OF("phi3", "\"lm_head_bias\":true"), "\"lm_head_bias\"");
+    bad(OF("ministral3", "\"sliding_window\":null"), "\"rope_parameters\"");
+    bad("{\"model_type\":\"gemma3\",\"text_config\":{}}", "text and images");
+    bad("{" LLAMA
+        ",\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":2,\"llama_4_scaling_beta\":0.1}}",
+        "\"llama_4_scaling_beta\"");
+}
+
+static void fp8(void **state) {
+    (void)state;
+    eq_config c =
+        good("{" LLAMA ",\"quantization_config\":{\"quant_method\":\"fp8\",\"fmt\":\"e4m3\","
+             "\"activation_scheme\":\"dynamic\",\"weight_block_size\":[128,64]}}");
+    assert_true(c.bits == 0 && c.fp8[0] == 128 && c.fp8[1] == 64);
+    bad("{" LLAMA ",\"quantization_config\":{\"quant_method\":\"fp8\"}}", "\"weight_block_size\"");
+    bad("{" LLAMA ",\"quantization_config\":{\"quant_method\":\"fp8\",\"fmt\":\"e5m2\"}}",
+        "\"e5m2\"");
 }
 
 static void parameters(void **state) {
@@ -409,7 +487,7 @@ static void rope_tables_are_those_of_transformers(void **state) {
         int64_t n = rope_cases[s].T * 64;
         float *tables = eq_calloc(2 * n, sizeof(float));
         assert_non_null(tables);
-        eq_rope_tables(&c, rope_cases[s].T, tables, tables + n);
+        eq_rope_tables(&c, &c.rope, rope_cases[s].T, tables, tables + n);
         for (size_t k = 0; k < sizeof goldens / sizeof *goldens; k++) {
             const golden *g = &goldens[k];
             if (g->set != s) continue;
@@ -450,6 +528,9 @@ int main(void) {
         cmocka_unit_test(windows_of_qwen),
         cmocka_unit_test(quantization),
         cmocka_unit_test(yarn),
+        cmocka_unit_test(rope_said_twice),
+        cmocka_unit_test(families),
+        cmocka_unit_test(fp8),
         cmocka_unit_test(parameters),
         cmocka_unit_test(rope_tables_are_those_of_transformers),
         cmocka_unit_test(memory_may_run_out),

@@ -1,6 +1,6 @@
 /* Gradients through the whole model and through a whole block against central differences of the
- * loss, in fp32, for every family. Losses come from the forward pass alone, so what the backward
- * pass forgets or scales wrongly shows, whichever operation or call it is in.
+ * loss, in fp32, for families of every make. Losses come from the forward pass alone, so what the
+ * backward pass forgets or scales wrongly shows, whichever operation or call it is in.
  *
  * Straight-through parts (rounding, clamps of s and z) are differentiated by METHOD's table, on top
  * of differences of the loss by w_hat. Differences are of fourth order: h^4 is 1e-8, and the loss,
@@ -14,8 +14,9 @@
 #include "tiny_train.h"
 #include "train/rtn.h"
 
-static const char *const families[] = {"llama", "mistral", "qwen2", "qwen3"};
-enum { FAMILIES = 4, D = 64, Q = (1 << TINY_BITS) - 1 };
+static const char *const families[] = {"llama",  "mistral", "qwen2",    "qwen3",
+                                       "gemma2", "granite", "internlm2"};
+enum { FAMILIES = sizeof families / sizeof *families, D = 64, Q = (1 << TINY_BITS) - 1 };
 static const double h = 1e-2, tolerance = 1e-3;
 
 /* size: of the gradient along directions of this length, in case the slope itself is small. */
@@ -233,6 +234,10 @@ static void by_linears(block *b, const char *family) {
             put_linear(b, l, 0, 0, NULL);
         }
 }
+static void put_norm(block *b, eq_norm m, const float *weight) {
+    tiny.be->upload(tiny.be, b->w.norm[m], weight, EQ_F32);
+    eq_norm_weight(tiny.be, &tiny.src->cfg, b->w.norm[m], eq_ro(b->w.norm[m]));
+}
 static void by_norms(block *b, const char *family) {
     int seen = 0;
     for (eq_norm m = 0; m < EQ_NORM_COUNT; m++) {
@@ -243,10 +248,10 @@ static void by_norms(block *b, const char *family) {
         for (int e = 0; e < 4; e++) {
             for (int64_t i = 0; i < spec.n; i++)
                 moved[i] = step.norm[seen][i] + (float)(at(e) * direction(3, (int)m, i));
-            tiny.be->upload(tiny.be, b->w.norm[m], moved, EQ_F32);
+            put_norm(b, m, moved);
             f[e] = block_loss(b);
         }
-        tiny.be->upload(tiny.be, b->w.norm[m], step.norm[seen], EQ_F32);
+        put_norm(b, m, step.norm[seen]);
         for (int64_t i = 0; i < spec.n; i++) {
             double one = (double)step.dnorm[seen][i] * direction(3, (int)m, i);
             slope += one, size += one * one;

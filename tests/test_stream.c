@@ -26,7 +26,7 @@ static void embed(eq_stream *s) {
     for (int i = 0; i < 16 * D; i++) table[i] = (float)i;
     for (int i = 0; i < N * T; i++) ids[i] = i * 5 % 16;
     eq_windows a = {.ids = ids, .n = 5, .T = T}, b = {.ids = ids + 5 * T, .n = N - 5, .T = T};
-    ok(eq_stream_embed(s, &a, &b, &t, &err));
+    ok(eq_stream_embed(s, &a, &b, &t, 1, &err));
 }
 /* A block adds 1000 to everything; a window at level l has its embeddings plus 1000 l. */
 static void check(const eq_stream *s, int64_t window, int64_t level) {

@@ -14,9 +14,8 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/par.h"
+#include "model/config_parse.h"
 #include "tiny_model.h"
-
-static const char *const families[] = {"llama", "mistral", "qwen2", "qwen3"};
 
 static eq_weights *open_good(const char *dir) {
     eq_weights *w;
@@ -39,25 +38,66 @@ static void open_bad(const char *dir, const char *a, const char *b) {
 
 static void every_family_opens(void **state) {
     (void)state;
-    for (int f = 0; f < 4; f++) {
+    for (int f = 0; f < eq_family_count; f++) {
         char *dir = tiny_dir();
-        tiny_write(dir, tiny_config(families[f], f % 2), &(tiny_opts){.dt = EQ_BF16, .seed = 1});
+        tiny_write(dir, tiny_config(eq_families[f].name, f % 2),
+                   &(tiny_opts){.dt = EQ_BF16, .seed = 1});
         eq_weights *w = open_good(dir);
         assert_int_equal(w->cfg.L, 2);
         for (int64_t i = 0; i < 2; i++)
             for (int l = 0; l < EQ_LINS; l++) {
                 eq_lin_spec s = eq_lin_of(&w->cfg, (eq_lin)l);
-                assert_int_equal(w->blocks[i].weight[l]->n, s.O * s.I);
+                assert_int_equal(w->blocks[i].weight[l]->n, s.rows * s.I);
                 assert_int_equal(w->blocks[i].bias[l] != NULL, s.bias);
                 assert_null(w->blocks[i].qweight[l]);
             }
-        assert_int_equal(w->blocks[1].norm[EQ_NORM_QH] != NULL, w->cfg.qk_norm);
-        assert_string_equal(w->blocks[1].weight[EQ_LIN_DOWN]->name,
-                            "model.layers.1.mlp.down_proj.weight");
+        assert_int_equal(w->blocks[1].norm[EQ_NORM_QH] != NULL, w->cfg.qk_norm != EQ_QK_PLAIN);
+        assert_non_null(
+            strstr(w->blocks[1].weight[EQ_LIN_DOWN]->name, eq_lin_of(&w->cfg, EQ_LIN_DOWN).file));
         assert_true((w->embed == w->head) == w->cfg.tied);
         eq_weights_close(w);
         tiny_remove(dir);
     }
+}
+
+static float scale8(const eq_weights *w, int l, int64_t o, int64_t i) {
+    const eq_tensor *s = w->blocks[1].scale8[l];
+    return eq_load(s->data, s->dt, o / w->cfg.fp8[0] * s->shape[1] + i / w->cfg.fp8[1]);
+}
+
+/* A weight is its byte's number times the scale of its block, also in blocks that are cut off. */
+static void fp8_sources(void **state) {
+    (void)state;
+    char *dir = tiny_dir(), config[2048];
+    eq_backend *be;
+    assert_int_equal(eq_backend_open(&be, "ref", NULL, NULL), EQ_OK);
+    snprintf(config, sizeof config,
+             "{\"quantization_config\":{\"quant_method\":\"fp8\","
+             "\"weight_block_size\":[48,40]},%s",
+             tiny_config("phi3", false) + 1);
+    tiny_write(dir, config, &(tiny_opts){.seed = 6, .fp8 = true});
+    eq_weights *w = open_good(dir);
+    for (int l = 0; l < EQ_LINS; l++) {
+        eq_lin_spec s = eq_lin_of(&w->cfg, (eq_lin)l);
+        const eq_tensor *t = w->blocks[1].weight[l];
+        eq_err err = {0};
+        eq_mut m = {be->alloc(be, 4 * s.O * s.I), s.O * s.I, EQ_F32};
+        float *got = m.p;
+        assert_int_equal(eq_weights_check_rows(w, 1, (eq_lin)l, 0, s.O, &err), EQ_OK);
+        eq_weights_put_rows(w, 1, (eq_lin)l, 0, s.O, be, m);
+        for (int64_t o = 0; o < s.O; o++)
+            for (int64_t i = 0; i < s.I; i++) {
+                int64_t row = eq_lin_row(&s, o);
+                float v = eq_load(t->data, EQ_F8, row * s.I + i) * scale8(w, l, row, i);
+                assert_true(got[o * s.I + i] == v);
+            }
+        be->free_(be, m.p);
+    }
+    eq_weights_close(w);
+    be->close(be);
+    tiny_text(dir, "config.json", tiny_config("phi3", false));
+    open_bad(dir, "weight_scale_inv", "quantization_config");
+    tiny_remove(dir);
 }
 
 /* Folders saved from the model without its head: the names are the usual ones from then on. */
@@ -321,6 +361,7 @@ static void memory_may_run_out(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_family_opens),
+        cmocka_unit_test(fp8_sources),
         cmocka_unit_test(names_without_prefix),
         cmocka_unit_test(tied_heads),
         cmocka_unit_test(shards),

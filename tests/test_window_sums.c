@@ -176,7 +176,9 @@ static void attention(eq_dtype dt, eq_attn_shape s) {
 static void test_long_attention(void **state) {
     (void)state;
     ok(eq_backend_open(&be, "cpu", NULL, &err));
-    attention(EQ_F32, (eq_attn_shape){2, 1024, 4, 4, 256, 0, 0.06f, 0});
+    attention(EQ_F32,
+              (eq_attn_shape){
+                  .B = 2, .T = 1024, .NH = 4, .NKV = 4, .HD = 256, .window = 0, .scale = 0.06f});
     be->close(be);
     eq_par_shutdown();
 }
@@ -214,8 +216,13 @@ static void test_operations(void **state) {
             sums(dt, 2, 512, 40, 33, 1), sums(dt, 3, 520, 130, 48, 0);
             norms(dt, 5, 7, 33), norms(dt, 2, 300, 96), norms(dt, 3, 17, 260);
             losses(dt, 3, 1003), losses(dt, 2, 70000);
-            attention(dt, (eq_attn_shape){3, 37, 4, 2, 16, 0, 0.3f, 0});
-            attention(dt, (eq_attn_shape){2, 270, 2, 1, 8, 100, 0.3f, 0});
+            attention(
+                dt, (eq_attn_shape){
+                        .B = 3, .T = 37, .NH = 4, .NKV = 2, .HD = 16, .window = 0, .scale = 0.3f});
+            attention(
+                dt,
+                (eq_attn_shape){
+                    .B = 2, .T = 270, .NH = 2, .NKV = 1, .HD = 8, .window = 100, .scale = 0.3f});
         }
         steps((eq_qshape){3, 64, 32, 2}), steps((eq_qshape){3, 192, 96, 3});
         steps((eq_qshape){2, 2080, 2080, 4}), steps((eq_qshape){2, 1344, 672, 2});
@@ -272,9 +279,8 @@ static void block_run(block *f, int64_t from, int64_t B, int64_t T, eq_dtype ct)
     eq_block_fwd(be, &f->c, &f->w, &f->rope, &f->acts, eq_ro(f->x));
     eq_block_grads g = {.sink = take_dw, .ctx = f, .norms = true, .dx = true};
     eq_block_bwd(be, &f->c, &f->w, &f->rope, &f->acts, eq_ro(f->x), f->dy, &g);
-    const eq_mut dnorm[] = {f->acts.dnorm_in, f->acts.dnorm_post, f->acts.dnorm_qh,
-                            f->acts.dnorm_kh};
-    for (int n = 0; n < EQ_NORM_COUNT; n++) be->download(be, f->dnorm[n], EQ_F32, eq_ro(dnorm[n]));
+    for (int n = 0; n < EQ_NORM_COUNT; n++)
+        be->download(be, f->dnorm[n], EQ_F32, eq_ro(f->acts.dnorm[n]));
     ok(be->sync(be, &err));
     eq_arena_free(&f->a);
 }
@@ -297,7 +303,9 @@ static void collect(block *to, const block *f, bool first) {
 }
 static void block_room(block *f, bool free_) {
     f->c = (eq_config){.family = "qwen3", .D = 32, .F = 56, .NH = 4, .NKV = 2, .HD = 8, .L = 1};
-    f->c.V = 11, f->c.T_max = 64, f->c.eps = 1e-5, f->c.qk_norm = true, f->c.rope.theta = 10000;
+    eq_config_plain(&f->c);
+    f->c.V = 11, f->c.T_max = 64, f->c.eps = 1e-5, f->c.qk_norm = EQ_QK_HEAD;
+    f->c.norms = EQ_NORMS_AROUND, f->c.residual_scale = 0.3, f->c.attn_cap = 2;
     for (int i = 0; i < EQ_LINS + EQ_NORM_COUNT; i++) {
         float **p = i < EQ_LINS ? &f->dw[i] : &f->dnorm[i - EQ_LINS];
         if (free_)

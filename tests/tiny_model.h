@@ -15,8 +15,12 @@ typedef struct {
     const char *nan;       /* a tensor whose last element is NaN */
     const char *huge;      /* a tensor whose elements are 1e38 times what they were */
     bool no_prefix;        /* names without "model." */
+    bool fp8;              /* linears in fp8, with the block scales that the config says */
+    bool golden;           /* the numbers of tiny_golden, as tools/make_model_goldens.py has them */
 } tiny_opts;
 
+/* Number i of a tensor in [-1, 1), by its name alone. */
+float tiny_golden(const char *name, int64_t i);
 /* A new temporary folder; tiny_remove deletes it. */
 char *tiny_dir(void);
 void tiny_remove(char *dir);
@@ -25,6 +29,6 @@ char *tiny_path(const char *dir, const char *name); /* free with eq_free */
 void tiny_text(const char *dir, const char *name, const char *text);
 void tiny_write(const char *dir, const char *config, const tiny_opts *o);
 
-/* Two blocks, D 64, F 96, 4 heads over 2, V 50: "llama", "mistral", "qwen2" (biases), "qwen3". */
+/* Two blocks, D 64, F 96, 4 heads over 2, V 50, of any family, with all that sets it apart. */
 const char *tiny_config(const char *family, bool tied);
 #endif

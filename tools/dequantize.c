@@ -28,6 +28,7 @@ static eq_status put_tensor(job *j, const eq_tensor *t, eq_err *err) {
 
 typedef struct {
     const eq_qlinear *q;
+    eq_lin_spec spec; /* which rows of the tensor they are */
     float *values;
 } rows_job;
 
@@ -36,6 +37,7 @@ static void dequantize_row(void *ctx, int64_t o, int thread) {
     const rows_job *r = ctx;
     const eq_qlinear *q = r->q;
     int64_t NG = q->I / q->G, words = eq_pack_words(q->I, q->bits);
+    float *to = r->values + eq_lin_row(&r->spec, o) * q->I;
     uint8_t code[32];
     (void)thread;
     for (int64_t i = 0; i < q->I; i += 32) {
@@ -43,7 +45,7 @@ static void dequantize_row(void *ctx, int64_t o, int thread) {
         for (int64_t k = 0; k < 32; k++) {
             int64_t g = o * NG + (i + k) / q->G;
             float s = eq_f16_to_f32(eq_f32_to_f16(q->s[g])), z = eq_z_used(q->z[g], q->bits);
-            r->values[o * q->I + i + k] = ((float)code[k] - z) * s;
+            to[i + k] = ((float)code[k] - z) * s;
         }
     }
 }
@@ -51,15 +53,18 @@ static void dequantize_row(void *ctx, int64_t o, int thread) {
 static eq_status put_linear(job *j, int64_t i, eq_lin l, eq_err *err) {
     eq_lin_spec s = eq_lin_of(&j->w->cfg, l);
     const eq_tensor *bias = j->w->blocks[i].bias[l];
+    if (s.first) return EQ_OK; /* came with the first of its tensor */
     if (j->declare) {
         char name[128];
-        int64_t shape[2] = {s.O, s.I};
-        snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (long long)i, s.name);
+        int64_t shape[2] = {s.rows, s.I};
+        snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (long long)i, s.file);
         EQ_TRY(eq_stw_tensor(j->out, name, EQ_F32, 2, shape, err));
     } else {
-        rows_job r = {&j->b.lin[l], j->values};
-        eq_par_for(s.O, dequantize_row, &r);
-        EQ_TRY(eq_stw_put(j->out, j->values, s.O * s.I * 4, err));
+        for (eq_lin k = l; k < EQ_LINS; k++) {
+            rows_job r = {&j->b.lin[k], eq_lin_of(&j->w->cfg, k), j->values};
+            if (!strcmp(r.spec.file, s.file)) eq_par_for(r.spec.O, dequantize_row, &r);
+        }
+        EQ_TRY(eq_stw_put(j->out, j->values, s.rows * s.I * 4, err));
     }
     return bias ? put_tensor(j, bias, err) : EQ_OK;
 }
@@ -69,19 +74,25 @@ static eq_status walk(job *j, eq_err *err) {
     EQ_TRY(put_tensor(j, w->embed, err));
     if (w->head != w->embed) EQ_TRY(put_tensor(j, w->head, err));
     EQ_TRY(put_tensor(j, w->norm, err));
+    if (w->norm_bias) EQ_TRY(put_tensor(j, w->norm_bias, err));
     for (int64_t i = 0; i < w->cfg.L; i++) {
         if (!j->declare) EQ_TRY(eq_qblock_read(&j->b, w, i, err));
         for (eq_lin l = 0; l < EQ_LINS; l++) EQ_TRY(put_linear(j, i, l, err));
-        for (eq_norm n = 0; n < EQ_NORM_COUNT; n++)
+        for (eq_norm n = 0; n < EQ_NORM_COUNT; n++) {
             if (w->blocks[i].norm[n]) EQ_TRY(put_tensor(j, w->blocks[i].norm[n], err));
+            if (w->blocks[i].norm_bias[n]) EQ_TRY(put_tensor(j, w->blocks[i].norm_bias[n], err));
+        }
     }
     return EQ_OK;
 }
 
 static eq_status write_tensors(job *j, const char *path, eq_err *err) {
     const eq_config *c = &j->w->cfg;
-    int64_t most = c->V * c->D > c->D * c->F ? c->V * c->D : c->D * c->F;
-    if (c->NH * c->HD * c->D > most) most = c->NH * c->HD * c->D;
+    int64_t most = c->V * c->D;
+    for (eq_lin l = 0; l < EQ_LINS; l++) {
+        eq_lin_spec s = eq_lin_of(c, l);
+        if (s.rows * s.I > most) most = s.rows * s.I;
+    }
     if (!(j->values = eq_calloc(most, 4))) return eq_nomem(err, "one tensor", 4 * most);
     EQ_TRY(eq_stw_new(&j->out, path, err));
     EQ_TRY(eq_stw_meta(j->out, "format", "pt", err));

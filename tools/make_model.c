@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/par.h"
 #include "base/rng.h"
+#include "model/config_parse.h"
 #include "model/weights.h"
 
 typedef struct {
@@ -58,7 +59,7 @@ static const struct {
     size_t at;
     const char *help;
 } table[] = {
-    O("--family", TEXT, family, "llama, mistral, qwen2 or qwen3"),
+    O("--family", TEXT, family, "model_type: llama, mistral, gemma2, phi3, ..."),
     O("--hidden", WHOLE, hidden, "width of the residual stream"),
     O("--inner", WHOLE, inner, "width inside the MLP"),
     O("--layers", WHOLE, layers, "transformer blocks"),
@@ -70,13 +71,14 @@ static const struct {
     O("--dtype", TEXT, dtype, "bf16, f16 or f32"),
     O("--tied", FLAG, tied, "one matrix for embedding and head"),
     O("--tied-as", TEXT, tied_as, "the name it is stored under: embed or lm_head"),
-    O("--attention-bias", FLAG, attention_bias, "biases on q, k, v, o (llama, qwen3)"),
+    O("--attention-bias", FLAG, attention_bias,
+      "biases of attention, where the family may have them"),
     O("--mlp-bias", FLAG, mlp_bias, "biases in the MLP (llama)"),
     O("--rope-theta", REAL, theta, "base of the rotary embedding"),
     O("--rope-scaling", TEXT, rope_scaling, "llama3, linear or dynamic"),
     O("--rope-factor", REAL, rope_factor, "its factor (default: 32 for llama3, else 2)"),
     O("--rms-eps", REAL, eps, "epsilon of the norms"),
-    O("--sliding-window", WHOLE, window, "attention window (mistral, qwen2, qwen3)"),
+    O("--sliding-window", WHOLE, window, "attention window, where the family has one"),
     O("--std", REAL, std, "standard deviation of the weights"),
     O("--seed", WHOLE, seed, "of the weights"),
     O("--shard-size", WHOLE, shard_size, "bytes of tensors a file at most"),
@@ -179,45 +181,69 @@ static void put_rope_scaling(json_t *c, const options *o) {
     json_object_set_new(c, "rope_scaling", r);
 }
 
+/* What a family's config.json must say, or says in the models that people have. */
+static const struct {
+    const char *family, *keys;
+} special[] = {
+    {"granite", "{\"embedding_multiplier\": 12.0, \"residual_multiplier\": 0.22, "
+                "\"attention_multiplier\": 0.015625, \"logits_scaling\": 8.0}"},
+    {"minicpm", "{\"scale_emb\": 12, \"scale_depth\": 1.4, \"dim_model_base\": 256}"},
+    {"stablelm", "{\"layer_norm_eps\": 1e-05}"},
+    {"ministral3", "{\"rope_parameters\": {\"rope_type\": \"yarn\", \"rope_theta\": 1000000.0, "
+                   "\"factor\": 16.0, \"original_max_position_embeddings\": 16384, "
+                   "\"llama_4_scaling_beta\": 0.1}, \"rope_theta\": null}"},
+    {"olmo3", "{\"rope_theta\": 500000.0}"},
+};
+
+static void put_special(json_t *c, const char *family) {
+    for (size_t i = 0; i < sizeof special / sizeof *special; i++) {
+        if (strcmp(special[i].family, family)) continue;
+        json_t *keys = json_loads(special[i].keys, 0, NULL);
+        json_object_update(c, keys);
+        json_decref(keys);
+    }
+}
+
+static const eq_family *family_of(const char *name) {
+    for (int i = 0; i < eq_family_count; i++)
+        if (!strcmp(name, eq_families[i].name)) return &eq_families[i];
+    return NULL;
+}
+
 static json_t *make_config(const options *o, eq_err *err) {
-    static const char *const families[][2] = {{"llama", "LlamaForCausalLM"},
-                                              {"mistral", "MistralForCausalLM"},
-                                              {"qwen2", "Qwen2ForCausalLM"},
-                                              {"qwen3", "Qwen3ForCausalLM"}};
-    const char *class = NULL;
-    for (int i = 0; i < 4; i++)
-        if (!strcmp(o->family, families[i][0])) class = families[i][1];
+    const eq_family *f = family_of(o->family);
     const char *dtype = !strcmp(o->dtype, "bf16")  ? "bfloat16"
                         : !strcmp(o->dtype, "f16") ? "float16"
                         : !strcmp(o->dtype, "f32") ? "float32"
                                                    : NULL;
-    if (!class || !dtype) {
-        eq_fail(err, EQ_EINPUT, "%s: expected %s", class ? o->dtype : o->family,
-                class ? "bf16, f16 or f32" : "llama, mistral, qwen2 or qwen3");
+    if (!f || !dtype) {
+        eq_fail(err, EQ_EINPUT, "%s: expected %s", f ? o->dtype : o->family,
+                f ? "bf16, f16 or f32" : "a model_type that eqat reads, such as llama");
         return NULL;
     }
     json_t *c = json_pack(
         "{s:[s], s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:b, s:s, s:i, s:i}",
-        "architectures", class, "model_type", o->family, "hidden_act", "silu", "hidden_size",
-        (json_int_t)o->hidden, "intermediate_size", (json_int_t)o->inner, "num_hidden_layers",
-        (json_int_t)o->layers, "num_attention_heads", (json_int_t)o->heads, "num_key_value_heads",
-        (json_int_t)o->kv_heads, "vocab_size", (json_int_t)o->vocab, "max_position_embeddings",
-        (json_int_t)o->context, "rms_norm_eps", o->eps, "rope_theta", o->theta,
-        "tie_word_embeddings", (int)o->tied, "torch_dtype", dtype, "bos_token_id", 1,
+        "architectures", f->architecture, "model_type", o->family, "hidden_act", "silu",
+        "hidden_size", (json_int_t)o->hidden, "intermediate_size", (json_int_t)o->inner,
+        "num_hidden_layers", (json_int_t)o->layers, "num_attention_heads", (json_int_t)o->heads,
+        "num_key_value_heads", (json_int_t)o->kv_heads, "vocab_size", (json_int_t)o->vocab,
+        "max_position_embeddings", (json_int_t)o->context, "rms_norm_eps", o->eps, "rope_theta",
+        o->theta, "tie_word_embeddings", (int)o->tied, "torch_dtype", dtype, "bos_token_id", 1,
         "eos_token_id", 2);
     int64_t head_dim = o->head_dim ? o->head_dim : o->hidden / o->heads;
-    if (o->head_dim || strcmp(o->family, "qwen3") == 0) /* Qwen3's default is 128 for every width */
+    if (o->head_dim || f->HD) /* whose default is the same for every width */
         json_object_set_new(c, "head_dim", json_integer(head_dim));
-    if (o->attention_bias) json_object_set_new(c, "attention_bias", json_true());
+    if (o->attention_bias)
+        json_object_set_new(c, f->bias_key ? f->bias_key : "attention_bias", json_true());
     if (o->mlp_bias) json_object_set_new(c, "mlp_bias", json_true());
-    bool llama = !strcmp(o->family, "llama"), mistral = !strcmp(o->family, "mistral");
-    if (!llama)
+    if (f->slide != EQ_SLIDE_NEVER)
         json_object_set_new(c, "sliding_window", o->window ? json_integer(o->window) : json_null());
-    if (!llama && !mistral && o->window) {
+    if (f->slide == EQ_SLIDE_BY_FLAG && o->window) {
         json_object_set_new(c, "use_sliding_window", json_true());
         json_object_set_new(c, "max_window_layers", json_integer(0));
     }
     put_rope_scaling(c, o);
+    put_special(c, o->family);
     return c;
 }
 
@@ -313,32 +339,40 @@ static void add(tensor_list *l, const options *o, double mean, int64_t rows, int
     t->n = rows * (cols ? cols : 1), t->mean = mean, t->std = o->std;
 }
 
+/* "model.layers.N.NAME.PART" */
+static void add_to(tensor_list *l, const options *o, double mean, int64_t rows, int64_t cols,
+                   int64_t i, const char *name, const char *part) {
+    char full[96];
+    snprintf(full, sizeof full, "model.layers.%lld.%s.%s", (long long)i, name, part);
+    add(l, o, mean, rows, cols, full);
+}
+
 static void add_block(tensor_list *l, const options *o, const eq_config *c, int64_t i) {
-    char name[96];
     for (int k = 0; k < EQ_LINS; k++) {
         eq_lin_spec s = eq_lin_of(c, (eq_lin)k);
-        snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (long long)i, s.name);
-        add(l, o, 0, s.O, s.I, name);
-        snprintf(name, sizeof name, "model.layers.%lld.%s.bias", (long long)i, s.name);
-        if (s.bias) add(l, o, 0, s.O, 0, name);
+        if (s.first) continue; /* rows of one that is there */
+        add_to(l, o, 0, s.rows, s.I, i, s.file, "weight");
+        if (s.bias) add_to(l, o, 0, s.rows, 0, i, s.file, "bias");
     }
     for (int k = 0; k < EQ_NORM_COUNT; k++) {
         eq_norm_spec s = eq_norm_of(c, (eq_norm)k);
-        snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (long long)i, s.name);
-        if (s.exists) add(l, o, 1, s.n, 0, name);
+        if (!s.exists) continue;
+        add_to(l, o, c->norm_plus_one ? 0 : 1, s.n, 0, i, s.name, "weight");
+        if (c->norm_center) add_to(l, o, 0, s.n, 0, i, s.name, "bias");
     }
 }
 
 static eq_status list_tensors(tensor_list *l, const options *o, const eq_config *c, int64_t size,
                               eq_err *err) {
     *l = (tensor_list){0};
-    l->t = eq_calloc(3 + c->L * (2 * EQ_LINS + EQ_NORM_COUNT), sizeof *l->t);
+    l->t = eq_calloc(4 + c->L * 2 * (EQ_LINS + EQ_NORM_COUNT), sizeof *l->t);
     if (!l->t) return eq_nomem(err, "a list of tensors", 1 << 20);
     bool as_head = !strcmp(o->tied_as, "lm_head");
-    if (!c->tied || !as_head) add(l, o, 0, c->V, c->D, "model.embed_tokens.weight");
+    if (!c->tied || !as_head) add(l, o, 0, c->V, c->D, eq_end_of(c, EQ_END_EMBED));
     for (int64_t i = 0; i < c->L; i++) add_block(l, o, c, i);
-    add(l, o, 1, c->D, 0, "model.norm.weight");
-    if (!c->tied || as_head) add(l, o, 0, c->V, c->D, "lm_head.weight");
+    add(l, o, c->norm_plus_one ? 0 : 1, c->D, 0, eq_end_of(c, EQ_END_NORM));
+    if (c->norm_center) add(l, o, 0, c->D, 0, eq_end_of(c, EQ_END_NORM_BIAS));
+    if (!c->tied || as_head) add(l, o, 0, c->V, c->D, eq_end_of(c, EQ_END_HEAD));
     int64_t used = 0;
     for (int64_t i = 0; i < l->n; i++) {
         int64_t bytes = l->t[i].n * size;

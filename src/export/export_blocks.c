@@ -27,7 +27,7 @@ eq_qlinear eq_export_shape(const eq_weights *w, int64_t block, eq_lin l) {
 }
 
 void eq_export_name(char out[96], const eq_weights *w, int64_t block, eq_lin l) {
-    snprintf(out, 96, "model.layers.%lld.%s", (long long)block, eq_lin_of(&w->cfg, l).name);
+    snprintf(out, 96, "model.layers.%lld.%s", (long long)block, eq_lin_of(&w->cfg, l).file);
 }
 
 /* What training keeps beyond the stored steps and zero points goes. */

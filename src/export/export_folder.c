@@ -102,6 +102,8 @@ static eq_status make_list(folder *f, eq_err *err) {
         for (int l = 0; l < EQ_LINS; l++) EQ_TRY(add_linear(f, i, l, err));
         for (int k = 0; k < EQ_NORM_COUNT; k++)
             if (w->blocks[i].norm[k]) EQ_TRY(add_copy(f, w->blocks[i].norm[k], i, err));
+        for (int k = 0; k < EQ_NORM_COUNT; k++)
+            if (w->blocks[i].norm_bias[k]) EQ_TRY(add_copy(f, w->blocks[i].norm_bias[k], i, err));
     }
     int64_t in_file = 0;
     f->files = 1;

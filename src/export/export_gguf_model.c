@@ -76,6 +76,9 @@ eq_status eq_gguf_check_model(const eq_export_job *x, eq_err *err) {
     if (a->permuted ? false : c->o_bias || c->mlp_bias || (c->qkv_bias && c->qk_norm))
         return eq_fail(err, EQ_EINPUT, "%s: gguf's %s has no such biases (attention_bias)",
                        x->src->dir, a->arch);
+    if (c->rope.kind == EQ_ROPE_LONG || c->act != EQ_ACT_SILU)
+        return eq_fail(err, EQ_EINPUT, "%s: gguf's %s has silu and no longrope, found another",
+                       x->src->dir, a->arch);
     if (c->rope.kind == EQ_ROPE_DYNAMIC)
         return eq_fail(err, EQ_EINPUT,
                        "%s: gguf has no rope type dynamic, whose base grows with the text",

@@ -1,6 +1,7 @@
-/* The block's arithmetic (Llama: pre-norm, rotary grouped-query attention, SwiGLU), forward and
- * backward side by side. Invariant: a gradient has the type its forward value has, except along the
- * residual, which stays F32. */
+/* The block's arithmetic, forward and backward side by side: two branches, attention and a gated
+ * MLP, each normed on its way in, on its way out or both, scaled and added to the residual, as the
+ * config says. Invariant: a gradient has the type its forward value has, except along the residual,
+ * which stays F32. */
 #include "model/block.h"
 
 #include <math.h>
@@ -35,6 +36,7 @@ void eq_block_small_bind(eq_block_w *w, eq_arena *a, const eq_config *c) {
     for (eq_norm n = 0; n < EQ_NORM_COUNT; n++) {
         eq_norm_spec s = eq_norm_of(c, n);
         w->norm[n] = s.exists ? eq_take(a, EQ_F32, s.n) : EQ_NONE_MUT;
+        w->norm_bias[n] = s.exists && c->norm_center ? eq_take(a, EQ_F32, s.n) : EQ_NONE_MUT;
     }
 }
 
@@ -54,6 +56,15 @@ void eq_block_w_bind(eq_block_w *w, eq_arena *a, const eq_config *c, eq_dtype ct
     }
 }
 
+int64_t eq_block_longest_norm(const eq_config *c) {
+    int64_t most = 0;
+    for (eq_norm n = 0; n < EQ_NORM_COUNT; n++) {
+        eq_norm_spec s = eq_norm_of(c, n);
+        if (s.exists && s.n > most) most = s.n;
+    }
+    return most;
+}
+
 void eq_block_acts_bind(eq_block_acts *acts, eq_arena *a, const eq_config *c, eq_dtype ct,
                         int64_t B, int64_t T, bool backward) {
     enum { FWD, BWD, MLP, MLP_BWD, ATT_BWD, PARTS };
@@ -70,6 +81,20 @@ void eq_block_acts_bind(eq_block_acts *acts, eq_arena *a, const eq_config *c, eq
 #undef EQ_BIND
     }
     if (a->used < mlp_end) a->used = mlp_end;
+    for (eq_norm n = 0; n < EQ_NORM_COUNT; n++) {
+        eq_norm_spec s = eq_norm_of(c, n);
+        acts->dnorm[n] = s.exists && backward ? eq_take(a, EQ_F32, s.n) : EQ_NONE_MUT;
+    }
+}
+
+/* ---- rotary tables --------------------------------------------------------------------------- */
+
+static void bind_table(eq_rope_table *t, eq_arena *a, const eq_rope_spec *s, int64_t T) {
+    t->half = s->dim / 2;
+    t->cos = eq_take(a, EQ_F32, T * t->half), t->sin = eq_take(a, EQ_F32, T * t->half);
+    t->q_cos = t->cos, t->q_sin = t->sin;
+    if (s->query_beta == 0) return;
+    t->q_cos = eq_take(a, EQ_F32, T * t->half), t->q_sin = eq_take(a, EQ_F32, T * t->half);
 }
 
 void eq_block_shared_bind(eq_block_shared *s, eq_arena *a, const eq_config *c, eq_dtype ct,
@@ -86,37 +111,70 @@ void eq_block_shared_bind(eq_block_shared *s, eq_arena *a, const eq_config *c, e
 }
 
 void eq_rope_bind(eq_rope *r, eq_arena *a, const eq_config *c, int64_t T) {
-    r->T = T;
-    r->cos = eq_take(a, EQ_F32, T * (c->HD / 2));
-    r->sin = eq_take(a, EQ_F32, T * (c->HD / 2));
+    *r = (eq_rope){.T = T};
+    bind_table(&r->all, a, &c->rope, T);
+    if (c->two_ropes) bind_table(&r->sliding, a, &c->rope_sliding, T);
 }
 
-eq_status eq_rope_fill(eq_rope *r, eq_backend *be, const eq_config *c, eq_err *err) {
-    float *host = eq_calloc(2 * r->cos.n, sizeof *host);
-    if (!host) return eq_nomem(err, "the rotary tables", 8 * r->cos.n);
-    eq_rope_tables(c, r->T, host, host + r->cos.n);
-    be->upload(be, r->cos, host, EQ_F32);
-    be->upload(be, r->sin, host + r->cos.n, EQ_F32);
-    eq_free(host);
+static eq_status fill_table(const eq_rope_table *t, eq_backend *be, const eq_config *c,
+                            const eq_rope_spec *s, int64_t T, eq_err *err) {
+    int64_t n = T * t->half;
+    float *cos = eq_calloc(2 * n, sizeof *cos), *sin = cos + n;
+    if (!cos) return eq_nomem(err, "the rotary tables", 8 * n);
+    eq_rope_tables(c, s, T, cos, sin);
+    be->upload(be, t->cos, cos, EQ_F32);
+    be->upload(be, t->sin, sin, EQ_F32);
+    for (int64_t i = 0; s->query_beta != 0 && i < n; i++) {
+        double far = floor((double)(i / t->half) / (double)s->original_T);
+        float scale = (float)(1 + s->query_beta * log(1 + far));
+        cos[i] *= scale, sin[i] *= scale;
+    }
+    if (s->query_beta != 0) {
+        be->upload(be, t->q_cos, cos, EQ_F32);
+        be->upload(be, t->q_sin, sin, EQ_F32);
+    }
+    eq_free(cos);
     return EQ_OK;
 }
 
-static void upload(eq_backend *be, eq_mut dst, const eq_tensor *t) {
-    if (dst.n && t) be->upload(be, dst, t->data, t->dt);
+eq_status eq_rope_fill(eq_rope *r, eq_backend *be, const eq_config *c, eq_err *err) {
+    EQ_TRY(fill_table(&r->all, be, c, &c->rope, r->T, err));
+    return c->two_ropes ? fill_table(&r->sliding, be, c, &c->rope_sliding, r->T, err) : EQ_OK;
+}
+
+const eq_rope_table *eq_rope_of(const eq_rope *r, const eq_config *c, int64_t i) {
+    const eq_rope_spec *s = eq_layer_rope(c, i);
+    return s == &c->rope ? &r->all : s ? &r->sliding : NULL;
+}
+
+/* ---- weights --------------------------------------------------------------------------------- */
+
+void eq_norm_weight(eq_backend *be, const eq_config *c, eq_mut to, eq_view file) {
+    if (c->norm_plus_one)
+        EQ_DO(be, affine, to, file, 1.0f, 1.0f);
+    else
+        EQ_DO(be, cast, to, file);
 }
 
 void eq_block_small_upload(eq_block_w *w, eq_backend *be, const eq_weights *src, int64_t i) {
     const eq_block_tensors *b = &src->blocks[i];
-    for (eq_lin l = 0; l < EQ_LINS; l++) upload(be, w->bias[l], b->bias[l]);
-    for (eq_norm n = 0; n < EQ_NORM_COUNT; n++) upload(be, w->norm[n], b->norm[n]);
+    w->layer = i;
+    for (eq_lin l = 0; l < EQ_LINS; l++)
+        if (w->bias[l].n) eq_weights_put_bias(src, i, l, be, w->bias[l]);
+    for (eq_norm n = 0; n < EQ_NORM_COUNT; n++) {
+        if (!w->norm[n].n) continue;
+        be->upload(be, w->norm[n], b->norm[n]->data, b->norm[n]->dt);
+        eq_norm_weight(be, &src->cfg, w->norm[n], eq_ro(w->norm[n]));
+        if (w->norm_bias[n].n)
+            be->upload(be, w->norm_bias[n], b->norm_bias[n]->data, b->norm_bias[n]->dt);
+    }
 }
 
 eq_status eq_block_w_upload(eq_block_w *w, eq_backend *be, const eq_weights *src, int64_t i,
                             eq_err *err) {
-    const eq_block_tensors *b = &src->blocks[i];
     for (eq_lin l = 0; l < EQ_LINS; l++) {
-        EQ_TRY(eq_tensor_check_finite(b->weight[l], err));
-        upload(be, w->w[l], b->weight[l]);
+        EQ_TRY(eq_weights_check_rows(src, i, l, 0, eq_lin_of(&src->cfg, l).O, err));
+        eq_weights_put_rows(src, i, l, 0, eq_lin_of(&src->cfg, l).O, be, w->w[l]);
     }
     eq_block_small_upload(w, be, src, i);
     return EQ_OK;
@@ -199,38 +257,120 @@ static void norm_bwd(eq_backend *be, const eq_block_acts *a, eq_mut dx, eq_mut d
     }
 }
 
-/* ---- attention half -------------------------------------------------------------------------- */
+/* ---- into a branch and out of it ---------------------------------------------------------------
+ */
 
-static eq_attn_shape attn_shape(const eq_config *c, int64_t B, int64_t T, int64_t past) {
+/* What one branch, attention or MLP, has beside its products. */
+typedef struct {
+    eq_norm in, out;
+    eq_mut h, xc, rstd_in; /* its input as products read it; see EQ_BLOCK_ACTS */
+    eq_mut y, rstd_out;    /* what its last product gave */
+} branch;
+static branch attention_of(const eq_block_acts *a) {
+    return (branch){EQ_NORM_IN, EQ_NORM_ATT_OUT, a->h1, a->xc1, a->rstd1, a->o, a->rstd_o};
+}
+static branch mlp_of(const eq_block_acts *a) {
+    return (branch){EQ_NORM_POST, EQ_NORM_MLP_OUT, a->h2, a->xc2, a->rstd2, a->m, a->rstd_m};
+}
+
+static void enter_fwd(eq_backend *be, const eq_config *c, const eq_block_w *w,
+                      const eq_block_acts *a, branch b, eq_view x) {
+    int64_t N = a->B * a->T;
+    if (c->norms == EQ_NORMS_BEHIND) {
+        EQ_DO(be, cast, b.h, x);
+        return;
+    }
+    if (c->norm_center) EQ_DO(be, center, b.xc, x, N, c->D);
+    EQ_DO(be, rmsnorm_fwd, b.h, b.rstd_in, c->norm_center ? eq_ro(b.xc) : x, eq_ro(w->norm[b.in]),
+          N, c->D, (float)c->eps);
+    if (c->norm_center) EQ_DO(be, bias_add, b.h, eq_ro(w->norm_bias[b.in]), N, c->D);
+}
+
+/* dh: the gradient of b.h, used up; dy (n == 0: not wanted) += that of x. */
+static void enter_bwd(eq_backend *be, const eq_config *c, const eq_block_w *w, eq_block_acts *a,
+                      branch b, eq_view x, eq_mut dh, eq_mut dy, bool norms) {
+    eq_mut dw = norms ? a->dnorm[b.in] : EQ_NONE_MUT;
+    eq_view weight = eq_ro(w->norm[b.in]), rstd = eq_ro(b.rstd_in);
+    if (c->norms != EQ_NORMS_BEHIND && !c->norm_center) {
+        norm_bwd(be, a, dy, dw, eq_ro(dh), x, weight, rstd, 1, c->D, 1);
+        return;
+    }
+    if (c->norm_center) {
+        norm_bwd(be, a, dh, dw, eq_ro(dh), eq_ro(b.xc), weight, rstd, 1, c->D, 0);
+        EQ_DO(be, center, dh, eq_ro(dh), a->B * a->T, c->D);
+    }
+    if (dy.n) EQ_DO(be, add, dy, eq_ro(dy), eq_ro(dh));
+}
+
+/* to = x + the branch, whose last linear is l of h. */
+static void leave_fwd(eq_backend *be, const eq_config *c, const eq_block_w *w,
+                      const eq_block_acts *a, branch b, eq_lin l, eq_mut h, eq_mut to, eq_view x) {
+    if (!eq_block_adds_part(c)) {
+        EQ_DO(be, cast, to, x);
+        linear(be, c, w, l, a, to, h, 1);
+        return;
+    }
+    linear(be, c, w, l, a, c->norms ? b.y : a->part, h, 0);
+    if (c->norms)
+        EQ_DO(be, rmsnorm_fwd, a->part, b.rstd_out, eq_ro(b.y), eq_ro(w->norm[b.out]), a->B * a->T,
+              c->D, (float)c->eps);
+    if (c->residual_scale != 1)
+        EQ_DO(be, affine, a->part, eq_ro(a->part), (float)c->residual_scale, 0.0f);
+    EQ_DO(be, add, to, x, eq_ro(a->part));
+}
+
+/* a->dyc = the gradient of what the last linear gave, from dy, that of the sum. */
+static void leave_bwd(eq_backend *be, const eq_config *c, const eq_block_w *w, eq_block_acts *a,
+                      branch b, eq_mut dy, bool norms) {
+    eq_mut to = c->norms ? a->part : a->dyc;
+    if (c->residual_scale != 1)
+        EQ_DO(be, affine, to, eq_ro(dy), (float)c->residual_scale, 0.0f);
+    else
+        EQ_DO(be, cast, to, eq_ro(dy));
+    if (c->norms)
+        norm_bwd(be, a, a->dyc, norms ? a->dnorm[b.out] : EQ_NONE_MUT, eq_ro(to), eq_ro(b.y),
+                 eq_ro(w->norm[b.out]), eq_ro(b.rstd_out), 1, c->D, 0);
+}
+
+/* ---- attention ---------------------------------------------------------------------------------
+ */
+
+static eq_attn_shape attn_shape(const eq_config *c, const eq_block_w *w, int64_t B, int64_t T,
+                                int64_t past) {
     return (eq_attn_shape){.B = B,
                            .T = T,
                            .NH = c->NH,
                            .NKV = c->NKV,
                            .HD = c->HD,
-                           .window = c->window,
-                           .scale = (float)(1.0 / sqrt((double)c->HD)),
+                           .window = eq_layer_window(c, w->layer),
+                           .scale = (float)c->attn_scale,
+                           .cap = (float)c->attn_cap,
                            .past = past};
 }
 
-static void turn(eq_backend *be, const eq_config *c, const eq_rope *r, int64_t B, int64_t T,
-                 int64_t past, eq_mut q, eq_mut k, int sign) {
-    int64_t half = T * (c->HD / 2), from = past * (c->HD / 2);
-    eq_view cos = eq_ro(eq_mut_at(r->cos, from, half)), sin = eq_ro(eq_mut_at(r->sin, from, half));
-    EQ_DO(be, rope, q, cos, sin, B, T, c->NH, c->HD, sign);
+static void turn(eq_backend *be, const eq_config *c, const eq_rope *rope, const eq_block_w *w,
+                 int64_t B, int64_t T, int64_t past, eq_mut q, eq_mut k, int sign) {
+    const eq_rope_table *r = eq_rope_of(rope, c, w->layer);
+    if (!r) return;
+    int64_t n = T * r->half, from = past * r->half;
+    eq_view cos = eq_ro(eq_mut_at(r->cos, from, n)), sin = eq_ro(eq_mut_at(r->sin, from, n));
+    eq_view q_cos = eq_ro(eq_mut_at(r->q_cos, from, n)),
+            q_sin = eq_ro(eq_mut_at(r->q_sin, from, n));
+    EQ_DO(be, rope, q, q_cos, q_sin, B, T, c->NH, c->HD, sign);
     EQ_DO(be, rope, k, cos, sin, B, T, c->NKV, c->HD, sign);
 }
 
 /* Attention of windows that share rows: laid out, computed, brought back to the rows. */
-static void attend_shared(eq_backend *be, const eq_config *c, const eq_rope *rope,
-                          eq_block_acts *a) {
+static void attend_shared(eq_backend *be, const eq_config *c, const eq_block_w *w,
+                          const eq_rope *rope, eq_block_acts *a) {
     const eq_block_shared *s = a->shared;
     int64_t places = s->B * s->T, wide = c->NH * c->HD, narrow = c->NKV * c->HD;
     EQ_DO(be, gather, s->q, eq_ro(a->q), eq_ro(s->place), places, wide);
     EQ_DO(be, gather, s->k, eq_ro(a->k), eq_ro(s->place), places, narrow);
     EQ_DO(be, gather, s->v, eq_ro(a->v), eq_ro(s->place), places, narrow);
-    turn(be, c, rope, s->B, s->T, 0, s->q, s->k, 1);
+    turn(be, c, rope, w, s->B, s->T, 0, s->q, s->k, 1);
     EQ_DO(be, attn_fwd, s->o, s->lse, eq_ro(s->q), eq_ro(s->k), eq_ro(s->v),
-          attn_shape(c, s->B, s->T, 0));
+          attn_shape(c, w, s->B, s->T, 0));
     EQ_DO(be, gather, a->att, eq_ro(s->o), eq_ro(s->row), a->B * a->T, wide);
 }
 
@@ -245,14 +385,23 @@ static eq_view seen(const eq_config *c, const eq_block_acts *a, eq_mut all, eq_m
 }
 
 /* From q, k, v to att. */
-static void attend(eq_backend *be, const eq_config *c, const eq_rope *rope, eq_block_acts *a) {
+static void attend(eq_backend *be, const eq_config *c, const eq_block_w *w, const eq_rope *rope,
+                   eq_block_acts *a) {
     if (a->shared) {
-        attend_shared(be, c, rope, a);
+        attend_shared(be, c, w, rope, a);
         return;
     }
-    turn(be, c, rope, a->B, a->T, a->kv.past, a->q, a->k, 1);
+    turn(be, c, rope, w, a->B, a->T, a->kv.past, a->q, a->k, 1);
     EQ_DO(be, attn_fwd, a->att, a->lse, eq_ro(a->q), seen(c, a, a->kv.k, a->k),
-          seen(c, a, a->kv.v, a->v), attn_shape(c, a->B, a->T, a->kv.past));
+          seen(c, a, a->kv.v, a->v), attn_shape(c, w, a->B, a->T, a->kv.past));
+}
+
+/* Rows of the norm of queries or keys of one token, and how long they are. */
+typedef struct {
+    int64_t heads, D;
+} qk_rows;
+static qk_rows rows_of(const eq_config *c, int64_t heads) {
+    return c->qk_norm == EQ_QK_ROW ? (qk_rows){1, heads * c->HD} : (qk_rows){heads, c->HD};
 }
 
 static void attention_fwd(eq_backend *be, const eq_config *c, const eq_block_w *w,
@@ -260,77 +409,74 @@ static void attention_fwd(eq_backend *be, const eq_config *c, const eq_block_w *
     int64_t N = a->B * a->T;
     float eps = (float)c->eps;
     use_kv(c, a);
-    EQ_DO(be, rmsnorm_fwd, a->h1, a->rstd1, x, eq_ro(w->norm[EQ_NORM_IN]), N, c->D, eps);
+    enter_fwd(be, c, w, a, attention_of(a), x);
     linear(be, c, w, EQ_LIN_Q, a, c->qk_norm ? a->q_raw : a->q, a->h1, 0);
     linear(be, c, w, EQ_LIN_K, a, c->qk_norm ? a->k_raw : a->k, a->h1, 0);
     linear(be, c, w, EQ_LIN_V, a, a->v, a->h1, 0);
     if (c->qk_norm) {
+        qk_rows q = rows_of(c, c->NH), k = rows_of(c, c->NKV);
         EQ_DO(be, rmsnorm_fwd, a->q, a->rstd_q, eq_ro(a->q_raw), eq_ro(w->norm[EQ_NORM_QH]),
-              N * c->NH, c->HD, eps);
+              N * q.heads, q.D, eps);
         EQ_DO(be, rmsnorm_fwd, a->k, a->rstd_k, eq_ro(a->k_raw), eq_ro(w->norm[EQ_NORM_KH]),
-              N * c->NKV, c->HD, eps);
+              N * k.heads, k.D, eps);
     }
-    attend(be, c, rope, a);
-    EQ_DO(be, cast, a->x1, x);
-    linear(be, c, w, EQ_LIN_O, a, a->x1, a->att, 1);
+    attend(be, c, w, rope, a);
+    leave_fwd(be, c, w, a, attention_of(a), EQ_LIN_O, a->att, a->x1, x);
 }
 
 static void attention_bwd(eq_backend *be, const eq_config *c, const eq_block_w *w,
                           const eq_rope *rope, eq_block_acts *a, eq_view x, eq_mut dy,
                           const eq_block_grads *g) {
     eq_mut dh = a->y;
-    EQ_DO(be, cast, a->dyc, eq_ro(dy));
+    leave_bwd(be, c, w, a, attention_of(a), dy, g->norms);
     linear_dx(be, c, w, EQ_LIN_O, a, a->datt, a->dyc, 0);
     linear_dw(be, c, EQ_LIN_O, a, a->dyc, a->att, g);
     EQ_DO(be, attn_bwd, a->dq, a->dk, a->dv, eq_ro(a->datt), eq_ro(a->q), eq_ro(a->k), eq_ro(a->v),
-          eq_ro(a->att), eq_ro(a->lse), attn_shape(c, a->B, a->T, 0));
-    turn(be, c, rope, a->B, a->T, 0, a->dq, a->dk, -1);
+          eq_ro(a->att), eq_ro(a->lse), attn_shape(c, w, a->B, a->T, 0));
+    turn(be, c, rope, w, a->B, a->T, 0, a->dq, a->dk, -1);
     if (c->qk_norm) {
         eq_mut none = EQ_NONE_MUT;
-        norm_bwd(be, a, a->dq, g->norms ? a->dnorm_qh : none, eq_ro(a->dq), eq_ro(a->q_raw),
-                 eq_ro(w->norm[EQ_NORM_QH]), eq_ro(a->rstd_q), c->NH, c->HD, 0);
-        norm_bwd(be, a, a->dk, g->norms ? a->dnorm_kh : none, eq_ro(a->dk), eq_ro(a->k_raw),
-                 eq_ro(w->norm[EQ_NORM_KH]), eq_ro(a->rstd_k), c->NKV, c->HD, 0);
+        qk_rows q = rows_of(c, c->NH), k = rows_of(c, c->NKV);
+        norm_bwd(be, a, a->dq, g->norms ? a->dnorm[EQ_NORM_QH] : none, eq_ro(a->dq),
+                 eq_ro(a->q_raw), eq_ro(w->norm[EQ_NORM_QH]), eq_ro(a->rstd_q), q.heads, q.D, 0);
+        norm_bwd(be, a, a->dk, g->norms ? a->dnorm[EQ_NORM_KH] : none, eq_ro(a->dk),
+                 eq_ro(a->k_raw), eq_ro(w->norm[EQ_NORM_KH]), eq_ro(a->rstd_k), k.heads, k.D, 0);
     }
     if (g->norms || g->dx) {
         linear_dx(be, c, w, EQ_LIN_Q, a, dh, a->dq, 0);
         linear_dx(be, c, w, EQ_LIN_K, a, dh, a->dk, 1);
         linear_dx(be, c, w, EQ_LIN_V, a, dh, a->dv, 1);
-        norm_bwd(be, a, g->dx ? dy : EQ_NONE_MUT, g->norms ? a->dnorm_in : EQ_NONE_MUT, eq_ro(dh),
-                 x, eq_ro(w->norm[EQ_NORM_IN]), eq_ro(a->rstd1), 1, c->D, 1);
+        enter_bwd(be, c, w, a, attention_of(a), x, dh, g->dx ? dy : EQ_NONE_MUT, g->norms);
     }
     linear_dw(be, c, EQ_LIN_Q, a, a->dq, a->h1, g);
     linear_dw(be, c, EQ_LIN_K, a, a->dk, a->h1, g);
     linear_dw(be, c, EQ_LIN_V, a, a->dv, a->h1, g);
 }
 
-/* ---- feed-forward half ----------------------------------------------------------------------- */
+/* ---- MLP
+ * ----------------------------------------------------------------------------------------- */
 
 static void mlp_fwd(eq_backend *be, const eq_config *c, const eq_block_w *w, eq_block_acts *a) {
-    int64_t N = a->B * a->T;
-    EQ_DO(be, rmsnorm_fwd, a->h2, a->rstd2, eq_ro(a->x1), eq_ro(w->norm[EQ_NORM_POST]), N, c->D,
-          (float)c->eps);
+    enter_fwd(be, c, w, a, mlp_of(a), eq_ro(a->x1));
     linear(be, c, w, EQ_LIN_GATE, a, a->g, a->h2, 0);
     linear(be, c, w, EQ_LIN_UP, a, a->u, a->h2, 0);
-    EQ_DO(be, swiglu_fwd, a->a, eq_ro(a->g), eq_ro(a->u));
-    EQ_DO(be, cast, a->y, eq_ro(a->x1));
-    linear(be, c, w, EQ_LIN_DOWN, a, a->y, a->a, 1);
+    EQ_DO(be, glu_fwd, a->a, eq_ro(a->g), eq_ro(a->u), c->act);
+    leave_fwd(be, c, w, a, mlp_of(a), EQ_LIN_DOWN, a->a, a->y, eq_ro(a->x1));
 }
 
 /* dy is the gradient of y and becomes that of x1 */
 static void mlp_bwd(eq_backend *be, const eq_config *c, const eq_block_w *w, eq_block_acts *a,
                     eq_mut dy, const eq_block_grads *g) {
     eq_mut dh = a->y;
-    EQ_DO(be, cast, a->dyc, eq_ro(dy));
+    leave_bwd(be, c, w, a, mlp_of(a), dy, g->norms);
     linear_dx(be, c, w, EQ_LIN_DOWN, a, a->da, a->dyc, 0);
     linear_dw(be, c, EQ_LIN_DOWN, a, a->dyc, a->a, g);
-    EQ_DO(be, swiglu_bwd, a->g, a->u, eq_ro(a->da), eq_ro(a->g), eq_ro(a->u));
+    EQ_DO(be, glu_bwd, a->g, a->u, eq_ro(a->da), eq_ro(a->g), eq_ro(a->u), c->act);
     linear_dx(be, c, w, EQ_LIN_GATE, a, dh, a->g, 0);
     linear_dx(be, c, w, EQ_LIN_UP, a, dh, a->u, 1);
     linear_dw(be, c, EQ_LIN_GATE, a, a->g, a->h2, g);
     linear_dw(be, c, EQ_LIN_UP, a, a->u, a->h2, g);
-    norm_bwd(be, a, dy, g->norms ? a->dnorm_post : EQ_NONE_MUT, eq_ro(dh), eq_ro(a->x1),
-             eq_ro(w->norm[EQ_NORM_POST]), eq_ro(a->rstd2), 1, c->D, 1);
+    enter_bwd(be, c, w, a, mlp_of(a), eq_ro(a->x1), dh, dy, g->norms);
 }
 
 void eq_block_fwd(eq_backend *be, const eq_config *c, const eq_block_w *w, const eq_rope *rope,

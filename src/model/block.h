@@ -18,11 +18,14 @@ typedef struct {
 } eq_packed;
 
 typedef struct {
-    eq_mut w[EQ_LINS];          /* ct [O, I]; with `make` all in the same place */
-    eq_packed packed[EQ_LINS];  /* where there, in the place of w; forward only */
-    int act8;                   /* those meet activations of 8 bits */
-    eq_mut bias[EQ_LINS];       /* F32 [O], n == 0: none */
-    eq_mut norm[EQ_NORM_COUNT]; /* F32, n == 0: none */
+    int64_t layer;             /* which block of the model it is: its window, its rope */
+    eq_mut w[EQ_LINS];         /* ct [O, I]; with `make` all in the same place */
+    eq_packed packed[EQ_LINS]; /* where there, in the place of w; forward only */
+    int act8;                  /* those meet activations of 8 bits */
+    eq_mut bias[EQ_LINS];      /* F32 [O], n == 0: none */
+    eq_mut
+        norm[EQ_NORM_COUNT]; /* F32: what rows are multiplied with (eq_norm_weight); n == 0: none */
+    eq_mut norm_bias[EQ_NORM_COUNT]; /* F32, n == 0: none */
     /* Writes linear l into w just before a product reads it: once in the forward pass, once more in
      * the backward, where l's dX comes before its dW. NULL: the weights are all there. */
     void (*make)(void *ctx, eq_lin l, eq_mut w);
@@ -34,23 +37,32 @@ typedef struct {
  * those of the feed-forward half (MLP) are dead when the backward pass comes to attention, whose
  * gradients (ATT_BWD) then take their place. */
 #define EQ_BLOCK_ACTS(X) \
-    X(h1, CT, N * c->D, FWD) /* normed input */ \
+    X(h1, CT, N * c->D, FWD)                        /* normed input */ \
+    X(xc1, F32, c->norm_center ? N * c->D : 0, FWD) /* it without its mean, before it is normed */ \
     X(rstd1, F32, N, FWD) \
-    X(q_raw, CT, c->qk_norm ? N * c->NH * c->HD : 0, FWD) /* before the per-head norm */ \
+    X(q_raw, CT, c->qk_norm ? N * c->NH * c->HD : 0, FWD) /* before their norm */ \
     X(k_raw, CT, c->qk_norm ? N * c->NKV * c->HD : 0, FWD) \
-    X(rstd_q, F32, c->qk_norm ? N * c->NH : 0, FWD) \
-    X(rstd_k, F32, c->qk_norm ? N * c->NKV : 0, FWD) \
+    X(rstd_q, F32, c->qk_norm ? N *(c->qk_norm == EQ_QK_ROW ? 1 : c->NH) : 0, FWD) \
+    X(rstd_k, F32, c->qk_norm ? N *(c->qk_norm == EQ_QK_ROW ? 1 : c->NKV) : 0, FWD) \
     X(q, CT, N * c->NH * c->HD, FWD) /* turned by RoPE */ \
     X(k, CT, N * c->NKV * c->HD, FWD) \
     X(v, CT, N * c->NKV * c->HD, FWD) \
     X(att, CT, N * c->NH * c->HD, FWD) \
     X(lse, F32, N * c->NH, FWD) \
+    X(o, CT, c->norms ? N * c->D : 0, \
+      FWD) /* attention's and the MLP's result, before their norm */ \
+    X(m, CT, c->norms ? N * c->D : 0, FWD) \
+    X(rstd_o, F32, c->norms ? N : 0, FWD) \
+    X(rstd_m, F32, c->norms ? N : 0, FWD) \
+    X(part, CT, eq_block_adds_part(c) ? N * c->D : 0, \
+      FWD)                    /* either as it is added; its gradient */ \
     X(x1, F32, N * c->D, FWD) /* input + attention */ \
     X(h2, CT, N * c->D, FWD) \
+    X(xc2, F32, c->norm_center ? N * c->D : 0, FWD) \
     X(rstd2, F32, N, FWD) \
     X(g, CT, N * c->F, MLP)   /* gate; the backward pass puts its gradient here */ \
     X(u, CT, N * c->F, MLP)   /* up; likewise */ \
-    X(a, CT, N * c->F, MLP)   /* silu(g) * u */ \
+    X(a, CT, N * c->F, MLP)   /* act(g) * u */ \
     X(y, F32, N * c->D, FWD)  /* the block's output; the backward pass puts dh here */ \
     X(dyc, CT, N * c->D, BWD) /* residual gradient in the compute type */ \
     X(da, CT, N * c->F, MLP_BWD) \
@@ -60,11 +72,7 @@ typedef struct {
     X(dv, CT, N * c->NKV * c->HD, ATT_BWD) \
     X(dw, F32, eq_block_dw_elements(c, a->hints), \
       BWD) /* some rows of one linear's weight gradient */ \
-    X(dnorm_part, F32, eq_chain_windows(B) < B ? (c->D > c->HD ? c->D : c->HD) : 0, BWD) \
-    X(dnorm_in, F32, c->D, BWD) \
-    X(dnorm_post, F32, c->D, BWD) \
-    X(dnorm_qh, F32, c->qk_norm ? c->HD : 0, BWD) \
-    X(dnorm_kh, F32, c->qk_norm ? c->HD : 0, BWD)
+    X(dnorm_part, F32, eq_chain_windows(B) < B ? eq_block_longest_norm(c) : 0, BWD)
 
 /* Windows that share rows: what several of them begin with stands there once, and everything but
  * attention goes by rows; for attention q, k and v are laid out in whole windows. Forward only. */
@@ -87,16 +95,30 @@ typedef struct {
     int64_t B, T;
     eq_kv kv; /* k.n == 0: none, as eq_block_acts_bind leaves it. Forward only, B 1 */
     const eq_block_shared *shared; /* NULL: every window has rows of its own */
+    eq_mut dnorm[EQ_NORM_COUNT];   /* F32, where the norm is and a backward pass */
 #define EQ_FIELD(name, ...) eq_mut name;
     EQ_BLOCK_ACTS(EQ_FIELD)
 #undef EQ_FIELD
 } eq_block_acts;
 
-/* Turning angles for positions 0 .. T-1 on the backend: F32 [T, HD/2]. */
+/* What is added to the residual is not what a product gives: it is normed or scaled first. */
+static inline bool eq_block_adds_part(const eq_config *c) {
+    return c->norms != EQ_NORMS_BEFORE || c->residual_scale != 1;
+}
+int64_t eq_block_longest_norm(const eq_config *c);
+
+/* Turning angles for positions 0 .. T-1 on the backend: F32 [T, dim/2]; of queries where those are
+ * scaled by their position, else the same. */
 typedef struct {
-    eq_mut cos, sin;
+    eq_mut cos, sin, q_cos, q_sin;
+    int64_t half; /* dim / 2 */
+} eq_rope_table;
+typedef struct {
+    eq_rope_table all, sliding; /* sliding: where the config has two */
     int64_t T;
 } eq_rope;
+/* Layer i's, NULL: it has none. */
+const eq_rope_table *eq_rope_of(const eq_rope *r, const eq_config *c, int64_t i);
 
 /* Of the rows of dW that exist at once; hints may be NULL. */
 int64_t eq_block_dw_elements(const eq_config *c, const eq_hints *hints);
@@ -118,8 +140,10 @@ eq_status eq_rope_fill(eq_rope *r, eq_backend *be, const eq_config *c, eq_err *e
  * for NaN and infinity. Needs room for every linear. */
 eq_status eq_block_w_upload(eq_block_w *w, eq_backend *be, const eq_weights *src, int64_t i,
                             eq_err *err);
-/* The biases and norms alone. */
+/* The biases and norms alone; w becomes block i's. */
 void eq_block_small_upload(eq_block_w *w, eq_backend *be, const eq_weights *src, int64_t i);
+/* What rows are multiplied with, from a norm's weights as files hold them (backend memory). */
+void eq_norm_weight(eq_backend *be, const eq_config *c, eq_mut to, eq_view file);
 
 /* x: st [N, D] with N = acts->B * acts->T. Result in acts->y. */
 void eq_block_fwd(eq_backend *be, const eq_config *c, const eq_block_w *w, const eq_rope *rope,
@@ -137,7 +161,7 @@ typedef struct {
     eq_dw_sink sink;
     void *ctx;
     bool windows; /* each window's gradient by itself */
-    bool norms;   /* leave the norms' gradients in acts->dnorm_* */
+    bool norms;   /* leave the norms' gradients in acts->dnorm */
     bool dx;      /* the gradient of x is wanted */
 } eq_block_grads;
 

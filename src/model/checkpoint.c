@@ -37,6 +37,9 @@ static eq_status verify_block(const eq_checkpoint *c, const eq_weights *w, int64
     for (int l = 0; l < EQ_LINS; l++)
         if (w->blocks[i].bias[l])
             EQ_TRY(same_bytes(w->blocks[i].bias[l], c->base->blocks[i].bias[l], err));
+    for (int n = 0; n < EQ_NORM_COUNT; n++)
+        if (w->blocks[i].norm_bias[n])
+            EQ_TRY(same_bytes(w->blocks[i].norm_bias[n], c->base->blocks[i].norm_bias[n], err));
     return EQ_OK;
 }
 

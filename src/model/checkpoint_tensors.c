@@ -25,7 +25,7 @@ typedef struct {
     const eq_tensor *base; /* COPY: the bytes; NORM: the name */
     char made[64];         /* a name that base does not have; "": base's */
     int64_t block;
-    int at; /* linear or norm */
+    int at; /* linear (the first, where several are joined) or norm */
     eq_dtype dt;
     int ndim;
     int64_t shape[EQ_MAX_DIMS], bytes;
@@ -46,6 +46,7 @@ typedef struct {
     const eq_qblock *b; /* block `at`, -1: none yet */
     int64_t at, summed, done;
     int32_t *qweight, *qzeros, *g_idx;
+    uint32_t *rows; /* of a tensor that linears are joined to, before its columns */
     uint16_t *scales;
     uint8_t *z;
     eq_stw *out, *state;
@@ -83,7 +84,7 @@ static eq_status add_part(writer *w, int64_t block, int l, entry_kind k, eq_dtyp
     entry e = {.kind = k, .block = block, .at = l, .dt = dt, .ndim = rows < 0 ? 1 : 2};
     e.shape[0] = rows < 0 ? cols : rows, e.shape[1] = cols;
     snprintf(e.made, sizeof e.made, "model.layers.%lld.%s.%s", (long long)block,
-             eq_lin_of(w->cfg, (eq_lin)l).name, part_names[k]);
+             eq_lin_of(w->cfg, (eq_lin)l).file, part_names[k]);
     return add(w, e, err);
 }
 
@@ -91,9 +92,10 @@ static eq_status add_linear(writer *w, int64_t i, int l, eq_err *err) {
     eq_lin_spec s = eq_lin_of(w->cfg, (eq_lin)l);
     int64_t NG = s.I / eq_group(w->c->group, s.I);
     int bits = w->c->bits;
-    EQ_TRY(add_part(w, i, l, QWEIGHT, EQ_I32, eq_pack_words(s.I, bits), s.O, err));
-    EQ_TRY(add_part(w, i, l, QZEROS, EQ_I32, NG, s.O * bits / 32, err));
-    EQ_TRY(add_part(w, i, l, SCALES, EQ_F16, NG, s.O, err));
+    if (s.first) return EQ_OK; /* goes with the first of its tensor */
+    EQ_TRY(add_part(w, i, l, QWEIGHT, EQ_I32, eq_pack_words(s.I, bits), s.rows, err));
+    EQ_TRY(add_part(w, i, l, QZEROS, EQ_I32, NG, s.rows * bits / 32, err));
+    EQ_TRY(add_part(w, i, l, SCALES, EQ_F16, NG, s.rows, err));
     EQ_TRY(add_part(w, i, l, G_IDX, EQ_I32, -1, s.I, err));
     const eq_tensor *bias = w->c->base->blocks[i].bias[l];
     return bias ? add_copy(w, bias, i, err) : EQ_OK;
@@ -104,15 +106,18 @@ static eq_status add_norm(writer *w, int64_t i, int k, eq_err *err) {
     bool changed = w->norm_changed[i * EQ_NORM_COUNT + k];
     entry e = {.kind = NORM, .base = t, .block = i, .at = k, .ndim = 1, .shape = {t->n}};
     e.dt = changed ? EQ_F32 : t->dt;
-    return add(w, e, err);
+    EQ_TRY(add(w, e, err));
+    const eq_tensor *bias = w->c->base->blocks[i].norm_bias[k];
+    return bias ? add_copy(w, bias, i, err) : EQ_OK;
 }
 
 /* A tied matrix is written once, under the name that readers of tied models ask for. */
 static eq_status add_outside(writer *w, const eq_tensor *t, eq_err *err) {
-    static const char embed[] = "model.embed_tokens.weight", head[] = "lm_head.weight";
+    const char *embed = eq_end_of(w->cfg, EQ_END_EMBED), *head = eq_end_of(w->cfg, EQ_END_HEAD);
     if (w->cfg->tied && t != w->c->base->embed && !strcmp(t->name, head)) return EQ_OK;
     EQ_TRY(add_copy(w, t, -1, err));
-    if (w->cfg->tied && t == w->c->base->embed) memcpy(w->e[w->n - 1].made, embed, sizeof embed);
+    entry *e = &w->e[w->n - 1];
+    if (w->cfg->tied && t == w->c->base->embed) snprintf(e->made, sizeof e->made, "%s", embed);
     return EQ_OK;
 }
 
@@ -174,6 +179,7 @@ static eq_status look_at_norms(writer *w, int64_t from, int64_t to, bool *any, e
 enum { TILE = 64 }; /* outputs an item converts */
 typedef struct {
     const eq_qlinear *q;
+    const eq_lin_spec *spec; /* which rows of the tensor they are */
     const char *name;
     uint16_t *scales;
     uint8_t *z;
@@ -191,30 +197,45 @@ static eq_status convert_groups(void *ctx, int64_t item, eq_err *err) {
                 "%s: expected steps that fp16 holds and finite zero points, found %g and "
                 "%g at element %lld",
                 j->name, (double)q->s[i], (double)q->z[i], (long long)i);
-        j->z[i] = (uint8_t)eq_z_used(q->z[i], q->bits);
+        j->z[eq_lin_row(j->spec, i / NG) * NG + i % NG] = (uint8_t)eq_z_used(q->z[i], q->bits);
     }
     for (int64_t g = 0; g < NG; g++)
-        for (int64_t o = o0; o < o1; o++) j->scales[g * q->O + o] = eq_f32_to_f16(q->s[o * NG + g]);
+        for (int64_t o = o0; o < o1; o++)
+            j->scales[g * j->spec->rows + eq_lin_row(j->spec, o)] = eq_f32_to_f16(q->s[o * NG + g]);
     return EQ_OK;
 }
 
-static eq_status pack_linear(writer *w, const entry *e, eq_err *err) {
-    const eq_qlinear *q = &w->b->lin[e->at];
-    eq_lin_spec s = eq_lin_of(w->cfg, (eq_lin)e->at);
-    int64_t NG = s.I / eq_group(w->c->group, s.I);
-    if (q->O != s.O || q->I != s.I || q->I / q->G != NG || q->bits != w->c->bits)
+/* One linear's part of what its tensor holds; the codes only where it is one of several. */
+static eq_status put_part(writer *w, const entry *e, eq_lin l, const eq_lin_spec *s, eq_err *err) {
+    const eq_qlinear *q = &w->b->lin[l];
+    int64_t NG = s->I / eq_group(w->c->group, s->I), words = eq_pack_words(s->I, w->c->bits);
+    if (q->O != s->O || q->I != s->I || q->I / q->G != NG || q->bits != w->c->bits)
         return eq_fail(err, EQ_EINPUT, "%s: expected [%lld, %lld] at %d bits, found another linear",
-                       e->made, (long long)s.O, (long long)s.I, w->c->bits);
-    double t = eq_now();
-    group_job j = {q, e->made, w->scales, w->z};
+                       e->made, (long long)s->O, (long long)s->I, w->c->bits);
+    group_job j = {q, s, e->made, w->scales, w->z};
     EQ_TRY(eq_par_try((q->O + TILE - 1) / TILE, convert_groups, &j, err));
-    eq_gptq_from_rows(w->qweight, q->rows, q->O, q->I, q->bits);
-    eq_gptq_zeros(w->qzeros, w->z, q->O, NG, q->bits);
-    for (int64_t i = 0; i < q->I; i++) w->g_idx[i] = (int32_t)(i / q->G);
-    w->pack_seconds += eq_now() - t;
-    w->pack_bytes += q->O * eq_pack_words(q->I, q->bits) * 4 + q->O * NG * 8;
+    for (int64_t o = 0; eq_lin_joined(s) && o < q->O; o++)
+        memcpy(w->rows + eq_lin_row(s, o) * words, q->rows + o * words,
+               (size_t)words * sizeof *w->rows);
     EQ_TRY(eq_stw_put(w->state, q->s, q->O * NG * 4, err));
     return eq_stw_put(w->state, q->z, q->O * NG * 4, err);
+}
+
+static eq_status pack_linear(writer *w, const entry *e, eq_err *err) {
+    eq_lin_spec s = eq_lin_of(w->cfg, (eq_lin)e->at);
+    const eq_qlinear *q = &w->b->lin[e->at];
+    int64_t NG = s.I / eq_group(w->c->group, s.I);
+    double t = eq_now();
+    for (eq_lin l = (eq_lin)e->at; l < EQ_LINS; l++) {
+        eq_lin_spec part = eq_lin_of(w->cfg, l);
+        if (!strcmp(part.file, s.file)) EQ_TRY(put_part(w, e, l, &part, err));
+    }
+    eq_gptq_from_rows(w->qweight, eq_lin_joined(&s) ? w->rows : q->rows, s.rows, q->I, q->bits);
+    eq_gptq_zeros(w->qzeros, w->z, s.rows, NG, q->bits);
+    for (int64_t i = 0; i < q->I; i++) w->g_idx[i] = (int32_t)(i / q->G);
+    w->pack_seconds += eq_now() - t;
+    w->pack_bytes += s.rows * eq_pack_words(q->I, q->bits) * 4 + s.rows * NG * 8;
+    return EQ_OK;
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
@@ -377,23 +398,27 @@ static eq_status drop_written(writer *w, eq_err *err) {
 }
 
 static eq_status alloc(writer *w, eq_err *err) {
-    int64_t words = 0, zwords = 0, groups = 0, I = 0;
+    int64_t words = 0, joined = 1, zwords = 0, groups = 0, I = 0;
     for (int l = 0; l < EQ_LINS; l++) {
         eq_lin_spec s = eq_lin_of(w->cfg, (eq_lin)l);
-        int64_t NG = s.I / eq_group(w->c->group, s.I), n = s.O * eq_pack_words(s.I, w->c->bits);
+        int64_t NG = s.I / eq_group(w->c->group, s.I), n = s.rows * eq_pack_words(s.I, w->c->bits);
         if (n > words) words = n;
-        if (s.O * NG > groups) groups = s.O * NG;
-        if (NG * s.O * w->c->bits / 32 > zwords) zwords = NG * s.O * w->c->bits / 32;
+        if (eq_lin_joined(&s) && n > joined) joined = n;
+        if (s.rows * NG > groups) groups = s.rows * NG;
+        if (NG * s.rows * w->c->bits / 32 > zwords) zwords = NG * s.rows * w->c->bits / 32;
         if (s.I > I) I = s.I;
     }
+    w->rows = eq_calloc(joined, sizeof *w->rows);
     w->qweight = eq_calloc(words, sizeof *w->qweight);
     w->qzeros = eq_calloc(zwords, sizeof *w->qzeros);
     w->g_idx = eq_calloc(I, sizeof *w->g_idx);
     w->scales = eq_calloc(groups, sizeof *w->scales);
     w->z = eq_calloc(groups, sizeof *w->z);
     w->norm_changed = eq_calloc(w->cfg->L * EQ_NORM_COUNT, sizeof *w->norm_changed);
-    bool ok = w->qweight && w->qzeros && w->g_idx && w->scales && w->z && w->norm_changed;
-    return ok ? EQ_OK : eq_nomem(err, "packing one linear", 4 * (words + zwords + I) + 3 * groups);
+    bool ok =
+        w->rows && w->qweight && w->qzeros && w->g_idx && w->scales && w->z && w->norm_changed;
+    return ok ? EQ_OK
+              : eq_nomem(err, "packing one linear", 4 * (words + joined + zwords + I) + 3 * groups);
 }
 
 static eq_status check_space(const writer *w, eq_err *err) {
@@ -439,7 +464,7 @@ eq_status eq_checkpoint_tensors(const eq_checkpoint *c, const char *dir, const e
                  (long long)w.pack_bytes, w.pack_seconds,
                  w.pack_seconds > 0 ? 1e-9 * (double)w.pack_bytes / w.pack_seconds : 0.0);
     }
-    eq_free(w.e), eq_free(w.qweight), eq_free(w.qzeros), eq_free(w.g_idx);
+    eq_free(w.e), eq_free(w.rows), eq_free(w.qweight), eq_free(w.qzeros), eq_free(w.g_idx);
     eq_free(w.scales), eq_free(w.z), eq_free(w.norm_changed);
     return st;
 }

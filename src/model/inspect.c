@@ -55,28 +55,55 @@ static json_t *size_table(const eq_config *c) {
 
 /* ---- architecture ---------------------------------------------------------------------------- */
 
-static json_t *rope(const eq_config *c) {
-    static const char *const kinds[] = {[EQ_ROPE_PLAIN] = "default",
-                                        [EQ_ROPE_LINEAR] = "linear",
-                                        [EQ_ROPE_DYNAMIC] = "dynamic",
-                                        [EQ_ROPE_LLAMA3] = "llama3"};
-    json_t *v = json_pack("{s:s, s:f}", "type", kinds[c->rope.kind], "theta", c->rope.theta);
-    if (c->rope.kind != EQ_ROPE_PLAIN) json_object_set_new(v, "factor", json_real(c->rope.factor));
-    if (c->rope.kind == EQ_ROPE_LLAMA3)
-        json_object_set_new(v, "original_context", json_integer(c->rope.original_T));
+static json_t *rope(const eq_config *c, const eq_rope_spec *r) {
+    json_t *v = json_pack("{s:s, s:f}", "type", eq_rope_name(r->kind), "theta", r->theta);
+    if (r->kind != EQ_ROPE_PLAIN) json_object_set_new(v, "factor", json_real(r->factor));
+    if (r->original_T) json_object_set_new(v, "original_context", json_integer(r->original_T));
+    if (r->dim != c->HD) json_object_set_new(v, "turned_elements", json_integer(r->dim));
     return v;
 }
 
+static int64_t layers_with(const eq_config *c, int bit) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < c->L; i++) n += (c->layer[i] & bit) != 0;
+    return n;
+}
+
+/* What sets a family apart, where it is not as Llama has it. */
+static void add_special(json_t *v, const eq_config *c) {
+    static const char *const places[] = {"before", "behind", "around"};
+    const struct {
+        const char *name;
+        double is, plain;
+    } numbers[] = {{"embedding_scale", c->embed_scale, 1},
+                   {"residual_scale", c->residual_scale, 1},
+                   {"logit_scale", c->logit_scale, 1},
+                   {"score_cap", c->attn_cap, 0},
+                   {"logit_cap", c->logit_cap, 0}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (numbers[i].is != numbers[i].plain)
+            json_object_set_new(v, numbers[i].name, json_real(numbers[i].is));
+    if (c->norms) json_object_set_new(v, "norms", json_string(places[c->norms]));
+    if (c->norm_plus_one) json_object_set_new(v, "norm_plus_one", json_true());
+    if (c->norm_center) json_object_set_new(v, "layer_norm", json_true());
+    if (c->act == EQ_ACT_GELU_TANH) json_object_set_new(v, "activation", json_string("gelu_tanh"));
+    int64_t sliding = layers_with(c, EQ_LAYER_SLIDING), bare = layers_with(c, EQ_LAYER_NO_ROPE);
+    if (sliding && sliding < c->L) json_object_set_new(v, "sliding_layers", json_integer(sliding));
+    if (bare) json_object_set_new(v, "layers_without_rope", json_integer(bare));
+    if (c->two_ropes) json_object_set_new(v, "rope_of_sliding_layers", rope(c, &c->rope_sliding));
+}
+
 static json_t *architecture(const eq_config *c) {
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:b, s:b, s:b,"
-                     " s:f, s:o}",
-                     "family", c->family, "hidden", (json_int_t)c->D, "inner", (json_int_t)c->F,
-                     "layers", (json_int_t)c->L, "vocabulary", (json_int_t)c->V, "heads",
-                     (json_int_t)c->NH, "kv_heads", (json_int_t)c->NKV, "head_dim",
-                     (json_int_t)c->HD, "context", (json_int_t)c->T_max, "sliding_window",
-                     (json_int_t)c->window, "tied_head", c->tied, "qkv_bias", c->qkv_bias, "o_bias",
-                     c->o_bias, "mlp_bias", c->mlp_bias, "qk_norm", c->qk_norm, "norm_eps", c->eps,
-                     "rope", rope(c));
+    json_t *v = json_pack(
+        "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:b, s:b, s:b, s:f, s:o}",
+        "family", c->family, "hidden", (json_int_t)c->D, "inner", (json_int_t)c->F, "layers",
+        (json_int_t)c->L, "vocabulary", (json_int_t)c->V, "heads", (json_int_t)c->NH, "kv_heads",
+        (json_int_t)c->NKV, "head_dim", (json_int_t)c->HD, "context", (json_int_t)c->T_max,
+        "sliding_window", (json_int_t)c->window, "tied_head", c->tied, "qkv_bias", c->qkv_bias,
+        "o_bias", c->o_bias, "mlp_bias", c->mlp_bias, "qk_norm", c->qk_norm != EQ_QK_PLAIN,
+        "norm_eps", c->eps, "rope", rope(c, &c->rope));
+    if (v) add_special(v, c);
+    return v;
 }
 
 /* ---- tensors --------------------------------------------------------------------------------- */

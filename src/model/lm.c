@@ -51,6 +51,7 @@ static void bind_model(eq_lm *lm, eq_arena *a) {
     const eq_config *c = lm->cfg;
     eq_lm_quant *q = &lm->q;
     lm->norm = eq_take(a, EQ_F32, c->D);
+    lm->norm_bias = c->norm_center ? eq_take(a, EQ_F32, c->D) : EQ_NONE_MUT;
     const eq_lm_opts *o = &lm->opts;
     eq_rope_bind(&lm->rope, a, c, o->context ? o->context : o->places ? o->longest : o->T);
     if (lm->opts.context) {
@@ -79,6 +80,7 @@ static void bind_step(eq_lm *lm, eq_arena *a, int64_t B, int64_t T) {
     for (int64_t i = 0; i <= c->L; i++)
         lm->x[i] = o->backward || i < 2 ? eq_take(a, lm->st, N * c->D) : lm->x[i % 2];
     lm->hn = eq_take(a, o->ct, N * c->D);
+    lm->xc = c->norm_center ? eq_take(a, EQ_F32, N * c->D) : lm->x[c->L];
     lm->rstd = eq_take(a, EQ_F32, N);
     lm->logits = eq_take(a, EQ_F32, lm->chunk * c->V);
     lm->targets = eq_take(a, EQ_I32, N);
@@ -159,6 +161,19 @@ static eq_status upload_qblock(eq_lm *lm, int64_t i, const eq_qblock *b, eq_err 
     return EQ_OK;
 }
 
+/* Logits are scaled by what their rows are multiplied with. */
+static void put_final_norm(const eq_lm *lm) {
+    eq_backend *be = lm->be;
+    const eq_weights *src = lm->src;
+    float scale = (float)lm->cfg->logit_scale;
+    be->upload(be, lm->norm, src->norm->data, src->norm->dt);
+    eq_norm_weight(be, lm->cfg, lm->norm, eq_ro(lm->norm));
+    if (scale != 1) EQ_DO(be, affine, lm->norm, eq_ro(lm->norm), scale, 0.0f);
+    if (!lm->norm_bias.n) return;
+    be->upload(be, lm->norm_bias, src->norm_bias->data, src->norm_bias->dt);
+    if (scale != 1) EQ_DO(be, affine, lm->norm_bias, eq_ro(lm->norm_bias), scale, 0.0f);
+}
+
 static eq_status open_in(eq_lm *lm, eq_err *err) {
     eq_backend *be = lm->be;
     bind_model(lm, &lm->model);
@@ -170,7 +185,8 @@ static eq_status open_in(eq_lm *lm, eq_err *err) {
     EQ_TRY(eq_tensor_check_finite(lm->src->embed, err));
     EQ_TRY(eq_tensor_check_finite(lm->src->head, err));
     EQ_TRY(eq_tensor_check_finite(lm->src->norm, err));
-    be->upload(be, lm->norm, lm->src->norm->data, lm->src->norm->dt);
+    if (lm->src->norm_bias) EQ_TRY(eq_tensor_check_finite(lm->src->norm_bias, err));
+    put_final_norm(lm);
     EQ_TRY(eq_rope_fill(&lm->rope, be, lm->cfg, err));
     if (lm->opts.context) return eq_resident_fill(lm, err);
     be->upload(be, lm->head, lm->src->head->data, lm->src->head->dt);
@@ -218,8 +234,7 @@ static void make_weight(void *ctx, eq_lin l, eq_mut w) {
     const eq_lm *lm = ctx;
     int64_t i = lm->block;
     if (!lm->q.bits) {
-        const eq_tensor *t = lm->src->blocks[i].weight[l];
-        lm->be->upload(lm->be, w, t->data, t->dt);
+        eq_weights_put_rows(lm->src, i, l, 0, eq_lin_of(lm->cfg, l).O, lm->be, w);
     } else {
         EQ_DO(lm->be, dequant, w, eq_ro(words(lm, i, l)), eq_ro(eq_lm_groups(lm, lm->q.s, i, l)),
               eq_ro(eq_lm_groups(lm, lm->q.z, i, l)), eq_lm_qshape(lm, l));
@@ -234,7 +249,7 @@ static eq_status enter_block(eq_lm *lm, int64_t i, eq_err *err) {
         return EQ_OK;
     }
     for (eq_lin l = 0; !lm->q.bits && i >= lm->checked && l < EQ_LINS; l++)
-        EQ_TRY(eq_tensor_check_finite(lm->src->blocks[i].weight[l], err));
+        EQ_TRY(eq_weights_check_rows(lm->src, i, l, 0, eq_lin_of(lm->cfg, l).O, err));
     if (i >= lm->checked) lm->checked = i + 1;
     lm->block = i;
     for (eq_lin l = 0; !lm->w.make && lm->kept != i && l < EQ_LINS; l++)
@@ -242,7 +257,7 @@ static eq_status enter_block(eq_lm *lm, int64_t i, eq_err *err) {
     lm->kept = i;
     eq_block_small_upload(&lm->w, be, lm->src, i);
     for (eq_norm n = 0; lm->q.bits && n < EQ_NORM_COUNT; n++)
-        if (lm->w.norm[n].n) EQ_DO(be, cast, lm->w.norm[n], eq_ro(norm_of(lm, i, n)));
+        if (lm->w.norm[n].n) eq_norm_weight(be, lm->cfg, lm->w.norm[n], eq_ro(norm_of(lm, i, n)));
     return EQ_OK;
 }
 
@@ -255,11 +270,11 @@ static void embed_rows(void *ctx, int64_t item, int thread) {
     (void)thread;
     const embed_job *j = ctx;
     const eq_tensor *t = j->lm->src->embed;
-    int64_t D = j->lm->cfg->D, in = eq_dtype_size(t->dt), out = eq_dtype_size(j->lm->st);
+    int64_t D = j->lm->cfg->D, out = eq_dtype_size(j->lm->st);
     int64_t from = item * EMBED_ROWS, to = from + EMBED_ROWS < j->N ? from + EMBED_ROWS : j->N;
     for (int64_t r = from; r < to; r++)
-        eq_convert((char *)j->lm->host + r * D * out, j->lm->st,
-                   (const char *)t->data + j->ids[r] * D * in, t->dt, D);
+        eq_embed_row((char *)j->lm->host + r * D * out, j->lm->st, t, j->ids[r], D,
+                     j->lm->cfg->embed_scale);
 }
 
 void eq_lm_embed(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T) {
@@ -298,25 +313,29 @@ void eq_lm_head(const eq_lm *lm, eq_mut logits, eq_view hn, int64_t n, int64_t T
               0);
     else
         EQ_DO(lm->be, matmul_nt, logits, hn, eq_ro(lm->head), n, lm->cfg->V, lm->cfg->D, T, 0);
+    float cap = (float)lm->cfg->logit_cap;
+    if (cap > 0) EQ_DO(lm->be, softcap, logits, eq_ro(logits), cap);
 }
 
 /* Rows [r, r + n) through the head: losses, and the gradient of the normed rows added to lm->dy. */
 static void head_chunk(eq_lm *lm, int64_t r, int64_t n, int64_t T, float scale) {
     eq_backend *be = lm->be;
     int64_t D = lm->cfg->D, V = lm->cfg->V;
+    float cap = (float)lm->cfg->logit_cap;
     if (T > n) T = n;
     eq_view hn = eq_ro(eq_mut_at(lm->hn, r * D, n * D));
     eq_mut logits = eq_mut_at(lm->logits, 0, n * V);
     eq_mut dlogits = scale > 0 ? eq_mut_at(lm->dlogits, 0, n * V) : EQ_NONE_MUT;
     eq_lm_head(lm, logits, hn, n, T);
     EQ_DO(be, cross_entropy, eq_mut_at(lm->losses, r, n), dlogits, eq_ro(logits),
-          eq_ro(eq_mut_at(lm->targets, r, n)), n, V, scale);
+          eq_ro(eq_mut_at(lm->targets, r, n)), n, V, scale, cap);
     if (scale <= 0) return;
     eq_mut dhn = eq_mut_at(lm->dhn, 0, n * D);
     EQ_DO(be, matmul_nn, dhn, eq_ro(dlogits), eq_ro(lm->head), n, D, V, T, 0);
-    EQ_DO(be, rmsnorm_bwd, eq_mut_at(lm->dy, r * D, n * D), EQ_NONE_MUT, eq_ro(dhn),
-          eq_ro(eq_mut_at(lm->x[lm->cfg->L], r * D, n * D)), eq_ro(lm->norm),
-          eq_ro(eq_mut_at(lm->rstd, r, n)), n, D, n, 0);
+    eq_mut dy = eq_mut_at(lm->dy, r * D, n * D);
+    EQ_DO(be, rmsnorm_bwd, dy, EQ_NONE_MUT, eq_ro(dhn), eq_ro(eq_mut_at(lm->xc, r * D, n * D)),
+          eq_ro(lm->norm), eq_ro(eq_mut_at(lm->rstd, r, n)), n, D, n, 0);
+    if (lm->cfg->norm_center) EQ_DO(be, center, dy, eq_ro(dy), n, D);
 }
 
 /* All windows through the head. A chunk never holds the end of one window and the beginning of the
@@ -330,9 +349,16 @@ static void head(eq_lm *lm, int64_t B, int64_t T, float scale) {
         }
 }
 
-static void final_norm(eq_lm *lm, int64_t N) {
-    EQ_DO(lm->be, rmsnorm_fwd, lm->hn, lm->rstd, eq_ro(lm->x[lm->cfg->L]), eq_ro(lm->norm), N,
-          lm->cfg->D, (float)lm->cfg->eps);
+void eq_lm_norm(eq_lm *lm, eq_view x, int64_t rows) {
+    const eq_config *c = lm->cfg;
+    eq_mut hn = eq_mut_at(lm->hn, 0, rows * c->D), rstd = eq_mut_at(lm->rstd, 0, rows);
+    if (c->norm_center) {
+        eq_mut xc = eq_mut_at(lm->xc, 0, rows * c->D);
+        EQ_DO(lm->be, center, xc, x, rows, c->D);
+        x = eq_ro(xc);
+    }
+    EQ_DO(lm->be, rmsnorm_fwd, hn, rstd, x, eq_ro(lm->norm), rows, c->D, (float)c->eps);
+    if (c->norm_center) EQ_DO(lm->be, bias_add, hn, eq_ro(lm->norm_bias), rows, c->D);
 }
 
 eq_status eq_lm_loss(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, float scale, double *nll,
@@ -343,7 +369,7 @@ eq_status eq_lm_loss(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, float 
     if (!host) return eq_nomem(err, "losses", 4 * N);
     next_tokens((int32_t *)host, ids, B, T);
     be->upload(be, lm->targets, host, EQ_I32);
-    final_norm(lm, N);
+    eq_lm_norm(lm, eq_ro(lm->x[lm->cfg->L]), N);
     head(lm, B, T, scale);
     be->download(be, host, EQ_F32, eq_ro(lm->losses));
     eq_status st = be->sync(be, err);

@@ -44,8 +44,9 @@ typedef struct {
     eq_lm_opts opts;
     eq_dtype st; /* stream type: what flows from block to block */
     eq_arena model, step;
-    eq_lm_quant q;     /* bits == 0: full precision */
-    eq_mut head, norm; /* ct [V, D], F32 [D] */
+    eq_lm_quant q; /* bits == 0: full precision */
+    eq_mut head, norm,
+        norm_bias; /* ct [V, D], F32 [D] as rows are multiplied with, F32 [D] or none */
     eq_rope rope;
     eq_block_w w;
     int64_t block;   /* the current one, whose weights w makes */
@@ -55,6 +56,7 @@ typedef struct {
     eq_block_shared shared; /* with opts.places */
     int64_t acts_of;        /* the block that filled them for its backward pass, -1: none */
     eq_mut *x; /* [L + 1] block inputs st [N, D]; without backward two that alternate */
+    eq_mut xc; /* what the final norm reads: F32 [N, D] without its mean, or the last of x */
     eq_mut hn, rstd, logits, dlogits, dhn, dy, targets, losses, picked;
     int64_t chunk;          /* rows of logits at once */
     struct {                /* with a context */
@@ -82,6 +84,8 @@ eq_status eq_lm_forward(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, eq_
  * x[i + 1]. */
 void eq_lm_embed(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T);
 eq_status eq_lm_block_fwd(eq_lm *lm, int64_t i, eq_err *err);
+/* The final norm of rows x into hn (and rstd, xc). */
+void eq_lm_norm(eq_lm *lm, eq_view x, int64_t rows);
 /* After a forward pass: losses of the T - 1 next-token predictions, nll[B] = mean of each window.
  * With backward room and scale > 0: leaves the gradient of scale * sum(losses) in lm->dy. */
 eq_status eq_lm_loss(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, float scale, double *nll,

@@ -83,8 +83,11 @@ static eq_status put_packed(eq_lm *lm, int64_t i, eq_err *err) {
         EQ_DO(be, prepare_q, p->q, p->s, p->z, p->shape);
     }
     eq_block_small_upload(w, be, lm->src, i);
-    for (eq_norm n = 0; n < EQ_NORM_COUNT; n++)
-        if (b->norm[n]) be->upload(be, w->norm[n], b->norm[n], EQ_F32);
+    for (eq_norm n = 0; n < EQ_NORM_COUNT; n++) {
+        if (!b->norm[n]) continue;
+        be->upload(be, w->norm[n], b->norm[n], EQ_F32);
+        eq_norm_weight(be, lm->cfg, w->norm[n], eq_ro(w->norm[n]));
+    }
     return EQ_OK;
 }
 

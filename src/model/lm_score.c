@@ -57,12 +57,9 @@ static void first_row(void *ctx, int64_t r, int thread) {
 
 /* Logits of n rows, at most lm->chunk, whose last hidden states are x. */
 static void logits_of(eq_lm *lm, eq_view x, int64_t n) {
-    eq_backend *be = lm->be;
     int64_t D = lm->cfg->D, V = lm->cfg->V;
-    eq_mut hn = eq_mut_at(lm->hn, 0, n * D);
-    EQ_DO(be, rmsnorm_fwd, hn, eq_mut_at(lm->rstd, 0, n), x, eq_ro(lm->norm), n, D,
-          (float)lm->cfg->eps);
-    eq_lm_head(lm, eq_mut_at(lm->logits, 0, n * V), eq_ro(hn), n, n);
+    eq_lm_norm(lm, x, n);
+    eq_lm_head(lm, eq_mut_at(lm->logits, 0, n * V), eq_ro(eq_mut_at(lm->hn, 0, n * D)), n, n);
 }
 
 int64_t eq_lm_logit_rows(const eq_lm *lm) {
@@ -90,7 +87,7 @@ static void score_rows(eq_lm *lm, const int32_t *row, const int32_t *target, int
     EQ_DO(be, gather, x, eq_ro(lm->x[L]), eq_ro(picked), n, D);
     logits_of(lm, eq_ro(x), n);
     EQ_DO(be, cross_entropy, eq_mut_at(lm->losses, 0, n), EQ_NONE_MUT,
-          eq_ro(eq_mut_at(lm->logits, 0, n * V)), eq_ro(targets), n, V, 0.0f);
+          eq_ro(eq_mut_at(lm->logits, 0, n * V)), eq_ro(targets), n, V, 0.0f, 0.0f);
 }
 
 eq_status eq_lm_score(eq_lm *lm, const int32_t *row, const int32_t *target, int64_t n, float *nll,

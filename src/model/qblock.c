@@ -46,13 +46,13 @@ int64_t eq_qblock_bytes(const eq_config *c, int bits, int64_t group) {
 eq_status eq_qblock_check(const eq_config *c, int bits, int64_t group, eq_err *err) {
     for (int l = 0; l < EQ_LINS; l++) {
         eq_lin_spec s = eq_lin_of(c, (eq_lin)l);
-        const char *why = eq_gptq_refuses(s.O, s.I, eq_group(group, s.I), bits);
+        const char *why = eq_gptq_refuses(s.rows, s.I, eq_group(group, s.I), bits);
         if (why)
             return eq_fail(
                 err, EQ_EINPUT,
                 "model.layers.*.%s [%lld, %lld]: expected a linear that GPTQ holds at %d "
                 "bits in groups of %lld, found that %s",
-                s.name, (long long)s.O, (long long)s.I, bits, (long long)group, why);
+                s.file, (long long)s.rows, (long long)s.I, bits, (long long)group, why);
     }
     return EQ_OK;
 }
@@ -106,6 +106,7 @@ static eq_status check_finite_from(const float *p, int64_t from, int64_t n, cons
 enum { TILE = 64 }; /* outputs an item reads */
 typedef struct {
     eq_qlinear *q;
+    const eq_lin_spec *spec;                 /* which rows of the tensors below they are */
     const eq_tensor *scales, *zeros, *s, *z; /* s and z NULL: no state */
     const uint8_t *stored;                   /* zero points, unpacked */
     bool v1;
@@ -116,12 +117,9 @@ static eq_status read_scales(const group_job *j, int64_t o, int64_t n, eq_err *e
     const eq_qlinear *q = j->q;
     const eq_tensor *t = j->scales;
     int64_t NG = q->I / q->G;
-    for (int64_t g = 0; g < NG; g++) {
-        float row[TILE];
-        eq_convert(row, EQ_F32, (const char *)t->data + (g * q->O + o) * eq_dtype_size(t->dt),
-                   t->dt, n);
-        for (int64_t k = 0; k < n; k++) q->s[(o + k) * NG + g] = row[k];
-    }
+    for (int64_t g = 0; g < NG; g++)
+        for (int64_t k = o; k < o + n; k++)
+            q->s[k * NG + g] = eq_load(t->data, t->dt, g * j->spec->rows + eq_lin_row(j->spec, k));
     return check_finite_from(q->s, o * NG, n * NG, t, err);
 }
 
@@ -131,7 +129,7 @@ static eq_status read_zeros(const group_job *j, int64_t from, int64_t n, eq_err 
     const eq_qlinear *q = j->q;
     int64_t NG = q->I / q->G;
     for (int64_t i = from; i < from + n; i++) {
-        int v = j->stored[i] + (j->v1 ? 1 : 0);
+        int v = j->stored[eq_lin_row(j->spec, i / NG) * NG + i % NG] + (j->v1 ? 1 : 0);
         q->z[i] = (float)v;
         if (v >= 1 << q->bits)
             return eq_fail(err, EQ_EINPUT,
@@ -173,29 +171,44 @@ static eq_status read_groups(void *ctx, int64_t item, eq_err *err) {
     return j->s ? take_state(j, o * NG, n * NG, err) : EQ_OK;
 }
 
-static eq_status read_linear(eq_qlinear *q, const eq_block_tensors *t, int l, bool v1,
-                             eq_err *err) {
-    int64_t NG = q->I / q->G;
-    EQ_TRY(check_g_idx(t->g_idx[l], q->G, err));
-    uint8_t *z = eq_calloc(q->O * NG, 1);
-    if (!z) return eq_nomem(err, "zero points", q->O * NG);
-    eq_zeros_from_gptq(z, t->qzeros[l]->data, q->O, NG, q->bits);
-    eq_rows_from_gptq(q->rows, t->qweight[l]->data, q->O, q->I, q->bits);
+/* rows: room for all of the tensor where it is joined, else q->rows. */
+static eq_status read_tensor(eq_qlinear *q, const eq_lin_spec *spec, const eq_block_tensors *t,
+                             int l, bool v1, uint8_t *z, uint32_t *rows, eq_err *err) {
+    int64_t NG = q->I / q->G, words = eq_pack_words(q->I, q->bits);
+    eq_zeros_from_gptq(z, t->qzeros[l]->data, spec->rows, NG, q->bits);
+    eq_rows_from_gptq(rows, t->qweight[l]->data, spec->rows, q->I, q->bits);
+    for (int64_t o = 0; rows != q->rows && o < q->O; o++)
+        memcpy(q->rows + o * words, rows + eq_lin_row(spec, o) * words,
+               (size_t)words * sizeof *rows);
     group_job j = {.q = q,
+                   .spec = spec,
                    .scales = t->scales[l],
                    .zeros = t->qzeros[l],
                    .s = t->state_s[l],
                    .z = t->state_z[l],
                    .stored = z,
                    .v1 = v1};
-    eq_status st = eq_par_try((q->O + TILE - 1) / TILE, read_groups, &j, err);
+    return eq_par_try((q->O + TILE - 1) / TILE, read_groups, &j, err);
+}
+
+static eq_status read_linear(eq_qlinear *q, const eq_config *c, const eq_block_tensors *t, int l,
+                             eq_err *err) {
+    eq_lin_spec spec = eq_lin_of(c, (eq_lin)l);
+    int64_t NG = q->I / q->G, words = eq_pack_words(q->I, q->bits);
+    EQ_TRY(check_g_idx(t->g_idx[l], q->G, err));
+    bool joined = spec.rows != q->O;
+    uint8_t *z = eq_calloc(spec.rows * NG, 1);
+    uint32_t *rows = joined ? eq_calloc(spec.rows * words, sizeof *rows) : q->rows;
+    eq_status st = z && rows ? read_tensor(q, &spec, t, l, c->gptq_v1, z, rows, err)
+                             : eq_nomem(err, "a quantized linear", spec.rows * (NG + 4 * words));
+    if (joined) eq_free(rows);
     eq_free(z);
     return st;
 }
 
 static eq_status read_block(eq_qblock *b, const eq_weights *w, const eq_block_tensors *t,
                             eq_err *err) {
-    for (int l = 0; l < EQ_LINS; l++) EQ_TRY(read_linear(&b->lin[l], t, l, w->cfg.gptq_v1, err));
+    for (int l = 0; l < EQ_LINS; l++) EQ_TRY(read_linear(&b->lin[l], &w->cfg, t, l, err));
     for (int n = 0; n < EQ_NORM_COUNT; n++) {
         const eq_tensor *norm = t->norm[n];
         if (!b->norm[n]) continue;

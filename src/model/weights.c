@@ -10,15 +10,49 @@
 #include "base/io.h"
 #include "base/mem.h"
 
+/* ---- the tables
+ * ---------------------------------------------------------------------------------- */
+
+/* Where the files hold what is known as s otherwise. */
+static void place_in_files(eq_lin_spec *s, const eq_config *c, eq_lin l) {
+    s->file = s->name, s->rows = s->run = s->O;
+    switch (c->files * EQ_LINS + l) {
+#define EQ_CASE(files, id, name_, rows_, first_, run_, step_) \
+    case EQ_FILES_##files *EQ_LINS + EQ_LIN_##id: \
+        s->file = name_, s->rows = rows_, s->first = first_, s->run = run_, s->step = step_; \
+        break;
+        EQ_LINEARS_IN_FILES(EQ_CASE)
+#undef EQ_CASE
+    default:
+        break;
+    }
+}
+
 eq_lin_spec eq_lin_of(const eq_config *c, eq_lin l) {
+    eq_lin_spec s = {0};
     switch (l) {
-#define EQ_CASE(id, name, O, I, bias) \
+#define EQ_CASE(id, name_, O_, I_, bias_) \
     case EQ_LIN_##id: \
-        return (eq_lin_spec){name, O, I, bias};
+        s = (eq_lin_spec){.name = name_, .O = O_, .I = I_, .bias = bias_}; \
+        break;
         EQ_LINEARS(EQ_CASE)
 #undef EQ_CASE
     default:
-        return (eq_lin_spec){0};
+        return s;
+    }
+    place_in_files(&s, c, l);
+    return s;
+}
+
+static const char *norm_in_files(const eq_config *c, eq_norm n, const char *name) {
+    switch (c->files * EQ_NORM_COUNT + n) {
+#define EQ_CASE(files, id, name_) \
+    case EQ_FILES_##files *EQ_NORM_COUNT + EQ_NORM_##id: \
+        return name_;
+        EQ_NORMS_IN_FILES(EQ_CASE)
+#undef EQ_CASE
+    default:
+        return name;
     }
 }
 
@@ -26,11 +60,28 @@ eq_norm_spec eq_norm_of(const eq_config *c, eq_norm n) {
     switch (n) {
 #define EQ_CASE(id, name, length, exists) \
     case EQ_NORM_##id: \
-        return (eq_norm_spec){name, length, exists};
+        return (eq_norm_spec){norm_in_files(c, n, name), length, exists};
         EQ_NORMS(EQ_CASE)
 #undef EQ_CASE
     default:
         return (eq_norm_spec){0};
+    }
+}
+
+const char *eq_end_of(const eq_config *c, eq_end e) {
+    static const char *const names[] = {
+#define EQ_NAME(id, name) [EQ_END_##id] = name,
+        EQ_ENDS(EQ_NAME)
+#undef EQ_NAME
+    };
+    switch (c->files * EQ_END_COUNT + e) {
+#define EQ_CASE(files, id, name) \
+    case EQ_FILES_##files *EQ_END_COUNT + EQ_END_##id: \
+        return name;
+        EQ_ENDS_IN_FILES(EQ_CASE)
+#undef EQ_CASE
+    default:
+        return names[e];
     }
 }
 
@@ -43,6 +94,7 @@ static const struct part {
     bool state; /* lies in EQ_STATE_NAME */
 } parts[] = {
     {"weight", offsetof(eq_block_tensors, weight), false},
+    {"weight_scale_inv", offsetof(eq_block_tensors, scale8), false},
     {"qweight", offsetof(eq_block_tensors, qweight), false},
     {"qzeros", offsetof(eq_block_tensors, qzeros), false},
     {"scales", offsetof(eq_block_tensors, scales), false},
@@ -63,59 +115,83 @@ static const char *after(const char *s, const char *head) {
     return !strncmp(s, head, n) && s[n] == '.' ? s + n + 1 : NULL;
 }
 
-static const eq_tensor **block_slot(eq_weights *w, const char *name, bool state) {
-    int64_t n = 0;
-    const char *s = name;
+/* `p` begins with a layer's number and a dot: the rest behind them, and the number; NULL: it does
+ * not, or there is no such layer. */
+static const char *behind_number(const char *s, int64_t L, int64_t *n) {
+    *n = 0;
     if (*s < '0' || *s > '9' || (*s == '0' && s[1] != '.')) return NULL;
-    while (*s >= '0' && *s <= '9' && n < w->cfg.L) n = n * 10 + (*s++ - '0');
-    if (*s++ != '.' || n >= w->cfg.L) return NULL;
-    for (int l = 0; l < EQ_LINS; l++) {
-        const char *rest = after(s, eq_lin_of(&w->cfg, (eq_lin)l).name);
-        for (int p = 0; rest && p < PARTS; p++)
-            if (parts[p].state == state && !strcmp(rest, parts[p].name))
-                return part_of(&w->blocks[n], &parts[p], l);
-    }
-    for (int k = 0; !state && k < EQ_NORM_COUNT; k++) {
-        eq_norm_spec spec = eq_norm_of(&w->cfg, (eq_norm)k);
-        const char *rest = after(s, spec.name);
-        if (rest && !strcmp(rest, "weight")) return spec.exists ? &w->blocks[n].norm[k] : NULL;
-    }
-    return NULL;
+    while (*s >= '0' && *s <= '9' && *n < L) *n = *n * 10 + (*s++ - '0');
+    return *s == '.' && *n < L ? s + 1 : NULL;
 }
 
-static const eq_tensor **slot(eq_weights *w, const char *name, bool state) {
-    const char *rest = after(name, "model.layers");
-    if (rest) return block_slot(w, rest, state);
-    if (state) return NULL;
-    if (!strcmp(name, "model.embed_tokens.weight")) return &w->embed;
-    if (!strcmp(name, "model.norm.weight")) return &w->norm;
-    return strcmp(name, "lm_head.weight") ? NULL : &w->head;
+/* A tensor of a linear, into the slots of all linears that have rows of it. */
+static bool put_linear(eq_weights *w, eq_block_tensors *b, const char *name, const eq_tensor *t,
+                       bool state) {
+    bool put = false;
+    for (int l = 0; l < EQ_LINS; l++) {
+        eq_lin_spec spec = eq_lin_of(&w->cfg, (eq_lin)l);
+        const char *rest = after(name, state ? spec.name : spec.file);
+        for (int p = 0; rest && p < PARTS; p++)
+            if (parts[p].state == state && !strcmp(rest, parts[p].name))
+                *part_of(b, &parts[p], l) = t, put = true;
+    }
+    return put;
+}
+
+static bool put_norm(eq_weights *w, eq_block_tensors *b, const char *name, const eq_tensor *t) {
+    for (int k = 0; k < EQ_NORM_COUNT; k++) {
+        eq_norm_spec spec = eq_norm_of(&w->cfg, (eq_norm)k);
+        const char *rest = spec.exists ? after(name, spec.name) : NULL;
+        if (!rest) continue;
+        bool bias = w->cfg.norm_center && !strcmp(rest, "bias");
+        if (!bias && strcmp(rest, "weight")) return false;
+        *(bias ? &b->norm_bias[k] : &b->norm[k]) = t;
+        return true;
+    }
+    return false;
+}
+
+static bool put(eq_weights *w, const eq_tensor *t, bool state) {
+    const char *rest = after(t->name, "model.layers");
+    int64_t n;
+    if (rest && (rest = behind_number(rest, w->cfg.L, &n)))
+        return put_linear(w, &w->blocks[n], rest, t, state) ||
+               (!state && put_norm(w, &w->blocks[n], rest, t));
+    const eq_tensor **const ends[] = {[EQ_END_EMBED] = &w->embed,
+                                      [EQ_END_NORM] = &w->norm,
+                                      [EQ_END_NORM_BIAS] = &w->norm_bias,
+                                      [EQ_END_HEAD] = &w->head};
+    for (int e = 0; !state && e < EQ_END_COUNT; e++) {
+        if (e == EQ_END_NORM_BIAS && !w->cfg.norm_center) continue;
+        if (strcmp(t->name, eq_end_of(&w->cfg, (eq_end)e))) continue;
+        *ends[e] = t;
+        return true;
+    }
+    return false;
 }
 
 static eq_status sort_in(eq_weights *w, const eq_st *st, bool state, eq_err *err) {
     for (int64_t i = 0; i < eq_st_count(st); i++) {
         const eq_tensor *t = eq_st_at(st, i);
         /* buffers of old transformers: the frequencies of rope, which config.json gives */
-        if (eq_ends_with(t->name, "rotary_emb.inv_freq")) continue;
-        const eq_tensor **p = slot(w, t->name, state);
-        if (!p)
-            return eq_fail(
-                err, EQ_EINPUT,
-                "%s: tensor %s: expected only what a %s of %lld layers has (lm_head.weight, "
-                "model.norm.weight, model.layers.0. ...), found this one more",
-                t->file, t->name, w->cfg.family, (long long)w->cfg.L);
-        *p = t;
+        if (eq_ends_with(t->name, "rotary_emb.inv_freq") || put(w, t, state)) continue;
+        return eq_fail(err, EQ_EINPUT,
+                       "%s: tensor %s: expected only what a %s of %lld layers has (%s, %s, "
+                       "model.layers.0. ...), found this one more",
+                       t->file, t->name, w->cfg.family, (long long)w->cfg.L,
+                       eq_end_of(&w->cfg, EQ_END_HEAD), eq_end_of(&w->cfg, EQ_END_NORM));
     }
     return EQ_OK;
 }
 
 /* ---- slots against the config ---------------------------------------------------------------- */
 
-typedef enum { FLOAT, INT32, FP32 } kind;
-static const char *const kind_names[] = {"F32, F16 or BF16", "I32", "F32"};
+typedef enum { FLOAT, INT32, FP32, FLOAT8 } kind;
+static const char *const kind_names[] = {"F32, F16 or BF16", "I32", "F32", "F8_E4M3"};
 
 static bool is_kind(eq_dtype t, kind k) {
     if (k == INT32) return t == EQ_I32;
+    if (k == FLOAT8) return t == EQ_F8;
     return t == EQ_F32 || (k == FLOAT && (t == EQ_F16 || t == EQ_BF16));
 }
 
@@ -167,30 +243,32 @@ typedef struct {
 static eq_status check_part(const lin_at *a, const eq_tensor *t, const char *part, kind k,
                             int64_t rows, int64_t cols, eq_err *err) {
     char name[128];
-    snprintf(name, sizeof name, "model.layers.%lld.%s.%s", (long long)a->block, a->spec.name, part);
+    snprintf(name, sizeof name, "model.layers.%lld.%s.%s", (long long)a->block,
+             k == FP32 ? a->spec.name : a->spec.file, part);
     return check(t, k, rows, cols, a->w->dir, name, err);
 }
 
 static eq_status check_quantized(const lin_at *a, eq_err *err) {
     const eq_config *c = &a->w->cfg;
     eq_block_tensors *b = a->b;
-    int64_t O = a->spec.O, I = a->spec.I, G = eq_group(c->G, I);
+    int64_t O = a->spec.rows, I = a->spec.I, G = eq_group(c->G, I);
     int64_t NG = (I + G - 1) / G;
     int l = a->l;
     if (I % G || I * c->bits % 32 || O * c->bits % 32)
         return eq_fail(err, EQ_EINPUT,
                        "%s: model.layers.%lld.%s: expected a shape that %d bits and groups of %lld "
                        "divide, found [%lld, %lld]",
-                       a->w->dir, (long long)a->block, a->spec.name, c->bits, (long long)G,
+                       a->w->dir, (long long)a->block, a->spec.file, c->bits, (long long)G,
                        (long long)O, (long long)I);
     EQ_TRY(must_lack(b->weight[l], "the config says GPTQ", err));
+    EQ_TRY(must_lack(b->scale8[l], "the config says GPTQ", err));
     EQ_TRY(check_part(a, b->qweight[l], "qweight", INT32, I * c->bits / 32, O, err));
     EQ_TRY(check_part(a, b->qzeros[l], "qzeros", INT32, NG, O * c->bits / 32, err));
     EQ_TRY(check_part(a, b->scales[l], "scales", FLOAT, NG, O, err));
     EQ_TRY(check_part(a, b->g_idx[l], "g_idx", INT32, -1, I, err));
     if (!a->w->state) return EQ_OK;
-    EQ_TRY(check_part(a, b->state_s[l], "eqat_s", FP32, O, NG, err));
-    return check_part(a, b->state_z[l], "eqat_z", FP32, O, NG, err);
+    EQ_TRY(check_part(a, b->state_s[l], "eqat_s", FP32, a->spec.O, NG, err));
+    return check_part(a, b->state_z[l], "eqat_z", FP32, a->spec.O, NG, err);
 }
 
 static eq_status check_plain(const lin_at *a, eq_err *err) {
@@ -199,12 +277,19 @@ static eq_status check_plain(const lin_at *a, eq_err *err) {
     EQ_TRY(must_lack(a->b->qzeros[a->l], why, err));
     EQ_TRY(must_lack(a->b->scales[a->l], why, err));
     EQ_TRY(must_lack(a->b->g_idx[a->l], why, err));
-    return check_part(a, a->b->weight[a->l], "weight", FLOAT, a->spec.O, a->spec.I, err);
+    const int64_t *each = a->w->cfg.fp8, rows = a->spec.rows, I = a->spec.I;
+    const eq_tensor *scale = a->b->scale8[a->l];
+    if (!each[0]) EQ_TRY(must_lack(scale, why, err));
+    if (!scale) return check_part(a, a->b->weight[a->l], "weight", FLOAT, rows, I, err);
+    EQ_TRY(check_part(a, scale, "weight_scale_inv", FLOAT, (rows + each[0] - 1) / each[0],
+                      (I + each[1] - 1) / each[1], err));
+    EQ_TRY(eq_tensor_check_finite(scale, err));
+    return check_part(a, a->b->weight[a->l], "weight", FLOAT8, rows, I, err);
 }
 
 static eq_status check_bias(const lin_at *a, eq_err *err) {
     const eq_tensor **bias = &a->b->bias[a->l];
-    if (a->spec.bias) return check_part(a, *bias, "bias", FLOAT, -1, a->spec.O, err);
+    if (a->spec.bias) return check_part(a, *bias, "bias", FLOAT, -1, a->spec.rows, err);
     /* early GPTQ tools gave every linear a bias of zeros */
     if (*bias && a->w->cfg.bits && all_zero(*bias)) *bias = NULL;
     return must_lack(*bias, "config.json says no bias here", err);
@@ -223,6 +308,9 @@ static eq_status check_block(eq_weights *w, int64_t i, eq_err *err) {
         if (!spec.exists) continue;
         snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (long long)i, spec.name);
         EQ_TRY(check(a.b->norm[k], FLOAT, -1, spec.n, w->dir, name, err));
+        if (!w->cfg.norm_center) continue;
+        snprintf(name, sizeof name, "model.layers.%lld.%s.bias", (long long)i, spec.name);
+        EQ_TRY(check(a.b->norm_bias[k], FLOAT, -1, spec.n, w->dir, name, err));
     }
     return EQ_OK;
 }
@@ -232,16 +320,18 @@ static eq_status check_ends(eq_weights *w, eq_err *err) {
     const eq_config *c = &w->cfg;
     if (c->tied && !w->embed) w->embed = w->head;
     if (c->tied && !w->head) w->head = w->embed;
-    EQ_TRY(check(w->embed, FLOAT, c->V, c->D, w->dir, "model.embed_tokens.weight", err));
-    EQ_TRY(check(w->head, FLOAT, c->V, c->D, w->dir, "lm_head.weight", err));
-    EQ_TRY(check(w->norm, FLOAT, -1, c->D, w->dir, "model.norm.weight", err));
+    EQ_TRY(check(w->embed, FLOAT, c->V, c->D, w->dir, eq_end_of(c, EQ_END_EMBED), err));
+    EQ_TRY(check(w->head, FLOAT, c->V, c->D, w->dir, eq_end_of(c, EQ_END_HEAD), err));
+    EQ_TRY(check(w->norm, FLOAT, -1, c->D, w->dir, eq_end_of(c, EQ_END_NORM), err));
+    if (c->norm_center)
+        EQ_TRY(check(w->norm_bias, FLOAT, -1, c->D, w->dir, eq_end_of(c, EQ_END_NORM_BIAS), err));
     if (!c->tied || w->embed == w->head) return EQ_OK;
     if (w->embed->dt != w->head->dt ||
         memcmp(w->embed->data, w->head->data, (size_t)w->embed->bytes))
         return eq_fail(err, EQ_EINPUT,
-                       "%s: tensor lm_head.weight: expected the bytes of model.embed_tokens.weight "
-                       "(tie_word_embeddings), found others",
-                       w->head->file);
+                       "%s: tensor %s: expected the bytes of %s (tie_word_embeddings), found "
+                       "others",
+                       w->head->file, w->head->name, w->embed->name);
     w->head = w->embed;
     return EQ_OK;
 }
@@ -294,7 +384,7 @@ static eq_status fill(eq_weights *w, eq_err *err) {
     EQ_TRY(eq_st_open(&w->st, w->dir, err));
     /* Saved from the model without its head: transformers takes such names, too. */
     if (!has_prefix(w->st, "model."))
-        EQ_TRY(eq_st_put_prefix(w->st, "model.", "lm_head.weight", err));
+        EQ_TRY(eq_st_put_prefix(w->st, "model.", eq_end_of(&w->cfg, EQ_END_HEAD), err));
     EQ_TRY(open_state(w, err));
     EQ_TRY(sort_in(w, w->st, false, err));
     if (w->state) EQ_TRY(sort_in(w, w->state, true, err));

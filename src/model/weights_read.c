@@ -20,7 +20,7 @@ typedef struct {
     _Atomic int64_t first; /* smallest index found so far */
 } finite_job;
 
-/* The bits that are all set in NaN and infinity and in nothing else. */
+/* The bits that are all set in NaN and infinity (which F8 has not) and in nothing else. */
 static uint64_t exponent_bits(eq_dtype t) {
     switch (t) {
     case EQ_F32:
@@ -29,6 +29,8 @@ static uint64_t exponent_bits(eq_dtype t) {
         return 0x7f80u;
     case EQ_F16:
         return 0x7c00u;
+    case EQ_F8:
+        return 0x7fu;
     default:
         return 0x7ff0000000000000u;
     }
@@ -36,7 +38,9 @@ static uint64_t exponent_bits(eq_dtype t) {
 
 static bool bad_at(const eq_tensor *t, int64_t i) {
     uint64_t m = exponent_bits(t->dt), v;
-    if (eq_dtype_size(t->dt) == 2)
+    if (eq_dtype_size(t->dt) == 1)
+        v = ((const uint8_t *)t->data)[i];
+    else if (eq_dtype_size(t->dt) == 2)
         v = ((const uint16_t *)t->data)[i];
     else if (eq_dtype_size(t->dt) == 4)
         v = ((const uint32_t *)t->data)[i];
@@ -56,6 +60,8 @@ static void finite_piece(void *ctx, int64_t item, int thread) {
         for (int64_t i = from; i < to; i++) any |= (((const uint32_t *)j->t->data)[i] & m) == m;
     else if (j->t->dt == EQ_BF16 || j->t->dt == EQ_F16)
         for (int64_t i = from; i < to; i++) any |= (((const uint16_t *)j->t->data)[i] & m) == m;
+    else if (j->t->dt == EQ_F8)
+        for (int64_t i = from; i < to; i++) any |= (((const uint8_t *)j->t->data)[i] & m) == m;
     else
         any = 1;
     if (!any) return;
@@ -92,7 +98,7 @@ typedef struct {
 } reader;
 
 static bool is_float(eq_dtype t) {
-    return t == EQ_F64 || t == EQ_F32 || t == EQ_F16 || t == EQ_BF16;
+    return t == EQ_F64 || t == EQ_F32 || t == EQ_F16 || t == EQ_BF16 || t == EQ_F8;
 }
 
 /* All threads bring a stretch in from the disk, then it is hashed where it lies in memory. */

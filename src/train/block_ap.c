@@ -122,7 +122,7 @@ static eq_status open_in(eq_block_ap *j, const eq_windows *train, const eq_windo
     eq_stream *const s[] = {&j->fp, &j->q};
     for (int k = 0; k < 2; k++)
         if (eq_stream_level(s[k]) < 0)
-            EQ_TRY(eq_stream_embed(s[k], train, val, j->src->embed, err));
+            EQ_TRY(eq_stream_embed(s[k], train, val, j->src->embed, j->cfg->embed_scale, err));
     return eq_weights_unchanged(j->src, err);
 }
 
@@ -259,6 +259,7 @@ eq_status eq_block_ap_pass(eq_block_ap *j, int64_t i, const eq_qblock *done, con
     /* Nobody reads what the quantized model puts out behind its last block. */
     if (i + 1 == j->cfg->L || eq_stream_level(&j->q) > i) return EQ_OK;
     eq_block_small_upload(&j->w, j->be, j->src, i);
+    j->room.layer = i;
     eq_student_load(&j->student, done, &j->room);
     EQ_TRY(eq_block_job_uploaded(j, err));
     return pass(j, &j->q, i, obs, err);

@@ -37,23 +37,21 @@ static void bind(buffers *b, eq_arena *a, const eq_qblock *out) {
 }
 
 /* Rows [o, o + n). The integers come from the fp32 steps; fp16 ones are written beside them. */
-static eq_status run(eq_backend *be, const buffers *b, const eq_tensor *t, eq_qlinear *q, int64_t o,
-                     int64_t n, eq_err *err) {
+static eq_status run(eq_backend *be, const buffers *b, const eq_weights *src, int64_t i, eq_lin l,
+                     eq_qlinear *q, int64_t o, int64_t n, eq_err *err) {
     int64_t NG = q->I / q->G, words = eq_pack_words(q->I, q->bits);
     eq_qshape shape = {.O = n, .I = q->I, .G = q->G, .bits = q->bits};
     eq_mut w = eq_mut_at(b->w, 0, n * q->I), rows = eq_mut_at(b->rows, 0, n * words);
     eq_mut s = eq_mut_at(b->s, 0, n * NG), z = eq_mut_at(b->z, 0, n * NG);
-    eq_tensor part = *t;
-    part.n = w.n, part.data = (const char *)t->data + o * q->I * eq_dtype_size(t->dt);
-    if (eq_tensor_check_finite(&part, NULL) != EQ_OK) return eq_tensor_check_finite(t, err);
-    be->upload(be, w, part.data, t->dt);
+    EQ_TRY(eq_weights_check_rows(src, i, l, o, n, err));
+    eq_weights_put_rows(src, i, l, o, n, be, w);
     EQ_DO(be, fq_init, s, z, eq_ro(w), shape);
     EQ_DO(be, fq_pack, rows, s, z, eq_ro(w), shape);
     be->download(be, q->rows + o * words, EQ_U32, eq_ro(rows));
     be->download(be, q->s + o * NG, EQ_F32, eq_ro(s));
     be->download(be, q->z + o * NG, EQ_F32, eq_ro(z));
     EQ_TRY(be->sync(be, err));
-    for (int64_t i = o * NG; i < (o + n) * NG; i++) q->held += eq_s_held(q->s[i]);
+    for (int64_t k = o * NG; k < (o + n) * NG; k++) q->held += eq_s_held(q->s[k]);
     return EQ_OK;
 }
 
@@ -64,14 +62,14 @@ static void round_steps(void *ctx, int64_t item, int thread) {
     for (int64_t i = item * PIECE; i < end; i++) q->s[i] = eq_f16_to_f32(eq_f32_to_f16(q->s[i]));
 }
 
-static eq_status linears(eq_backend *be, const buffers *b, const eq_block_tensors *t,
+static eq_status linears(eq_backend *be, const buffers *b, const eq_weights *src, int64_t i,
                          eq_qblock *out, eq_err *err) {
-    for (int l = 0; l < EQ_LINS; l++) {
+    for (eq_lin l = 0; l < EQ_LINS; l++) {
         eq_qlinear *q = &out->lin[l];
         int64_t step = rows_of_run(q);
         q->held = 0;
         for (int64_t o = 0; o < q->O; o += step)
-            EQ_TRY(run(be, b, t->weight[l], q, o, step < q->O - o ? step : q->O - o, err));
+            EQ_TRY(run(be, b, src, i, l, q, o, step < q->O - o ? step : q->O - o, err));
         eq_par_for((q->O * (q->I / q->G) + PIECE - 1) / PIECE, round_steps, q);
     }
     return EQ_OK;
@@ -85,7 +83,7 @@ eq_status eq_rtn_block(eq_backend *be, const eq_weights *src, int64_t i, eq_qblo
     bind(&b, &a, out);
     EQ_TRY(eq_arena_alloc(&a, be, "a run of rows", err));
     bind(&b, &a, out);
-    eq_status st = linears(be, &b, t, out, err);
+    eq_status st = linears(be, &b, src, i, out, err);
     eq_arena_free(&a);
     for (int n = 0; n < EQ_NORM_COUNT; n++)
         if (out->norm[n])

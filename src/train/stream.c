@@ -231,25 +231,24 @@ typedef struct {
     eq_stream *s;
     const eq_windows *a, *b;
     const eq_tensor *embed;
+    double scale;
     int64_t from;
 } embed_job;
 static void embed_window(void *ctx, int64_t i, int thread) {
     (void)thread;
     const embed_job *j = ctx;
     i += j->from;
-    int64_t T = j->s->T, D = j->s->D, in = eq_dtype_size(j->embed->dt),
-            out = eq_dtype_size(j->s->dt);
+    int64_t T = j->s->T, D = j->s->D, out = eq_dtype_size(j->s->dt);
     char *to = slot(j->s, 0, i);
     const int32_t *ids = i < j->a->n ? j->a->ids + i * T : j->b->ids + (i - j->a->n) * T;
     for (int64_t t = 0; t < T; t++)
-        eq_convert(to + t * D * out, j->s->dt, (const char *)j->embed->data + ids[t] * D * in,
-                   j->embed->dt, D);
+        eq_embed_row(to + t * D * out, j->s->dt, j->embed, ids[t], D, j->scale);
     keep_sum(j->s, 0, i);
 }
 
 eq_status eq_stream_embed(eq_stream *s, const eq_windows *a, const eq_windows *b,
-                          const eq_tensor *embed, eq_err *err) {
-    embed_job j = {s, a, b, embed, 0};
+                          const eq_tensor *embed, double scale, eq_err *err) {
+    embed_job j = {s, a, b, embed, scale, 0};
     set_at(s, -1);
     EQ_TRY(for_all(s, embed_window, &j, &j.from, err));
     memcpy(s->head->magic, magic, sizeof magic);

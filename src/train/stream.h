@@ -40,7 +40,7 @@ int64_t eq_stream_level(const eq_stream *s);
 void *eq_stream_at(const eq_stream *s, int64_t window);
 /* Level 0: the embeddings of a's windows, then of b's. EQ_EINTR: stopped, the level is still -1. */
 eq_status eq_stream_embed(eq_stream *s, const eq_windows *a, const eq_windows *b,
-                          const eq_tensor *embed, eq_err *err);
+                          const eq_tensor *embed, double scale, eq_err *err);
 eq_stream_batch eq_stream_next(const eq_stream *s);
 /* The batch behind the next one in the same pass, to be read ahead; n == 0: there is none. */
 eq_stream_batch eq_stream_next_but_one(const eq_stream *s);

@@ -51,8 +51,8 @@ eq_status eq_student_start(eq_student *st, const eq_weights *src, int64_t i, eq_
     eq_backend *be = st->be;
     const eq_block_tensors *b = &src->blocks[i];
     for (eq_lin l = 0; l < EQ_LINS; l++) {
-        EQ_TRY(eq_tensor_check_finite(b->weight[l], err));
-        be->upload(be, st->W[l].p, b->weight[l]->data, b->weight[l]->dt);
+        EQ_TRY(eq_weights_check_rows(src, i, l, 0, eq_lin_of(&src->cfg, l).O, err));
+        eq_weights_put_rows(src, i, l, 0, eq_lin_of(st->cfg, l).O, be, st->W[l].p);
         EQ_DO(be, fq_init, st->s[l].p, st->z[l].p, eq_ro(st->W[l].p), shape(st, l));
         forget(be, &st->W[l]), forget(be, &st->s[l]), forget(be, &st->z[l]);
     }
@@ -72,7 +72,7 @@ void eq_student_make(void *student, eq_lin l, eq_mut w) {
 
 void eq_student_show(eq_student *st, eq_block_w *w) {
     for (eq_norm n = 0; n < EQ_NORM_COUNT; n++)
-        if (st->norm[n].p.n) EQ_DO(st->be, cast, w->norm[n], eq_ro(st->norm[n].p));
+        if (st->norm[n].p.n) eq_norm_weight(st->be, st->cfg, w->norm[n], eq_ro(st->norm[n].p));
     for (eq_lin l = 0; st->kept && st->stale && l < EQ_LINS; l++)
         eq_student_make(st, l, st->kept->w[l]);
     st->stale = false;
@@ -114,11 +114,8 @@ void eq_student_sink(void *student, eq_lin l, int64_t row, int64_t rows, int64_t
 }
 
 void eq_student_norms(eq_student *st, const eq_block_acts *acts) {
-    const eq_mut grad[EQ_NORM_COUNT] = {[EQ_NORM_IN] = acts->dnorm_in,
-                                        [EQ_NORM_POST] = acts->dnorm_post,
-                                        [EQ_NORM_QH] = acts->dnorm_qh,
-                                        [EQ_NORM_KH] = acts->dnorm_kh};
-    for (eq_norm n = 0; n < EQ_NORM_COUNT; n++) update(st, &st->norm[n], grad[n], st->weight_lr);
+    for (eq_norm n = 0; n < EQ_NORM_COUNT; n++)
+        update(st, &st->norm[n], acts->dnorm[n], st->weight_lr);
 }
 
 /* ---- the end of a block ---------------------------------------------------------------------- */
@@ -194,6 +191,9 @@ void eq_student_load(eq_student *st, const eq_qblock *b, eq_block_w *w) {
         be->upload(be, z, b->lin[l].z, EQ_F32);
         EQ_DO(be, dequant, w->w[l], eq_ro(rows), eq_ro(s), eq_ro(z), q);
     }
-    for (eq_norm n = 0; n < EQ_NORM_COUNT; n++)
-        if (b->norm[n]) be->upload(be, w->norm[n], b->norm[n], EQ_F32);
+    for (eq_norm n = 0; n < EQ_NORM_COUNT; n++) {
+        if (!b->norm[n]) continue;
+        be->upload(be, w->norm[n], b->norm[n], EQ_F32);
+        eq_norm_weight(be, st->cfg, w->norm[n], eq_ro(w->norm[n]));
+    }
 }

@@ -46,7 +46,7 @@ refused 2 '--hidden: unknown option, or a value' x --hidden 6a
 refused 2 '--layers: unknown option, or a value' x --layers -1
 refused 2 '--no-such: unknown option' x --like tiny --no-such
 refused 2 'expected OUT and --like' x --hidden 64
-refused 1 'gpt: expected llama' x --like tiny --family gpt
+refused 1 'gpt: expected a model_type that eqat reads' x --like tiny --family gpt
 refused 1 'absent or empty folder' one --like tiny
 refused 1 'f64: expected bf16' x --like tiny --dtype f64
 refused 1 'num_attention_heads 5' x --like tiny --heads 5

@@ -17,7 +17,7 @@ struct eq_attn_args {
     void *o, *dq, *dk, *dv;
     float *lse, *delta; /* [B, NH, T] */
     int T, NH, NKV, HD, window;
-    int past, keys; /* keys before the first query's own, and all of a sequence: past + T */
+    int past, keys;   /* keys before the first query's own, and all of a sequence: past + T */
     float scale, cap; /* cap: cap tanh(s / cap) is the score, 0: s itself */
     int tiles;        /* of one head: the parts that blocks take */
     int section;      /* heads that run at the same time, see eq_attn_place */

@@ -1,8 +1,8 @@
 /* Reference: causal grouped-query attention and its derivative, one query at a time:
  *     p_j = exp(score_j - lse), score_j = scale q.k_j, or cap tanh(scale q.k_j / cap),  o = sum_j
  * p_j v_j,  delta = do.o,  ds_j = p_j (do.v_j - delta), dq = scale sum_j ds_j k_j,  dk_j += scale
- * ds_j q,  dv_j += p_j do. Invariant: a query at place t sees the keys from first_key(t) to t of its own
- * sequence and no others. */
+ * ds_j q,  dv_j += p_j do. Invariant: a query at place t sees the keys from first_key(t) to t of
+ * its own sequence and no others. */
 #include <math.h>
 
 #include "backend/hostmem.h"

@@ -1,0 +1,171 @@
+/* quantization_config of config.json: GPTQ folders, and fp8 sources, whose weights are read and
+ * whose way with activations is not taken over. */
+#include <stdio.h>
+#include <string.h>
+
+#include "model/config_parse.h"
+
+static const eq_key gptq_keys[] = {
+    {"quant_method", EQ_KEY_READ},
+    {"method", EQ_KEY_READ},
+    {"bits", EQ_KEY_READ},
+    {"group_size", EQ_KEY_READ},
+    {"checkpoint_format", EQ_KEY_READ},
+    {"format", EQ_KEY_READ},
+    {"pack_dtype", EQ_KEY_READ},
+    {"desc_act", EQ_KEY_OFF},
+    {"lm_head", EQ_KEY_OFF},
+    {"dynamic", EQ_KEY_OFF},
+    {"rotation", EQ_KEY_OFF},
+    {"adapter", EQ_KEY_OFF},
+    {"is_marlin_format", EQ_KEY_OFF},
+    {"sym", EQ_KEY_FREE}, /* zeros are stored in either case */
+    {"static_groups", EQ_KEY_FREE},
+    {"true_sequential", EQ_KEY_FREE},
+    {"damp_percent", EQ_KEY_FREE},
+    {"damp_auto_increment", EQ_KEY_FREE},
+    {"mse", EQ_KEY_FREE},
+    {"act_group_aware", EQ_KEY_FREE},
+    {"meta", EQ_KEY_FREE},
+    {"dataset", EQ_KEY_FREE},
+    {"tokenizer", EQ_KEY_FREE},
+    {"batch_size", EQ_KEY_FREE},
+    {"pad_token_id", EQ_KEY_FREE},
+    {"model_seqlen", EQ_KEY_FREE},
+    {"model_name_or_path", EQ_KEY_FREE},
+    {"model_file_base_name", EQ_KEY_FREE},
+    {"block_name_to_quantize", EQ_KEY_FREE},
+    {"modules_in_block_to_quantize", EQ_KEY_FREE}, /* a linear left out has no qweight: an error */
+    {"module_name_preceding_first_block", EQ_KEY_FREE},
+    {"cache_block_outputs", EQ_KEY_FREE},
+    {"use_cuda_fp16", EQ_KEY_FREE},
+    {"use_exllama", EQ_KEY_FREE},
+    {"disable_exllama", EQ_KEY_FREE},
+    {"exllama_config", EQ_KEY_FREE},
+    {"max_input_length", EQ_KEY_FREE},
+    {"backend", EQ_KEY_FREE},
+    {"offload_to_disk", EQ_KEY_FREE},
+    {"offload_to_disk_path", EQ_KEY_FREE},
+    {"gptaq", EQ_KEY_FREE},
+    /* AutoRound's exports say how they were made */
+    {"data_type", EQ_KEY_READ},
+    {"act_bits", EQ_KEY_READ},
+    {"iters", EQ_KEY_FREE},
+    {"nsamples", EQ_KEY_FREE},
+    {"seqlen", EQ_KEY_FREE},
+    {"lr", EQ_KEY_FREE},
+    {"minmax_lr", EQ_KEY_FREE},
+    {"amp", EQ_KEY_FREE},
+    {"low_gpu_mem_usage", EQ_KEY_FREE},
+    {"gradient_accumulate_steps", EQ_KEY_FREE},
+    {"enable_minmax_tuning", EQ_KEY_FREE},
+    {"enable_quanted_input", EQ_KEY_FREE},
+    {"enable_norm_bias_tuning", EQ_KEY_FREE},
+    {"scale_dtype", EQ_KEY_FREE}, /* scales have the type they are stored in */
+    {"autoround_version", EQ_KEY_FREE},
+    {"provider", EQ_KEY_FREE},
+    {"v2", EQ_KEY_FREE},
+    {"v2_alpha", EQ_KEY_FREE},
+};
+
+static eq_status need_word(const json_t *q, const char *key, const char *missing, const char *word,
+                           const char *where, eq_err *err) {
+    const char *s;
+    EQ_TRY(eq_json_str(q, key, missing, &s, where, err));
+    if (s && strcmp(s, word))
+        return eq_fail(err, EQ_EINPUT,
+                       "%s: quantization_config \"%s\": expected \"%s\", found \"%s\"", where, key,
+                       word, s);
+    return EQ_OK;
+}
+
+/* Quantized activations are another forward pass; 16 bits and more are none. */
+static eq_status check_act_bits(const json_t *q, const char *where, eq_err *err) {
+    int64_t bits;
+    EQ_TRY(eq_json_int(q, "act_bits", 16, 0, 64, &bits, where, err));
+    if (bits >= 16) return EQ_OK;
+    return eq_fail(err, EQ_EINPUT,
+                   "%s: quantization_config \"act_bits\": expected 16 or more, found %lld", where,
+                   (long long)bits);
+}
+
+static eq_status parse_version(eq_config *c, const json_t *q, const char *where, eq_err *err) {
+    const char *a, *b;
+    EQ_TRY(eq_json_str(q, "checkpoint_format", NULL, &a, where, err));
+    EQ_TRY(eq_json_str(q, "format", a, &b, where, err));
+    if (!a) a = b;
+    if (a && strcmp(a, b))
+        return eq_fail(err, EQ_EINPUT,
+                       "%s: quantization_config: expected \"checkpoint_format\" and \"format\" to "
+                       "agree, found \"%s\" and \"%s\"",
+                       where, a, b);
+    if (a && strcmp(a, "gptq") && strcmp(a, "gptq_v2"))
+        return eq_fail(err, EQ_EINPUT,
+                       "%s: quantization_config \"checkpoint_format\": expected \"gptq\" or "
+                       "\"gptq_v2\", found \"%s\"",
+                       where, a);
+    c->gptq_v1 = !a || !strcmp(a, "gptq"); /* files older than the key are version 1 */
+    return EQ_OK;
+}
+
+/* DeepSeek's form: a scale for each block of a weight. */
+static const eq_key fp8_keys[] = {
+    {"quant_method", EQ_KEY_READ},           {"fmt", EQ_KEY_READ},
+    {"weight_block_size", EQ_KEY_READ},      {"activation_scheme", EQ_KEY_FREE},
+    {"modules_to_not_convert", EQ_KEY_FREE}, /* what is not fp8 has no scales */
+    {"ignored_layers", EQ_KEY_FREE},         {"dequantize", EQ_KEY_FREE},
+};
+
+static eq_status parse_fp8(eq_config *c, const json_t *q, const char *where, const char *inside,
+                           eq_err *err) {
+    const json_t *size = eq_json_get(q, "weight_block_size");
+    EQ_TRY(need_word(q, "fmt", "e4m3", "e4m3", where, err));
+    EQ_TRY(eq_keys_check(q, fp8_keys, sizeof fp8_keys / sizeof *fp8_keys, inside, err));
+    for (int i = 0; i < 2; i++) {
+        const json_t *v = json_array_get(size, (size_t)i);
+        c->fp8[i] = json_integer_value(v);
+        if (!json_is_integer(v) || json_array_size(size) != 2 || c->fp8[i] < 1 ||
+            c->fp8[i] > 1 << 20)
+            return eq_fail(
+                err, EQ_EINPUT,
+                "%s: quantization_config \"weight_block_size\": expected rows and columns "
+                "of a block, such as [128, 128], found %s",
+                where, size ? "another value" : "nothing");
+    }
+    return EQ_OK;
+}
+
+eq_status eq_gptq_parse(eq_config *c, const json_t *root, const char *where, eq_err *err) {
+    const json_t *q = eq_json_get(root, "quantization_config");
+    int64_t bits;
+    const char *method;
+    c->bits = 0, c->G = 0, c->gptq_v1 = false;
+    if (!q) return EQ_OK;
+    if (!json_is_object(q))
+        return eq_fail(err, EQ_EINPUT, "%s: \"quantization_config\": expected an object, found %s",
+                       where, eq_json_type(q));
+    char inside[512]; /* messages of the check name the object, too */
+    snprintf(inside, sizeof inside, "%.480s: quantization_config", where);
+    EQ_TRY(eq_json_str(q, "quant_method", "nothing", &method, where, err));
+    if (!strcmp(method, "fp8")) return parse_fp8(c, q, where, inside, err);
+    EQ_TRY(need_word(q, "quant_method", "nothing", "gptq", where, err));
+    EQ_TRY(need_word(q, "method", NULL, "gptq", where, err));
+    EQ_TRY(need_word(q, "pack_dtype", NULL, "int32", where, err));
+    EQ_TRY(need_word(q, "data_type", NULL, "int", where, err));
+    EQ_TRY(eq_keys_check(q, gptq_keys, sizeof gptq_keys / sizeof *gptq_keys, inside, err));
+    EQ_TRY(check_act_bits(q, where, err));
+    EQ_TRY(eq_json_need_int(q, "bits", 2, 8, &bits, where, err));
+    if (bits > 4 && bits != 8)
+        return eq_fail(err, EQ_EINPUT,
+                       "%s: quantization_config \"bits\": expected 2, 3, 4 or 8, found %d", where,
+                       (int)bits);
+    EQ_TRY(eq_json_need_int(q, "group_size", -1, 1 << 22, &c->G, where, err));
+    if (c->G == 0)
+        return eq_fail(err, EQ_EINPUT,
+                       "%s: quantization_config \"group_size\": expected -1 or a positive number, "
+                       "found 0",
+                       where);
+    EQ_TRY(parse_version(c, q, where, err));
+    c->bits = (int)bits;
+    return EQ_OK;
+}
