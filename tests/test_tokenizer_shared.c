@@ -119,7 +119,41 @@ static void goldens(void **state) {
     printf("%d goldens\n", checked);
 }
 
+/* The sentencepiece model alone gives the ids of the tokenizer.json that was made of it. */
+static void alone(void **state) {
+    (void)state;
+    static const char *const names[] = {"llama2", "mistral"};
+    static const char config[] = "{\"tokenizer_class\":\"LlamaTokenizer\",\"add_bos_token\":false}";
+    for (int i = 0; i < 2; i++) {
+        char path[100];
+        snprintf(path, sizeof path, "../shared/tokenizers/%s", names[i]);
+        eq_tokenizer *whole = open_or_skip(path), *t;
+        if (!whole) return;
+        assert_int_equal(eq_mkdir(scratch_path(names[i]), NULL), EQ_OK);
+        snprintf(path, sizeof path, "%s/tokenizer_config.json", names[i]);
+        scratch_text(path, config);
+        char from[100], to[100];
+        snprintf(from, sizeof from, "../shared/tokenizers/%s/tokenizer.model", names[i]);
+        snprintf(to, sizeof to, "%s/tokenizer.model", names[i]);
+        assert_int_equal(eq_copy_file(from, scratch_path(to), NULL), EQ_OK);
+        eq_err err = {0};
+        if (eq_tokenizer_open(&t, scratch_path(names[i]), &err) != EQ_OK) fail_msg("%s", err.msg);
+        eq_map m;
+        eq_ids a = {0}, b = {0};
+        assert_int_equal(eq_map_open(&m, "../shared/text/web/web.txt", NULL), EQ_OK);
+        int64_t n = m.size < 300000 ? m.size : 300000;
+        assert_int_equal(eq_encode(whole, &a, (const char *)m.data, n, false, NULL), EQ_OK);
+        assert_int_equal(eq_encode(t, &b, (const char *)m.data, n, false, NULL), EQ_OK);
+        assert_int_equal(a.n, b.n);
+        assert_memory_equal(a.p, b.p, (size_t)a.n * sizeof *a.p);
+        eq_map_close(&m);
+        eq_ids_free(&a), eq_ids_free(&b);
+        eq_tokenizer_close(whole), eq_tokenizer_close(t);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(vectors), cmocka_unit_test(goldens)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(vectors), cmocka_unit_test(goldens),
+                                       cmocka_unit_test(alone)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

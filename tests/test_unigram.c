@@ -10,6 +10,7 @@
 #include "scratch.h"
 #include "text/base64.h"
 #include "text/charsmap.h"
+#include "text/unigram.h"
 #include "tiny_tokenizer.h"
 
 #define META "\xe2\x96\x81"
@@ -146,6 +147,19 @@ static void unknown(void **state) {
     assert_int_equal(ids.p[0], 3);
     eq_ids_free(&ids);
     eq_tokenizer_close(t);
+}
+
+/* Found by reading numbers with Hugging Face `tokenizers` 0.23.3 and writing them again. */
+static void scores(void **state) {
+    (void)state;
+    static const double read[][2] = {{-10.266640656135307, -10.266640656135309},
+                                     {-10.792631190848203, -10.792631190848205},
+                                     {-10.048692909832399, -10.0486929098324},
+                                     {-2.5, -2.5},
+                                     {0, 0},
+                                     {-123456789.125, -123456789.125}};
+    for (size_t i = 0; i < sizeof read / sizeof *read; i++)
+        assert_true(eq_unigram_score(read[i][0]) == read[i][1]);
 }
 
 static void t5_kind(void **state) {
@@ -357,11 +371,11 @@ static void memory_runs_out(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(best_way),        cmocka_unit_test(long_word_without_a_gap),
-        cmocka_unit_test(unknown),         cmocka_unit_test(t5_kind),
-        cmocka_unit_test(charsmaps),       cmocka_unit_test(broken_charsmaps),
-        cmocka_unit_test(base64),          cmocka_unit_test(errors),
-        cmocka_unit_test(memory_runs_out),
+        cmocka_unit_test(best_way),         cmocka_unit_test(long_word_without_a_gap),
+        cmocka_unit_test(unknown),          cmocka_unit_test(scores),
+        cmocka_unit_test(t5_kind),          cmocka_unit_test(charsmaps),
+        cmocka_unit_test(broken_charsmaps), cmocka_unit_test(base64),
+        cmocka_unit_test(errors),           cmocka_unit_test(memory_runs_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -75,13 +75,19 @@ def unigrams(shared, tmp):
 
 
 def alone(shared, tmp):
+    # the classes as transformers 4 converted them, whose files these are; 5 ranks merges in another order
     for name in ("llama2", "mistral"):
         raw = open(os.path.join(shared, "tokenizers", name, "tokenizer.model"), "rb").read()
+        spec = json.load(open(os.path.join(shared, "tokenizers", name, "tokenizer.json"), encoding="utf-8"))
+        for t in spec["added_tokens"]:
+            t["normalized"] = False
         config = {"tokenizer_class": "LlamaTokenizer"}
         d = folder(tmp, name + " legacy", {"tokenizer.model": raw, "tokenizer_config.json": config})
-        yield f"{name} alone, legacy", d, Tokenizer.from_file(os.path.join(shared, "tokenizers", name, "tokenizer.json"))
+        yield f"{name} alone, legacy", d, Tokenizer.from_str(json.dumps(spec))
+        spec.update(normalizer=None, pre_tokenizer={"type": "Metaspace", "replacement": MARK, "prepend_scheme": "first",
+                                                    "split": False})
         d = folder(tmp, name, {"tokenizer.model": raw, "tokenizer_config.json": dict(config, legacy=False)})
-        yield f"{name} alone", d, AutoTokenizer.from_pretrained(d)._tokenizer
+        yield f"{name} alone", d, Tokenizer.from_str(json.dumps(spec))
         d = folder(tmp, name + " plain", {"tokenizer.model": raw,
                                           "tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast"}})
         yield f"{name} alone, no class", d, AutoTokenizer.from_pretrained(d)._tokenizer

@@ -5,7 +5,7 @@
 
 #include "text/spec.h"
 
-eq_status eq_model_open(eq_model *m, const json_t *spec, bool bytes, const char *where,
+eq_status eq_model_open(eq_model *m, const json_t *spec, bool bytes, bool parsed, const char *where,
                         eq_err *err) {
     const char *type;
     if (!json_is_object(spec))
@@ -13,7 +13,8 @@ eq_status eq_model_open(eq_model *m, const json_t *spec, bool bytes, const char 
                        eq_json_type(spec));
     EQ_TRY(eq_json_str(spec, "type", "BPE", &type, where, err));
     if (!strcmp(type, "BPE")) return eq_bpe_new(&m->bpe, spec, bytes, where, err);
-    if (!strcmp(type, "Unigram")) return eq_unigram_new(&m->unigram, spec, bytes, where, err);
+    if (!strcmp(type, "Unigram"))
+        return eq_unigram_new(&m->unigram, spec, bytes, parsed, where, err);
     return eq_spec_unsupported("model", type, where, err);
 }
 

@@ -15,8 +15,8 @@ typedef struct {
 } eq_model_work;
 
 /* m is zeroed. bytes: words come as plain bytes, each standing for its character of the byte-level
- * alphabet. */
-eq_status eq_model_open(eq_model *m, const json_t *spec, bool bytes, const char *where,
+ * alphabet. parsed: as eq_unigram_new has it. */
+eq_status eq_model_open(eq_model *m, const json_t *spec, bool bytes, bool parsed, const char *where,
                         eq_err *err);
 void eq_model_close(eq_model *m);
 const eq_vocab *eq_model_vocab(const eq_model *m);

@@ -95,8 +95,9 @@ static int by_score(const void *x, const void *y) {
     return (a->id > b->id) - (a->id < b->id);
 }
 
-/* Classes rank merges by the ids of what they make, and let any piece be one; without a class
- * normal pieces count, by their scores. */
+/* Merges are ranked by the scores of what they make. For the classes any piece can be one, and the
+ * cut with the lower ids comes first, as in the files that transformers 4 wrote; without a class
+ * normal pieces count, the cut with the shorter left part first, as transformers 5 does it. */
 static eq_status bpe_merges(maker *k, json_t **out) {
     int64_t n = k->m.n;
     scored *s = eq_calloc(n, sizeof *s);
@@ -104,13 +105,13 @@ static eq_status bpe_merges(maker *k, json_t **out) {
     bool *usable = eq_calloc(n, sizeof *usable);
     eq_status st = s && order && usable ? EQ_OK : eq_nomem(k->err, "merges", n * 16);
     for (int64_t i = 0; i < n && st == EQ_OK; i++) {
-        s[i] = (scored){k->form == PLAIN ? k->m.piece[i].score : 0, (int32_t)i};
+        s[i] = (scored){k->m.piece[i].score, (int32_t)i};
         usable[i] = k->form != PLAIN || k->m.piece[i].type == EQ_SPM_NORMAL;
     }
     if (st == EQ_OK) {
         qsort(s, (size_t)n, sizeof *s, by_score);
         for (int64_t i = 0; i < n; i++) order[i] = s[i].id;
-        st = eq_merges_of(out, &k->vocab, order, n, usable, false, k->err);
+        st = eq_merges_of(out, &k->vocab, order, n, usable, k->form != PLAIN, k->err);
     }
     eq_free(s), eq_free(order), eq_free(usable);
     return st;

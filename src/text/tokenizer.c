@@ -17,7 +17,7 @@
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-static eq_status load(eq_tokenizer *t, const json_t *spec, eq_err *err) {
+static eq_status load(eq_tokenizer *t, const json_t *spec, bool made, eq_err *err) {
     const char *where = t->path;
     if (!json_is_object(spec))
         return eq_fail(err, EQ_EINPUT, "%s: expected an object, found %s", where,
@@ -31,7 +31,7 @@ static eq_status load(eq_tokenizer *t, const json_t *spec, eq_err *err) {
     EQ_TRY(
         eq_pretokenizer_new(&t->pretokenizer, json_object_get(spec, "pre_tokenizer"), where, err));
     bool bytes = eq_pretokenizer_bytes(t->pretokenizer);
-    EQ_TRY(eq_model_open(&t->model, json_object_get(spec, "model"), bytes, where, err));
+    EQ_TRY(eq_model_open(&t->model, json_object_get(spec, "model"), bytes, !made, where, err));
     EQ_TRY(eq_added_new(&t->added, json_object_get(spec, "added_tokens"), eq_model_vocab(&t->model),
                         t->normalizer, where, err));
     EQ_TRY(eq_template_load(&t->template, json_object_get(spec, "post_processor"), where, err));
@@ -118,7 +118,7 @@ eq_status eq_tokenizer_open_bos(eq_tokenizer **out, const char *dir, eq_bos bos,
     eq_status st = eq_tokenizer_files_read(&f, dir, err);
     if (st == EQ_OK) {
         t->path = f.path, f.path = NULL;
-        st = load(t, f.spec, err);
+        st = load(t, f.spec, f.made, err);
     }
     if (st == EQ_OK) st = follow_flags(t, f.config, err);
     if (st == EQ_OK) st = choose_bos(t, f.config, dir, bos, err);

@@ -181,6 +181,7 @@ static eq_status load_folder(eq_tokenizer_files *f, const char *dir, eq_err *err
     if (!(f->path = eq_path(dir, sources[i].name)))
         return eq_nomem(err, "a path", (int64_t)strlen(dir));
     if (i == 0) return eq_json_load(&f->spec, f->path, err);
+    f->made = true;
     if (i > 1) return load_model(f, f->path, dir, err);
     char *merges = eq_path(dir, sources[i].beside);
     eq_status st = merges ? load_two(f, dir, f->path, merges, err)

@@ -8,6 +8,7 @@
 
 typedef struct {
     json_t *spec;   /* as in tokenizer.json */
+    bool made;      /* of another kind of file */
     json_t *config; /* tokenizer_config.json; NULL: absent */
     char *path;     /* of the file that `spec` comes from */
 } eq_tokenizer_files;

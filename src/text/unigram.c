@@ -10,6 +10,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -48,7 +49,24 @@ struct eq_unigram_work {
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-static eq_status load_scores(eq_unigram *u, const json_t *list, const char *where, eq_err *err) {
+double eq_unigram_score(double score) {
+    char s[40];
+    int digits = 15;
+    do snprintf(s, sizeof s, "%.*e", digits - 1, fabs(score));
+    while (strtod(s, NULL) != fabs(score) && ++digits <= 17);
+    if (digits == 15) return score; /* such are exact */
+    int exponent = atoi(strchr(s, 'e') + 1) - (digits - 1);
+    uint64_t whole = 0;
+    for (const char *c = s; *c != 'e'; c++)
+        if (*c != '.') whole = whole * 10 + (uint64_t)(*c - '0');
+    if (abs(exponent) > 300) return score;
+    snprintf(s, sizeof s, "1e%d", abs(exponent));
+    double ten = strtod(s, NULL), f = exponent < 0 ? (double)whole / ten : (double)whole * ten;
+    return score < 0 ? -f : f;
+}
+
+static eq_status load_scores(eq_unigram *u, const json_t *list, bool parsed, const char *where,
+                             eq_err *err) {
     double least = INFINITY;
     u->score = eq_calloc(u->vocab.n, sizeof *u->score);
     if (!u->score) return eq_nomem(err, "the vocabulary", u->vocab.n * 8);
@@ -57,14 +75,15 @@ static eq_status load_scores(eq_unigram *u, const json_t *list, const char *wher
         if (!isfinite(s))
             return eq_fail(err, EQ_EINPUT, "%s: token %lld: its score is not finite", where,
                            (long long)i);
-        u->score[i] = s;
-        if (s < least) least = s;
+        u->score[i] = parsed ? eq_unigram_score(s) : s;
+        if (u->score[i] < least) least = u->score[i];
     }
     u->unk_score = least - 10;
     return EQ_OK;
 }
 
-static eq_status load(eq_unigram *u, const json_t *model, const char *where, eq_err *err) {
+static eq_status load(eq_unigram *u, const json_t *model, bool parsed, const char *where,
+                      eq_err *err) {
     const json_t *list = json_object_get(model, "vocab");
     int64_t unk;
     EQ_TRY(eq_spec_known(model, "type unk_id vocab byte_fallback", where, err));
@@ -75,7 +94,7 @@ static eq_status load(eq_unigram *u, const json_t *model, const char *where, eq_
         return eq_fail(err, EQ_EINPUT, "%s: Unigram: unk_id %lld: expected less than %lld", where,
                        (long long)unk, (long long)u->vocab.n);
     u->unk = (int32_t)unk;
-    EQ_TRY(load_scores(u, list, where, err));
+    EQ_TRY(load_scores(u, list, parsed, where, err));
     for (int i = 0; i < 256; i++) {
         char code[8];
         snprintf(code, sizeof code, "<0x%02X>", i);
@@ -84,12 +103,12 @@ static eq_status load(eq_unigram *u, const json_t *model, const char *where, eq_
     return eq_trie_new(&u->trie, &u->vocab, err);
 }
 
-eq_status eq_unigram_new(eq_unigram **out, const json_t *model, bool bytes, const char *where,
-                         eq_err *err) {
+eq_status eq_unigram_new(eq_unigram **out, const json_t *model, bool bytes, bool parsed,
+                         const char *where, eq_err *err) {
     eq_unigram *u = *out = eq_calloc(1, sizeof *u);
     if (!u) return eq_nomem(err, "a model", sizeof *u);
     u->bytes = bytes;
-    eq_status st = load(u, model, where, err);
+    eq_status st = load(u, model, parsed, where, err);
     if (st != EQ_OK) {
         eq_unigram_free(u);
         *out = NULL;

@@ -9,9 +9,14 @@
 
 typedef struct eq_unigram eq_unigram;
 
-/* bytes: words come as plain bytes, each standing for its character of the byte-level alphabet. */
-eq_status eq_unigram_new(eq_unigram **out, const json_t *model, bool bytes, const char *where,
-                         eq_err *err);
+/* bytes: words come as plain bytes, each standing for its character of the byte-level alphabet.
+ * parsed: the scores were text, and are taken as the peer reads them (eq_unigram_score). */
+eq_status eq_unigram_new(eq_unigram **out, const json_t *model, bool bytes, bool parsed,
+                         const char *where, eq_err *err);
+/* What the peer makes of a number's shortest digits: the digits as a double, divided or multiplied
+ * by a power of ten, which for 16 and 17 digits may end one place beside the number. Sums that
+ * would be equal are told apart by it. */
+double eq_unigram_score(double score);
 void eq_unigram_free(eq_unigram *u);
 const eq_vocab *eq_unigram_vocab(const eq_unigram *u);
 
