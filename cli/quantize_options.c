@@ -52,8 +52,12 @@ const opt quantize_options[] = {
     {OPT_CALL, 0, "scheme", .arg = "WnA16Gm", .apply = apply_scheme,
      .help = "both at once: W2A16G64, w3g128"},
     {OPT_HEADING, .help = "first phase, Block-AP: block by block, everything trained"},
-    {OPT_ENUM, 0, "method", .arg = "block-ap|rtn", .at = AT(method),
-     .help = "rtn: round to nearest instead; with --data the second phase still follows (PEQA)"},
+    {OPT_ENUM, 0, "method", .arg = "block-ap|rtn|gptq", .at = AT(method),
+     .help = "rtn: round to nearest instead; with --data the second phase still follows (PEQA). "
+             "gptq: round with GPTQ, which makes up for what rounding changes on the training "
+             "windows"},
+    {OPT_ENUM, 0, "start", .arg = "minmax|gptq", .at = AT(ap.start),
+     .help = "where a block's training begins: rounded, or as GPTQ rounds it"},
     {OPT_I64, 0, "train-size", NULL, "N", AT(ap.train_size), 1, BIG, .help = "windows"},
     {OPT_I64, 0, "val-size", NULL, "N", AT(ap.val_size), 0, BIG,
      .help = "windows of the validation loss"},
@@ -97,6 +101,7 @@ const opt quantize_options[] = {
 
 static const eq_quantize_opts *of(const void *args) { return &((const quantize_args *)args)->o; }
 static bool rtn(const void *args) { return of(args)->method == EQ_METHOD_RTN; }
+static bool gptq(const void *args) { return of(args)->method == EQ_METHOD_GPTQ; }
 static bool no_e2e(const void *args) { return !of(args)->e2e; }
 static bool rtn_alone(const void *args) { return rtn(args) && no_e2e(args); }
 static bool no_data(const void *args) { return rtn(args) && !of(args)->data && !of(args)->qp.data; }
@@ -114,8 +119,10 @@ static bool no_weights(const void *args) {
 const opt_rule quantize_rules[] = {
     {"train-size val-size seqlen batch-size epochs quant-lr weight-lr min-lr-factor train "
      "keep-best "
-     "early-stop val-data cache-dir",
+     "early-stop val-data cache-dir start",
      rtn, "with --method rtn, which trains no blocks"},
+    {"val-size epochs quant-lr weight-lr min-lr-factor train keep-best early-stop val-data start",
+     gptq, "with --method gptq, which trains no blocks"},
     {"data", rtn_alone, "with --method rtn and --no-e2e, which train nothing"},
     {SECOND, no_data, "with --method rtn and no --data, which round alone"},
     {"keep-best early-stop val-data", no_validation, "with --val-size 0"},

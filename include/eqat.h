@@ -95,7 +95,11 @@ typedef enum { EQ_BOS_AUTO, EQ_BOS_YES, EQ_BOS_NO } eq_bos;
 /* What to train: bits of a set (Table 5 and 6 of the paper). */
 enum { EQ_TRAIN_S = 1, EQ_TRAIN_Z = 2, EQ_TRAIN_W = 4, EQ_TRAIN_NORM = 8 };
 
-typedef enum { EQ_METHOD_BLOCK_AP, EQ_METHOD_RTN } eq_method;
+/* block-ap trains blocks; rtn rounds to nearest; gptq rounds with what GPTQ makes up for, by the
+ * training windows, and trains nothing. */
+typedef enum { EQ_METHOD_BLOCK_AP, EQ_METHOD_RTN, EQ_METHOD_GPTQ } eq_method;
+/* Where the training of a block begins: at the min-max grid, or at GPTQ's integers on it. */
+typedef enum { EQ_START_MINMAX, EQ_START_GPTQ } eq_start;
 
 /* Settings of Block-AP (paper section 3.2). Rates < 0: the paper's for the bits. */
 typedef struct {
@@ -106,6 +110,7 @@ typedef struct {
     double quant_lr, weight_lr; /* AdamW rates of s, z and of W, norms */
     double min_lr_factor;       /* cosine ends at lr / this (20) */
     unsigned train;             /* set of EQ_TRAIN_* */
+    eq_start start;
     bool keep_best;             /* keep the epoch with the lowest validation loss */
     int early_stop;             /* stop after this many epochs without a better one; 0: never */
 } eq_block_ap_opts;

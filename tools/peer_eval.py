@@ -142,6 +142,17 @@ def requests_of(task, shots, limit):
     return [by_doc[i] for i in sorted(by_doc)]
 
 
+def tokenizer_of(model):
+    """As the file says. transformers 5 makes Llama tokenizers anew, without an unknown token: what they do
+    not know vanishes, where tokenizer.json and transformers 4 have an id for it."""
+    from transformers import PreTrainedTokenizerFast
+
+    config = json.load(open(f"{model}/tokenizer_config.json"))
+    names = {k: config[k] for k in ("bos_token", "eos_token", "unk_token", "pad_token") if config.get(k)}
+    names = {k: v["content"] if isinstance(v, dict) else v for k, v in names.items()}
+    return PreTrainedTokenizerFast(tokenizer_file=f"{model}/tokenizer.json", **names)
+
+
 class Count:
     prompts = worst = items = choices = 0
     differ = []
@@ -209,7 +220,8 @@ def main():
         from lm_eval.models.huggingface import HFLM
 
         bos = {} if a.harness == "0.4.9.2" else {"add_bos_token": False}
-        lm = HFLM(pretrained=a.model, dtype="float32", device="cpu", batch_size=a.batch, **bos)
+        lm = HFLM(pretrained=a.model, tokenizer=tokenizer_of(a.model), dtype="float32", device="cpu",
+                  batch_size=a.batch, **bos)
         flat = [r for n in names for t in theirs[n] for r in t]
         began = time.time()
         lls = {id(r): x for r, x in zip(flat, lm.loglikelihood(flat, disable_tqdm=True))}

@@ -14,6 +14,7 @@ enum { MOST_CHOICES = 16 };
 static eq_status text_of(const json_t *row, const char *key, eq_text *t, const char *where,
                          eq_err *err) {
     const json_t *v = eq_json_get(row, key);
+    *t = (eq_text){"", 0};
     if (!json_is_string(v))
         return eq_fail(err, EQ_EINPUT, "%s: \"%s\": expected a text, found %s", where, key,
                        eq_json_type(v));
@@ -24,6 +25,7 @@ static eq_status text_of(const json_t *row, const char *key, eq_text *t, const c
 static eq_status text_at(const json_t *list, size_t i, const char *key, eq_text *t,
                          const char *where, eq_err *err) {
     const json_t *v = json_array_get(list, i);
+    *t = (eq_text){"", 0};
     if (!json_is_string(v))
         return eq_fail(err, EQ_EINPUT, "%s: \"%s\": expected texts, found %s", where, key,
                        eq_json_type(v));

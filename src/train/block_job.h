@@ -51,6 +51,9 @@ void eq_block_job_say(const eq_block_ap *j, int64_t i, double windows, double lo
 /* Trains block i into *out; both streams hold its inputs (q) and its targets (fp). */
 eq_status eq_block_job_train(eq_block_ap *j, int64_t i, eq_qblock *out, const eq_observer *obs,
                              eq_err *err);
+/* The student becomes block i as GPTQ rounds it, on the training windows of the quantized stream:
+ * gptq_start.c. */
+eq_status eq_block_job_gptq(eq_block_ap *j, int64_t i, const eq_observer *obs, eq_err *err);
 /* Block i is saved: its states go. */
 eq_status eq_block_job_forget(eq_block_ap *j, int64_t i, eq_err *err);
 #endif

@@ -96,7 +96,9 @@ static eq_status look_back(run *r, eq_err *err) {
 static eq_status start(run *r, eq_err *err) {
     eq_block_ap *j = r->j;
     r->whole = false;
-    EQ_TRY(eq_student_start(&j->student, j->src, r->block, err));
+    EQ_TRY(j->setup.ap.start == EQ_START_GPTQ
+               ? eq_block_job_gptq(j, r->block, r->obs, err)
+               : eq_student_start(&j->student, j->src, r->block, err));
     EQ_TRY(eq_block_job_uploaded(j, err));
     r->at = (place){.scale = 1, .best = INFINITY, .best_epoch = -1};
     r->whole = true;
@@ -342,7 +344,7 @@ static eq_status finish(run *r, eq_qblock *out, eq_err *err) {
     else
         EQ_TRY(eq_student_finalise(&j->student, out, err));
     out->rollbacks = r->at.rollbacks;
-    out->untrained = r->at.epoch == 0;
+    out->untrained = r->at.epoch == 0 && s->ap.epochs > 0;
     return EQ_OK;
 }
 

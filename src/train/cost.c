@@ -129,6 +129,9 @@ static void count_ap_work(eq_run_cost *cost, const eq_settings *s, const eq_conf
     double train = (double)(r->train * r->ap_T), val = (double)(r->val * r->ap_T);
     double forward = 2 * (train + val) + epochs * val;
     double steps = epochs * (double)((r->train + s->o.ap.batch_size - 1) / s->o.ap.batch_size);
+    double squares = (double)c->L * (double)(2 * c->D * c->D + c->F * c->F) +
+                     (double)c->L * (double)(c->NH * c->HD * c->NH * c->HD);
+    if (s->o.ap.start == EQ_START_GPTQ) forward += train + train * squares / P;
     cost->ap_flop = (2 * forward + 6 * epochs * train) * P +
                     attention_flop(c, forward + 3.5 * epochs * train, r->ap_T);
     cost->ap_touched = steps * P;

@@ -39,9 +39,9 @@ typedef struct {
     eq_quantize_result res;
 } eq_job;
 
-/* Block-AP is part of the job. */
+/* Block-AP is part of the job; GPTQ is its start and no epoch. */
 static inline bool eq_job_trains_blocks(const eq_job *j) {
-    return !j->tune && j->set.o.method == EQ_METHOD_BLOCK_AP;
+    return !j->tune && j->set.o.method != EQ_METHOD_RTN;
 }
 static inline eq_identity eq_job_identity(const eq_job *j) {
     return (eq_identity){j->first, j->second, j->be->kernels ? j->be->kernels : j->be->name};

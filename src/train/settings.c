@@ -116,6 +116,8 @@ eq_status eq_settings_resolve(eq_settings *s, const eq_quantize_opts *o, const e
         EQ_TRY(check_format(o, err));
     }
     bool two = s->o.bits == 2;
+    if (o->method == EQ_METHOD_GPTQ)
+        s->o.ap.start = EQ_START_GPTQ, s->o.ap.epochs = 0, s->o.ap.val_size = 0;
     if (s->o.ap.quant_lr < 0) s->o.ap.quant_lr = 1e-4;
     if (s->o.ap.weight_lr < 0) s->o.ap.weight_lr = two ? 2e-5 : 1e-5;
     if (s->o.qp.lr < 0) s->o.qp.lr = two ? 2e-5 : 1e-5;
@@ -186,10 +188,12 @@ static json_t *files(const eq_windows *w, const eq_windows *more) {
 }
 
 static json_t *ap_json(const eq_block_ap_opts *a) {
-    return json_pack("{s:I, s:i, s:f, s:f, s:f, s:i, s:b, s:i}", "batch_size",
-                     (json_int_t)a->batch_size, "epochs", a->epochs, "quant_lr", a->quant_lr,
-                     "weight_lr", a->weight_lr, "min_lr_factor", a->min_lr_factor, "train",
-                     (int)a->train, "keep_best", a->keep_best, "early_stop", a->early_stop);
+    json_t *o = json_pack("{s:I, s:i, s:f, s:f, s:f, s:i, s:b, s:i}", "batch_size",
+                          (json_int_t)a->batch_size, "epochs", a->epochs, "quant_lr", a->quant_lr,
+                          "weight_lr", a->weight_lr, "min_lr_factor", a->min_lr_factor, "train",
+                          (int)a->train, "keep_best", a->keep_best, "early_stop", a->early_stop);
+    if (a->start == EQ_START_GPTQ) json_object_set_new(o, "start", json_string("gptq"));
+    return o;
 }
 /* Not the micro-batch: gradients do not depend on it (backend/backend.h, windows). */
 static json_t *e2e_json(const eq_e2e_opts *q) {
@@ -202,7 +206,10 @@ json_t *eq_settings_first(const eq_settings *s, const char *model, const json_t 
                           const eq_windows *train, const eq_windows *val, bool tune) {
     const eq_quantize_opts *o = &s->o;
     json_t *data = json_object(), *recipe = json_object();
-    const char *method = tune ? "tune" : o->method == EQ_METHOD_RTN ? "rtn" : "block-ap";
+    const char *method = tune                          ? "tune"
+                         : o->method == EQ_METHOD_RTN  ? "rtn"
+                         : o->method == EQ_METHOD_GPTQ ? "gptq"
+                                                       : "block-ap";
     json_object_set_new(recipe, "method", json_string(method));
     json_object_set_new(recipe, "bits", json_integer(o->bits));
     json_object_set_new(recipe, "group_size", json_integer(o->group_size));

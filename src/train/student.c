@@ -11,6 +11,7 @@ static eq_qshape shape(const eq_student *st, eq_lin l) {
     eq_lin_spec s = eq_lin_of(st->cfg, l);
     return (eq_qshape){.O = s.O, .I = s.I, .G = eq_group(st->group, s.I), .bits = st->bits};
 }
+eq_qshape eq_student_shape(const eq_student *st, eq_lin l) { return shape(st, l); }
 static int64_t groups(eq_qshape q) { return q.O * (q.I / q.G); }
 static int64_t words(eq_qshape q) { return q.O * eq_pack_words(q.I, q.bits); }
 

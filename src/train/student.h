@@ -31,6 +31,7 @@ void eq_student_bind(eq_student *st, eq_arena *a, const eq_config *c, int bits, 
                      unsigned train);
 /* Block i from its full-precision weights: min-max start, moments zero. */
 eq_status eq_student_start(eq_student *st, const eq_weights *src, int64_t i, eq_err *err);
+eq_qshape eq_student_shape(const eq_student *st, eq_lin l);
 /* Linear l fake-quantized (equations 1, 2) into w; for eq_block_w, with the student as context. */
 void eq_student_make(void *student, eq_lin l, eq_mut w);
 /* What the student is so far into w: the norms, and weights that are kept and stale. */

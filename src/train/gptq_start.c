@@ -1,0 +1,174 @@
+/* A block's start by GPTQ (gptq.h) in place of rounding: Hessians of what its linears take in, on
+ * the training windows of the quantized stream, through the full-precision block; then one linear
+ * after the other. The masters become the weights as they were when they were rounded, so that the
+ * block begins, or with no epoch ends, with GPTQ's integers, and training moves them from there. */
+#include <math.h>
+
+#include "base/mem.h"
+#include "base/observe.h"
+#include "quant/pack.h"
+#include "train/block_job.h"
+#include "train/gptq.h"
+#include "train/hessian.h"
+
+/* THE list of inputs: X(name, the activation, its width, its linears). */
+#define INPUTS(X) \
+    X(NORMED, h1, c->D, EQ_LIN_Q, EQ_LIN_K, EQ_LIN_V) \
+    X(ATTENDED, att, c->NH * c->HD, EQ_LIN_O) \
+    X(NORMED2, h2, c->D, EQ_LIN_GATE, EQ_LIN_UP) \
+    X(GATED, a, c->F, EQ_LIN_DOWN)
+
+enum {
+#define ID(name, ...) name,
+    INPUTS(ID)
+#undef ID
+        N_INPUTS
+};
+
+typedef struct {
+    eq_mut h[N_INPUTS]; /* F32 [I, I] */
+} hessians;
+
+static void bind(hessians *x, eq_arena *a, const eq_config *c) {
+#define TAKE(name, act, width, ...) x->h[name] = eq_take(a, EQ_F32, (width) * (width));
+    INPUTS(TAKE)
+#undef TAKE
+}
+
+int64_t eq_gptq_start_bytes(const eq_config *c) {
+    hessians x;
+    eq_arena a = {0};
+    bind(&x, &a, c);
+    /* a Hessian in double, its factor, a linear turned and not */
+    int64_t I = c->F > c->D ? c->F : c->D;
+    return a.used + 12 * I * I + 12 * c->F * c->D;
+}
+
+/* ---- Hessians -------------------------------------------------------------------------------- */
+
+/* h += x^T x, window by window, so that the batch does not show. */
+static void add_products(eq_backend *be, eq_mut h, eq_mut x, int64_t I, int64_t B, int64_t T) {
+    for (int64_t b = 0; b < B; b++) {
+        eq_view w = eq_ro(eq_mut_at(x, b * T * I, T * I));
+        EQ_DO(be, matmul_tn, h, w, w, I, I, T, T, I, 1);
+    }
+}
+
+static eq_status gather(eq_block_ap *j, int64_t i, const hessians *x, const eq_observer *obs,
+                        eq_err *err) {
+    eq_backend *be = j->be;
+    const eq_config *c = j->cfg;
+    EQ_TRY(eq_block_w_upload(&j->room, be, j->src, i, err));
+    EQ_TRY(eq_block_job_uploaded(j, err));
+    for (int k = 0; k < N_INPUTS; k++) EQ_DO(be, fill, x->h[k], 0.0f);
+    for (int64_t w = 0, B; w < j->n_train; w += B) {
+        if (eq_stopped(obs)) return eq_fail(err, EQ_EINTR, "stopped on request");
+        B = eq_block_job_batch(j, w, j->n_train);
+        eq_block_job_forward(j, &j->room, eq_stream_at(&j->q, w), NULL, B);
+#define ADD(name, act, width, ...) add_products(be, x->h[name], j->acts.act, width, B, j->T);
+        INPUTS(ADD)
+#undef ADD
+        EQ_TRY(be->sync(be, err));
+        eq_block_job_say(j, i, (double)(w + B) / 3, NAN, obs);
+    }
+    return EQ_OK;
+}
+
+/* ---- linears --------------------------------------------------------------------------------- */
+
+typedef struct {
+    float *u;
+    bool *dead;
+    double damp;
+} factor;
+
+static eq_status factor_of(factor *f, eq_backend *be, eq_mut h, int64_t I, eq_err *err) {
+    double *host = eq_calloc(I * I, sizeof *host);
+    f->u = eq_calloc(I * I, sizeof *f->u);
+    f->dead = eq_calloc(I, sizeof *f->dead);
+    eq_status st = host && f->u && f->dead ? EQ_OK : eq_nomem(err, "a Hessian", 12 * I * I);
+    if (st == EQ_OK) {
+        be->download(be, host, EQ_F64, eq_ro(h));
+        st = be->sync(be, err);
+    }
+    if (st == EQ_OK) st = eq_hessian_factor(f->u, f->dead, host, I, EQ_GPTQ_DAMP, &f->damp, err);
+    eq_free(host);
+    return st;
+}
+
+/* s [groups] and z [groups] behind it as a finished block has them: used, and the steps in fp16. */
+static eq_status grid(eq_student *st, eq_lin l, float *s, int64_t groups, eq_err *err) {
+    eq_backend *be = st->be;
+    eq_qshape q = eq_student_shape(st, l);
+    eq_mut rows = eq_mut_at(st->rows, 0, q.O * eq_pack_words(q.I, q.bits));
+    EQ_DO(be, fq_pack, rows, st->s[l].p, st->z[l].p, eq_ro(st->W[l].p), q);
+    be->download(be, s, EQ_F32, eq_ro(st->s[l].p));
+    be->download(be, s + groups, EQ_F32, eq_ro(st->z[l].p));
+    EQ_TRY(be->sync(be, err));
+    for (int64_t g = 0; g < groups; g++) s[g] = eq_f16_to_f32(eq_f32_to_f16(s[g]));
+    return EQ_OK;
+}
+
+static eq_status one_linear(eq_block_ap *j, int64_t i, eq_lin l, const factor *f, eq_err *err) {
+    eq_backend *be = j->be;
+    eq_student *st = &j->student;
+    eq_qshape q = eq_student_shape(st, l);
+    const eq_tensor *t = j->src->blocks[i].weight[l];
+    int64_t groups = q.O * (q.I / q.G);
+    float *w = eq_calloc(q.O * q.I, sizeof *w), *s = eq_calloc(2 * groups, sizeof *s);
+    eq_status r = w && s ? EQ_OK : eq_nomem(err, "a linear under GPTQ", 4 * q.O * q.I);
+    if (r == EQ_OK) r = grid(st, l, s, groups, err);
+    if (r == EQ_OK) {
+        eq_convert(w, EQ_F32, t->data, t->dt, t->n);
+        r = eq_gptq_linear(be, w, s, s + groups, f->u, f->dead, q, err);
+    }
+    if (r == EQ_OK) {
+        be->upload(be, st->W[l].p, w, EQ_F32);
+        be->upload(be, st->s[l].p, s, EQ_F32);
+        be->upload(be, st->z[l].p, s + groups, EQ_F32);
+        r = be->sync(be, err);
+    }
+    eq_free(w), eq_free(s);
+    return r;
+}
+
+static eq_status linears(eq_block_ap *j, int64_t i, eq_mut h, int64_t I, const eq_lin *l, int n,
+                         const eq_observer *obs, eq_err *err) {
+    factor f = {0};
+    eq_status st = factor_of(&f, j->be, h, I, err);
+    if (st == EQ_OK && f.damp > EQ_GPTQ_DAMP)
+        eq_note(obs, "block %lld: GPTQ's Hessian of %s needed damping of %g times its mean",
+                (long long)i, eq_lin_of(j->cfg, l[0]).name, f.damp);
+    for (int k = 0; k < n && st == EQ_OK; k++) {
+        if (eq_stopped(obs)) st = eq_fail(err, EQ_EINTR, "stopped on request");
+        if (st == EQ_OK) st = one_linear(j, i, l[k], &f, err);
+    }
+    eq_free(f.u), eq_free(f.dead);
+    return st;
+}
+
+static eq_status solve(eq_block_ap *j, int64_t i, const hessians *x, const eq_observer *obs,
+                       eq_err *err) {
+    const eq_config *c = j->cfg;
+#define SOLVE(name, act, width, ...) \
+    { \
+        const eq_lin l[] = {__VA_ARGS__}; \
+        EQ_TRY(linears(j, i, x->h[name], width, l, (int)(sizeof l / sizeof *l), obs, err)); \
+    }
+    INPUTS(SOLVE)
+#undef SOLVE
+    return EQ_OK;
+}
+
+eq_status eq_block_job_gptq(eq_block_ap *j, int64_t i, const eq_observer *obs, eq_err *err) {
+    hessians x;
+    eq_arena a = {.hints = j->be->hints};
+    bind(&x, &a, j->cfg);
+    EQ_TRY(eq_arena_alloc(&a, j->be, "the Hessians of a block", err));
+    bind(&x, &a, j->cfg);
+    eq_status st = gather(j, i, &x, obs, err);
+    if (st == EQ_OK) st = eq_student_start(&j->student, j->src, i, err);
+    if (st == EQ_OK) st = solve(j, i, &x, obs, err);
+    eq_arena_free(&a);
+    return st;
+}
