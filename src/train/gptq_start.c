@@ -109,19 +109,19 @@ static eq_status grid(eq_student *st, eq_lin l, float *s, int64_t groups, eq_err
     return EQ_OK;
 }
 
-static eq_status one_linear(eq_block_ap *j, int64_t i, eq_lin l, const factor *f, eq_err *err) {
+static eq_status one_linear(eq_block_ap *j, eq_lin l, const factor *f, eq_err *err) {
     eq_backend *be = j->be;
     eq_student *st = &j->student;
     eq_qshape q = eq_student_shape(st, l);
-    const eq_tensor *t = j->src->blocks[i].weight[l];
     int64_t groups = q.O * (q.I / q.G);
     float *w = eq_calloc(q.O * q.I, sizeof *w), *s = eq_calloc(2 * groups, sizeof *s);
     eq_status r = w && s ? EQ_OK : eq_nomem(err, "a linear under GPTQ", 4 * q.O * q.I);
     if (r == EQ_OK) r = grid(st, l, s, groups, err);
     if (r == EQ_OK) {
-        eq_convert(w, EQ_F32, t->data, t->dt, t->n);
-        r = eq_gptq_linear(be, w, s, s + groups, f->u, f->dead, q, err);
+        be->download(be, w, EQ_F32, eq_ro(st->W[l].p));
+        r = be->sync(be, err);
     }
+    if (r == EQ_OK) r = eq_gptq_linear(be, w, s, s + groups, f->u, f->dead, q, err);
     if (r == EQ_OK) {
         be->upload(be, st->W[l].p, w, EQ_F32);
         be->upload(be, st->s[l].p, s, EQ_F32);
@@ -141,7 +141,7 @@ static eq_status linears(eq_block_ap *j, int64_t i, eq_mut h, int64_t I, const e
                 (long long)i, eq_lin_of(j->cfg, l[0]).name, f.damp);
     for (int k = 0; k < n && st == EQ_OK; k++) {
         if (eq_stopped(obs)) st = eq_fail(err, EQ_EINTR, "stopped on request");
-        if (st == EQ_OK) st = one_linear(j, i, l[k], &f, err);
+        if (st == EQ_OK) st = one_linear(j, l[k], &f, err);
     }
     eq_free(f.u), eq_free(f.dead);
     return st;
