@@ -111,8 +111,8 @@ typedef struct {
     double min_lr_factor;       /* cosine ends at lr / this (20) */
     unsigned train;             /* set of EQ_TRAIN_* */
     eq_start start;
-    bool keep_best;             /* keep the epoch with the lowest validation loss */
-    int early_stop;             /* stop after this many epochs without a better one; 0: never */
+    bool keep_best; /* keep the epoch with the lowest validation loss */
+    int early_stop; /* stop after this many epochs without a better one; 0: never */
 } eq_block_ap_opts;
 
 /* Settings of E2E-QP (paper section 3.3, METHOD section 3). */
