@@ -37,7 +37,7 @@ int cli_man(void);
 int cli_completion(const char *shell);
 
 extern const cli_command cmd_quantize, cmd_tune, cmd_export, cmd_ppl, cmd_eval, cmd_kld,
-    cmd_generate, cmd_inspect, cmd_plan, cmd_demo, cmd_bench;
+    cmd_generate, cmd_chat, cmd_inspect, cmd_plan, cmd_demo, cmd_bench;
 
 /* "eqat: " and one line to stderr; returns the exit code. */
 int cli_usage(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

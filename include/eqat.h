@@ -289,7 +289,7 @@ typedef enum { EQ_END_TOKEN, EQ_END_STOP, EQ_END_LENGTH, EQ_END_CONTEXT, EQ_END_
 
 typedef struct {
     char *text;                     /* prompt and continuation; eq_text_free it */
-    int64_t prompt_tokens, tokens;  /* `tokens` were added */
+    int64_t prompt_tokens, tokens;  /* read (of a conversation, what is new of it), added */
     double prompt_seconds, seconds; /* until the prompt was read, from there on */
     eq_text_end end;
 } eq_generate_result;
@@ -298,6 +298,33 @@ void eq_generate_opts_init(eq_generate_opts *o);
 /* obs may be NULL; its stop flag ends the text, which is no error. */
 eq_status eq_generate(const eq_generate_opts *o, const eq_observer *obs, eq_generate_result *res,
                       eq_err *err);
+
+/* ---- conversation ---------------------------------------------------------------------------- */
+
+typedef struct {
+    const char *model;
+    const char *template_name; /* a family ("chatml", "llama-3", ...) or a .jinja file; NULL: the
+                                  model's own, which has to be there */
+    const char *system;        /* NULL: what the template says by itself */
+    int max_tokens;            /* of one answer */
+    int64_t context;           /* tokens of the conversation; 0: 4096, or the model's if shorter */
+    eq_sampling sampling;
+    void (*text)(void *ctx, const char *piece); /* as in eq_generate_opts: of the answer alone */
+    void *text_ctx;
+    eq_compute_opts compute;
+} eq_talk_opts;
+
+typedef struct eq_talk eq_talk;
+void eq_talk_opts_init(eq_talk_opts *o);
+/* The texts of o are used as long as the conversation is open. */
+eq_status eq_talk_open(eq_talk **t, const eq_talk_opts *o, eq_err *err);
+void eq_talk_close(eq_talk *t);                 /* NULL allowed */
+const char *eq_talk_template(const eq_talk *t); /* the family, or where the template comes from */
+/* A message and the answer to it, res->text. After an error the message was not said. The
+ * observer's stop flag ends the answer, which is kept as far as it came. */
+eq_status eq_talk_say(eq_talk *t, const char *text, const eq_observer *obs, eq_generate_result *res,
+                      eq_err *err);
+void eq_talk_forget(eq_talk *t); /* all but the system prompt */
 
 /* ---- formats of other runtimes --------------------------------------------------------------- */
 

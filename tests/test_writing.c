@@ -292,6 +292,89 @@ static void refused(void **state) {
     tiny_remove(dir);
 }
 
+/* ---- a conversation -------------------------------------------------------------------------- */
+
+static const char letters[] =
+    "{% for m in messages %}{{ 'U' if m['role'] == 'user' else 'S' if m['role'] == 'system' else "
+    "'A' }}"
+    "{{ m['content'] }}E{% endfor %}{% if add_generation_prompt %}A{% endif %}";
+
+/* What eq_generate says behind a prompt, up to the template's end of a turn. */
+static char *continued(const char *dir, const char *prompt) {
+    static const char *const stops[] = {"E"};
+    eq_generate_opts o;
+    eq_generate_result r;
+    eq_generate_opts_init(&o);
+    o.model = dir, o.prompt = prompt, o.max_tokens = 4, o.stops = stops, o.stop_count = 1;
+    o.compute.precision = EQ_PREC_F32;
+    ok(eq_generate(&o, NULL, &r, &err));
+    return r.text;
+}
+
+static void conversing(void **state) {
+    (void)state;
+    char *dir = model(), *all, prompt[64];
+    eq_talk_opts o;
+    eq_talk *t;
+    eq_generate_result first, second, again;
+    tiny_text(dir, "chat_template.jinja", letters);
+    eq_talk_opts_init(&o);
+    o.model = dir, o.max_tokens = 4, o.system = "no", o.compute.precision = EQ_PREC_F32;
+    o.text = hear, pieces.n = 0;
+    ok(eq_talk_open(&t, &o, &err));
+    assert_non_null(strstr(eq_talk_template(t), "chat_template.jinja"));
+    ok(eq_talk_say(t, "ab", NULL, &first, &err));
+    assert_string_equal(first.text, pieces.n ? pieces.p : "");
+    all = continued(dir, "SnoEUabEA");
+    assert_string_equal(first.text, all + 9);
+    eq_text_free(all);
+    assert_int_equal(first.prompt_tokens, 9);
+    /* the second turn sees the first, and reads only what is new */
+    ok(eq_talk_say(t, "cd", NULL, &second, &err));
+    snprintf(prompt, sizeof prompt, "SnoEUabEA%sEUcdEA", first.text);
+    all = continued(dir, prompt);
+    assert_string_equal(second.text, all + strlen(prompt));
+    eq_text_free(all);
+    assert_true(second.prompt_tokens <= 7);
+    /* what is too long was not said */
+    err = (eq_err){0};
+    assert_int_equal(eq_talk_say(t, "abcdefghijklmnopqr", NULL, &again, &err), EQ_EINPUT);
+    check_error(&err, EQ_EINPUT, "conversation", "at most 31 tokens", NULL);
+    assert_null(again.text);
+    err = (eq_err){0};
+    eq_talk_forget(t);
+    ok(eq_talk_say(t, "ab", NULL, &again, &err));
+    assert_string_equal(again.text, first.text);
+    /* an end that was asked for */
+    volatile int now = 1;
+    eq_observer obs = {.stop = &now};
+    eq_text_free(second.text);
+    ok(eq_talk_say(t, "x", &obs, &second, &err));
+    assert_int_equal(second.end, EQ_END_ASKED);
+    assert_string_equal(second.text, "");
+    eq_text_free(first.text), eq_text_free(second.text), eq_text_free(again.text);
+    eq_talk_close(t);
+    /* templates that are not there */
+    o.template_name = "nonsense";
+    assert_int_equal(eq_talk_open(&t, &o, &err), EQ_EINPUT);
+    check_error(&err, EQ_EINPUT, "nonsense", "chatml", NULL);
+    assert_null(t);
+    err = (eq_err){0};
+    for (int nth = 1;; nth++) { /* every allocation fails once */
+        o.template_name = NULL;
+        eq_mem_fail_nth(nth);
+        eq_status st = eq_talk_open(&t, &o, &err);
+        if (st == EQ_OK) st = eq_talk_say(t, "ab", NULL, &again, &err);
+        eq_mem_fail_nth(0);
+        eq_talk_close(t);
+        if (st == EQ_OK) break;
+        assert_int_equal(st, EQ_ENOMEM);
+        err = (eq_err){0};
+    }
+    eq_text_free(again.text);
+    tiny_remove(dir);
+}
+
 static int tear_down(void **state) {
     (void)state;
     eq_str_free(&pieces);
@@ -304,7 +387,7 @@ int main(void) {
         cmocka_unit_test(drawing),    cmocka_unit_test(greedy),
         cmocka_unit_test(ranges),     cmocka_unit_test(whole_characters),
         cmocka_unit_test(stop_texts), cmocka_unit_test(generating),
-        cmocka_unit_test(refused),
+        cmocka_unit_test(refused),    cmocka_unit_test(conversing),
     };
     return cmocka_run_group_tests_name("writing", tests, NULL, tear_down);
 }

@@ -79,7 +79,7 @@ static eq_status feed(eq_writing *w, const int32_t *ids, int64_t n, eq_err *err)
 }
 
 /* The session comes to hold the prompt; at least its last token is fed, for its logits. */
-static eq_status take_prompt(eq_writing *w, const eq_ids *prompt, eq_err *err) {
+static eq_status take_prompt(eq_writing *w, const eq_ids *prompt, int64_t *fed, eq_err *err) {
     int64_t shared = 0;
     while (shared < w->fed.n && shared < prompt->n - 1 && w->fed.p[shared] == prompt->p[shared])
         shared++;
@@ -87,7 +87,8 @@ static eq_status take_prompt(eq_writing *w, const eq_ids *prompt, eq_err *err) {
     w->fed.n = shared;
     eq_sampler_forget(w->sampler);
     eq_sampler_saw(w->sampler, prompt->p, shared);
-    return feed(w, prompt->p + shared, prompt->n - shared, err);
+    *fed = prompt->n - shared;
+    return feed(w, prompt->p + shared, *fed, err);
 }
 
 static eq_status write_tokens(eq_writing *w, int64_t max, eq_text_out *out, const eq_observer *obs,
@@ -112,12 +113,12 @@ static eq_status write_tokens(eq_writing *w, int64_t max, eq_text_out *out, cons
 eq_status eq_writing_run(eq_writing *w, const eq_ids *prompt, int64_t max, eq_text_out *out,
                          const eq_observer *obs, eq_generate_result *res, eq_err *err) {
     int64_t room = eq_session_context(w->session);
-    *res = (eq_generate_result){.prompt_tokens = prompt->n};
+    *res = (eq_generate_result){0};
     if (prompt->n < 1 || prompt->n >= room)
         return eq_fail(err, EQ_EINPUT, "prompt: expected 1 to %lld tokens, found %lld",
                        (long long)room - 1, (long long)prompt->n);
     double start = eq_now();
-    EQ_TRY(take_prompt(w, prompt, err));
+    EQ_TRY(take_prompt(w, prompt, &res->prompt_tokens, err));
     double ready = eq_now();
     res->prompt_seconds = ready - start;
     EQ_TRY(write_tokens(w, max, out, obs, res, err));
