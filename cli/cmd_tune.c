@@ -14,6 +14,7 @@ static const opt options[] = {
     EQ_PACK_ROW(quantize_args, o.text),
     {OPT_HEADING, .help = "training (every option also answers to its --e2e- name in quantize)"},
     EQ_E2E_ROWS(quantize_args, o.qp, ""),
+    EQ_INSTRUCT_ROWS(quantize_args, o.instruct),
     {OPT_HEADING, .help = "running"},
     {OPT_FLAG, 0, "resume", .at = AT(resume), .help = "go on where a stopped run was"},
     {OPT_FLAG, 0, "dry-run", .at = AT(dry_run), .help = "check everything, write nothing"},
@@ -25,23 +26,33 @@ static const opt options[] = {
     {.kind = OPT_END},
 };
 
+static const eq_quantize_opts *of(const void *args) { return &((const quantize_args *)args)->o; }
+static bool no_rows(const void *args) { return !of(args)->instruct.data; }
+static bool no_held_out(const void *args) { return !of(args)->instruct.val; }
+static const opt_rule rules[] = {EQ_INSTRUCT_RULES(no_rows, no_held_out), {0}};
+
 static int run(void *arguments) {
     quantize_args *a = arguments;
     if (!a->o.model) return cli_usage("tune", "no MODEL given");
     if (!a->o.out) return cli_usage("tune", "no output given: -o DIR");
-    if (!a->o.data) return cli_usage("tune", "no training text given: --data FILE");
+    if (!a->o.data && !a->o.instruct.data)
+        return cli_usage("tune", "no training text given: --data FILE or --instruct FILE");
     return cli_job(a, eq_tune);
 }
 
 const cli_command cmd_tune = {
     .name = "tune",
     .summary = "the second phase (E2E-QP) alone, from a quantized folder",
-    .usage = "tune MODEL --data FILE -o DIR [options]",
+    .usage = "tune MODEL --data FILE | --instruct FILE -o DIR [options]",
     .about =
         "Trains the step sizes of a quantized model end to end; the integers stay as they are.\n"
         "Bits and groups come from the model.",
-    .example = "  eqat tune Llama-3.2-1B-w2g64 --data own.jsonl --train-size 512 -o Llama-own",
+    .example =
+        "  eqat tune Llama-3.2-1B-w2g64 --data own.jsonl --train-size 512 -o Llama-own\n"
+        "  eqat tune Llama-3.2-1B-w2g64 --instruct alpaca.json --batch-size 16 --max-steps 1000 "
+        "-o Llama-it",
     .options = options,
+    .rules = rules,
     .args_size = sizeof(quantize_args),
     .init = quantize_args_init,
     .run = run,

@@ -21,6 +21,28 @@
 #define EQ_PACK_ROW(T, f) \
     {OPT_FLAG, 0, "pack", .at = offsetof(T, f.pack), \
      .help = "documents joined by the end token and cut into windows, so that short ones count too"}
+#define EQ_INSTRUCT_ROWS(T, f) \
+    {OPT_HEADING, .help = "instruction tuning in E2E-QP (the paper: --batch-size 16 --max-steps 10000)"}, \
+    {OPT_LIST, 0, "instruct", .arg = "FILE", .at = offsetof(T, f.data), \
+     .help = "rows: Alpaca (instruction, input, output) or chats (messages, conversations), .json or " \
+             ".jsonl; beside text both as FILE:WEIGHT"}, \
+    {OPT_LIST, 0, "instruct-val", .arg = "FILE", .at = offsetof(T, f.val), .fallback = "none", \
+     .help = "held-out rows: the state with the lowest loss on them is the result"}, \
+    {OPT_I64, 0, "eval-every", .arg = "N", .at = offsetof(T, f.eval_every), .lo = 1, .hi = BIG, \
+     .help = "steps between two looks at the held-out loss"}, \
+    {OPT_STR, 0, "chat-template", .arg = "NAME", .at = offsetof(T, f.chat_template), \
+     .fallback = "the model's own; Alpaca rows: the paper's prompts", \
+     .help = "for chats and Alpaca rows: own, chatml, llama-2, llama-3, mistral, ..., or a .jinja file"}, \
+    {OPT_I64, 0, "source-limit", .arg = "N", .at = offsetof(T, f.source_limit), .lo = 1, \
+     .hi = 1 << 24, .help = "tokens of an Alpaca row's prompt"}, \
+    {OPT_I64, 0, "target-limit", .arg = "N", .at = offsetof(T, f.target_limit), .lo = 1, \
+     .hi = 1 << 24, .help = "tokens of an Alpaca row's answer"}, \
+    {OPT_FLAG, 0, "train-on-prompt", .at = offsetof(T, f.all), \
+     .help = "loss on the prompts too, not on the answers alone"}
+#define EQ_INSTRUCT_RULES(no_rows, no_held_out) \
+    {"instruct-val chat-template source-limit target-limit train-on-prompt", no_rows, \
+     "without --instruct"}, \
+    {"eval-every", no_held_out, "without --instruct-val"}
 #define EQ_DATA_HELP \
     "FILE, folder, 'pattern' or - (standard input); given again: more of the same set, or, as " \
     "FILE:WEIGHT, its share. .txt, .jsonl, .json (all also .gz, .zst); token ids: .npy, .bin"
@@ -54,7 +76,7 @@
 /* P is "e2e-" or "" and goes in front of the names; every row also answers to its e2e- name. */
 #define EQ_E2E_ROWS(T, f, P) \
     {OPT_I64, 0, P "train-size", "e2e-train-size", "N", offsetof(T, f.train_size), 1, BIG, \
-     .help = "windows"}, \
+     .fallback = "4096; of instruction rows alone all", .help = "windows"}, \
     {OPT_I64, 0, P "seqlen", "e2e-seqlen", "N", offsetof(T, f.seqlen), 2, 1 << 24, \
      .fallback = "4096, or the model's context if shorter", .help = "tokens a window"}, \
     {OPT_I64, 0, P "batch-size", "e2e-batch-size", "N", offsetof(T, f.batch_size), 1, 1 << 20, \
@@ -64,6 +86,8 @@
      .help = "windows in memory at once; gradients accumulate over the batch"}, \
     {OPT_INT, 0, P "epochs", "e2e-epochs", "N", offsetof(T, f.epochs), 1, 10000, \
      .help = "passes over the windows"}, \
+    {OPT_I64, 0, P "max-steps", "e2e-max-steps", "N", offsetof(T, f.max_steps), 1, BIG, \
+     .fallback = "what the epochs have", .help = "updates, whatever the epochs"}, \
     {OPT_NUM, 0, P "lr", "e2e-lr", "X", offsetof(T, f.lr), 0, 1, \
      .fallback = "2e-5 at 2 bits, 1e-5 at 3 and 4", .help = "AdamW rate"}, \
     {OPT_NUM, 0, P "warmup", "e2e-warmup", "X", offsetof(T, f.warmup), 0, 1, \

@@ -49,6 +49,8 @@ static eq_status open_observer(cli_observer *c, const quantize_args *a, char *de
                              {"--data", a->o.data},
                              {"--val-data", a->o.val_data},
                              {"--e2e-data", a->o.qp.data},
+                             {"--instruct", a->o.instruct.data},
+                             {"--instruct-val", a->o.instruct.val},
                              {"--out", a->o.out},
                              {"--work-dir", a->o.work_dir ? a->o.work_dir : default_work},
                              {"--cache-dir", a->o.cache_dir},

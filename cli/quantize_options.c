@@ -79,6 +79,7 @@ const opt quantize_options[] = {
     {OPT_HEADING, .help = "second phase, E2E-QP: the whole model, step sizes trained"},
     {OPT_UNSET, 0, "no-e2e", .at = AT(e2e), .help = "leave it out"},
     EQ_E2E_ROWS(quantize_args, o.qp, "e2e-"),
+    EQ_INSTRUCT_ROWS(quantize_args, o.instruct),
     {OPT_HEADING, .help = "running"},
     {OPT_U64, 0, "seed", .arg = "N", .at = AT(seed), .help = "of the windows that are drawn"},
     {OPT_FLAG, 0, "resume", .at = AT(resume), .help = "go on where a stopped run was"},
@@ -104,7 +105,12 @@ static bool rtn(const void *args) { return of(args)->method == EQ_METHOD_RTN; }
 static bool gptq(const void *args) { return of(args)->method == EQ_METHOD_GPTQ; }
 static bool no_e2e(const void *args) { return !of(args)->e2e; }
 static bool rtn_alone(const void *args) { return rtn(args) && no_e2e(args); }
-static bool no_data(const void *args) { return rtn(args) && !of(args)->data && !of(args)->qp.data; }
+static bool no_data(const void *args) {
+    const eq_quantize_opts *o = of(args);
+    return rtn(args) && !o->data && !o->qp.data && !o->instruct.data;
+}
+static bool no_rows(const void *args) { return !of(args)->instruct.data; }
+static bool no_held_out(const void *args) { return !of(args)->instruct.val; }
 static bool no_validation(const void *args) { return of(args)->ap.val_size == 0; }
 static bool one_epoch(const void *args) { return of(args)->ap.epochs == 1; }
 static bool no_steps(const void *args) { return !(of(args)->ap.train & (EQ_TRAIN_S | EQ_TRAIN_Z)); }
@@ -113,7 +119,8 @@ static bool no_weights(const void *args) {
 }
 
 #define SECOND \
-    "e2e-data e2e-train-size e2e-seqlen e2e-batch-size e2e-micro-batch e2e-epochs e2e-lr " \
+    "e2e-data e2e-train-size e2e-seqlen e2e-batch-size e2e-micro-batch e2e-epochs e2e-max-steps " \
+    "e2e-lr " \
     "e2e-warmup " \
     "e2e-clip e2e-train save-every"
 const opt_rule quantize_rules[] = {
@@ -125,6 +132,7 @@ const opt_rule quantize_rules[] = {
      gptq, "with --method gptq, which trains no blocks"},
     {"data", rtn_alone, "with --method rtn and --no-e2e, which train nothing"},
     {SECOND, no_data, "with --method rtn and no --data, which round alone"},
+    EQ_INSTRUCT_RULES(no_rows, no_held_out),
     {"keep-best early-stop val-data", no_validation, "with --val-size 0"},
     {"keep-best early-stop", one_epoch, "with --epochs 1"},
     {"quant-lr", no_steps, "when --train names neither s nor z"},

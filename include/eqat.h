@@ -117,18 +117,34 @@ typedef struct {
 
 /* Settings of E2E-QP (paper section 3.3, METHOD section 3). */
 typedef struct {
-    const char *data;    /* NULL: the data of Block-AP */
-    int64_t train_size;  /* windows */
+    const char *data;    /* NULL: the data of Block-AP, or instruction rows alone */
+    int64_t train_size;  /* windows; 0: 4096, of instruction rows alone all */
     int64_t seqlen;      /* 0: 4096 or the model's context if shorter */
     int64_t batch_size;  /* windows an update */
     int64_t micro_batch; /* windows held at once; the rest by gradient accumulation */
     int epochs;
+    int64_t max_steps;  /* updates, whatever the epochs; 0: as many as the epochs have */
     double lr;          /* < 0: the paper's for the bits */
     double warmup;      /* share of the steps */
     double clip;        /* global gradient norm; 0: none */
     unsigned train;     /* set of EQ_TRAIN_S, EQ_TRAIN_Z */
     int64_t save_every; /* steps between two saved states, beside those by time */
 } eq_e2e_opts;
+
+/* Instruction tuning in E2E-QP: rows of Alpaca (instruction, input, output) and chats (ShareGPT's
+ * conversations, messages), loss on the answers. The loss of a step is the sum over the targets of
+ * its batch, divided by their number. */
+typedef struct {
+    const char *data;          /* .json, .jsonl, as in eq_text_opts; NULL: none */
+    const char *val;           /* held-out rows; the state with the lowest loss there is the
+                                  result. NULL: none, the last one is */
+    const char *chat_template; /* NULL: the folder's own, and for Alpaca rows the prompts of
+                                  the paper's source. Else for both: "own", a family's name,
+                                  or a file that ends in .jinja */
+    int64_t source_limit, target_limit; /* tokens of an Alpaca row's prompt and answer */
+    bool all;                           /* loss on the prompts too */
+    int64_t eval_every;                 /* steps between two looks at the held-out loss */
+} eq_instruct_opts;
 
 typedef struct {
     const char *model, *out;     /* Hugging Face folder in, folder out (empty or absent) */
@@ -148,6 +164,7 @@ typedef struct {
     bool e2e; /* run the second phase */
     eq_block_ap_opts ap;
     eq_e2e_opts qp;
+    eq_instruct_opts instruct;
     eq_compute_opts compute;
 } eq_quantize_opts;
 

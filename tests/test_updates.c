@@ -310,7 +310,7 @@ static void paper_settings(void **state) {
     assert_true(o.ap.epochs == 2 && o.ap.min_lr_factor == 20 && !o.ap.keep_best);
     assert_true(o.ap.early_stop == 0 && o.ap.quant_lr < 0 && o.ap.weight_lr < 0);
     assert_true(o.ap.train == (EQ_TRAIN_S | EQ_TRAIN_Z | EQ_TRAIN_W | EQ_TRAIN_NORM));
-    assert_true(o.qp.train_size == 4096 && o.qp.batch_size == 32 && o.qp.epochs == 1);
+    assert_true(o.qp.batch_size == 32 && o.qp.epochs == 1);
     assert_true(o.qp.warmup == 0.03 && o.qp.clip == 0.3 && o.qp.lr < 0);
     assert_true(o.qp.train == EQ_TRAIN_S);
 }

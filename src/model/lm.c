@@ -300,10 +300,13 @@ eq_status eq_lm_forward(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, eq_
     return EQ_OK;
 }
 
-/* Row r of window b predicts the token behind it; the last row of a window predicts nothing. */
-static void next_tokens(int32_t *targets, const int32_t *ids, int64_t B, int64_t T) {
+/* Row r of window b predicts the token behind it where that is learned; the last row of a window
+ * predicts nothing. */
+static void next_tokens(int32_t *targets, const int32_t *ids, const uint8_t *learn, int64_t B,
+                        int64_t T) {
     for (int64_t b = 0; b < B; b++)
-        for (int64_t t = 0; t < T; t++) targets[b * T + t] = t + 1 < T ? ids[b * T + t + 1] : -1;
+        for (int64_t t = 0, r = b * T; t < T; t++, r++)
+            targets[r] = t + 1 < T && (!learn || learn[r + 1]) ? ids[r + 1] : -1;
 }
 
 void eq_lm_head(const eq_lm *lm, eq_mut logits, eq_view hn, int64_t n, int64_t T) {
@@ -361,13 +364,13 @@ void eq_lm_norm(eq_lm *lm, eq_view x, int64_t rows) {
     if (c->norm_center) EQ_DO(lm->be, bias_add, hn, eq_ro(lm->norm_bias), rows, c->D);
 }
 
-eq_status eq_lm_loss(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, float scale, double *nll,
-                     eq_err *err) {
+eq_status eq_lm_loss_of(eq_lm *lm, const int32_t *ids, const uint8_t *learn, int64_t B, int64_t T,
+                        float scale, double *nll, eq_err *err) {
     eq_backend *be = lm->be;
     int64_t N = B * T;
     float *host = eq_calloc(N, sizeof *host);
     if (!host) return eq_nomem(err, "losses", 4 * N);
-    next_tokens((int32_t *)host, ids, B, T);
+    next_tokens((int32_t *)host, ids, learn, B, T);
     be->upload(be, lm->targets, host, EQ_I32);
     eq_lm_norm(lm, eq_ro(lm->x[lm->cfg->L]), N);
     head(lm, B, T, scale);
@@ -376,10 +379,17 @@ eq_status eq_lm_loss(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, float 
     for (int64_t b = 0; b < B; b++) {
         double sum = 0;
         for (int64_t t = 0; t + 1 < T; t++) sum += host[b * T + t];
-        nll[b] = sum / (double)(T - 1);
+        nll[b] = sum;
     }
     eq_free(host);
     return st;
+}
+
+eq_status eq_lm_loss(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, float scale, double *nll,
+                     eq_err *err) {
+    EQ_TRY(eq_lm_loss_of(lm, ids, NULL, B, T, scale, nll, err));
+    for (int64_t b = 0; b < B; b++) nll[b] /= (double)(T - 1);
+    return EQ_OK;
 }
 
 typedef struct {

@@ -90,6 +90,10 @@ void eq_lm_norm(eq_lm *lm, eq_view x, int64_t rows);
  * With backward room and scale > 0: leaves the gradient of scale * sum(losses) in lm->dy. */
 eq_status eq_lm_loss(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, float scale, double *nll,
                      eq_err *err);
+/* The same where only some targets carry loss: learn [B, T], 1 where an id does as the next one;
+ * nll[B]: sum over those of a window. */
+eq_status eq_lm_loss_of(eq_lm *lm, const int32_t *ids, const uint8_t *learn, int64_t B, int64_t T,
+                        float scale, double *nll, eq_err *err);
 /* Windows that share rows: row r holds ids[r] and stands at the places p of place[B, T] with
  * place[p] == r, at the same position of every window; -1 behind a window's end. Every row has a
  * place. What is computed for a row is what every window that it stands in would have there. */

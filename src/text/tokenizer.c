@@ -136,6 +136,9 @@ eq_status eq_tokenizer_open(eq_tokenizer **t, const char *dir, eq_err *err) {
 }
 
 bool eq_tokenizer_bos(const eq_tokenizer *t) { return t->template.before.n > 0; }
+int32_t eq_tokenizer_bos_id(const eq_tokenizer *t) {
+    return t->template.before.n ? t->template.before.p[0] : -1;
+}
 int32_t eq_tokenizer_eos(const eq_tokenizer *t) { return t->eos; }
 
 void eq_tokenizer_close(eq_tokenizer *t) {

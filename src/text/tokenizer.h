@@ -15,8 +15,8 @@ eq_status eq_tokenizer_open(eq_tokenizer **t, const char *dir, eq_err *err);
 eq_status eq_tokenizer_open_bos(eq_tokenizer **t, const char *dir, eq_bos bos, eq_err *err);
 /* Does a text with its specials begin with an id that the tokenizer puts there? */
 bool eq_tokenizer_bos(const eq_tokenizer *t);
-int32_t
-eq_tokenizer_eos(const eq_tokenizer *t); /* the id that ends a text; -1: the folder names none */
+int32_t eq_tokenizer_bos_id(const eq_tokenizer *t); /* that id; -1: none */
+int32_t eq_tokenizer_eos(const eq_tokenizer *t);    /* the id that ends a text; -1: none is named */
 void eq_tokenizer_close(eq_tokenizer *t);
 
 typedef struct {

@@ -142,9 +142,11 @@ static void count_ap_work(eq_run_cost *cost, const eq_settings *s, const eq_conf
 static void count_e2e_work(eq_run_cost *cost, const eq_settings *s, const eq_config *c,
                            const eq_run_shape *r) {
     eq_e2e_setup qp = eq_settings_e2e(s, r->e2e_T, r->e2e_windows);
-    double tokens = (double)(r->e2e_windows * r->e2e_T) * s->o.qp.epochs;
+    double windows = (double)r->e2e_windows * s->o.qp.epochs;
+    if (s->o.qp.max_steps) windows = (double)s->o.qp.max_steps * (double)qp.qp.batch_size;
+    double tokens = windows * (double)r->e2e_T;
     double P = (double)eq_config_linear_params(c), head = (double)(c->V * c->D);
-    double micro = (double)(r->e2e_windows / qp.qp.micro_batch + 1) * s->o.qp.epochs;
+    double micro = windows / (double)qp.qp.micro_batch + s->o.qp.epochs;
     cost->e2e_flop = tokens * (8 * P + 4 * head) + 4.5 * attention_flop(c, tokens, r->e2e_T);
     cost->e2e_touched = micro * P;
 }
@@ -159,7 +161,7 @@ eq_run_shape eq_run_shape_of(const eq_settings *s, bool ap) {
         .e2e_T = s->e2e_T,
         .train = s->o.ap.train_size,
         .val = s->o.ap.val_size,
-        .e2e_windows = s->o.qp.train_size,
+        .e2e_windows = s->o.qp.train_size ? s->o.qp.train_size : 4096,
         .threads = s->o.compute.threads ? s->o.compute.threads : eq_par_cores(),
     };
 }

@@ -2,6 +2,7 @@
  * of a batch through the model) and e2e_state.c (what is saved). */
 #ifndef EQ_TRAIN_E2E_JOB_H
 #define EQ_TRAIN_E2E_JOB_H
+#include "train/e2e_batch.h"
 #include "train/e2e_qp.h"
 
 typedef struct {
@@ -30,10 +31,15 @@ struct eq_e2e {
     int64_t rollbacks;
     double scale; /* of the rate, halved by every roll-back; 0: no rate is left to try */
     eq_e2e_place at;
-    double *nll;            /* [batch_size]: losses of the step's windows */
-    bool whole;             /* parameters, gradients and place fit together: false inside a piece
-                               that changes them */
-    char *good, *step_path; /* paths: the last good state, the step under way */
+    double *nll; /* [batch_size]: losses of the step's windows: each one's mean, or, where
+                    only some of its targets count, their sum */
+    eq_e2e_room room;
+    bool whole;                /* parameters, gradients and place fit together: false inside a piece
+                                  that changes them */
+    char *good, *step_path;    /* paths: the last good state, the step under way */
+    char *best_path;           /* the state with the lowest held-out loss */
+    double best;               /* that loss; INFINITY: none is known */
+    int64_t best_step, looked; /* its step; the step whose held-out loss is known; -1: none */
     int64_t newest, proven; /* steps of the newest and of the good state on disk; -1: not there */
     double saved;           /* when */
 };
@@ -58,6 +64,21 @@ eq_status eq_e2e_load(eq_e2e *j, const char *path, eq_err *err);
 eq_status eq_e2e_save_place(eq_e2e *j, eq_err *err);
 /* The place within step j->step where a run was that had saved it; else the step's beginning. */
 eq_status eq_e2e_load_place(eq_e2e *j, const eq_windows *w, const eq_observer *obs, eq_err *err);
+/* The held-out loss of this step where one is due, and the state to best_path where it is the
+ * lowest so far. */
+eq_status eq_e2e_look(eq_e2e *j, bool end, const eq_observer *obs, eq_err *err);
+/* What is known of the state at best_path: nothing of one of a step behind j->step, which a killed
+ * run came to and this one will come to again. */
+eq_status eq_e2e_best_known(eq_e2e *j, eq_err *err);
+/* A roll-back: a best state behind the step it went back to is gone. */
+eq_status eq_e2e_best_forget(eq_e2e *j, eq_err *err);
+/* s and z of the best state, where it is not the last one; the step stays. */
+eq_status eq_e2e_take_best(eq_e2e *j, const eq_observer *obs, eq_err *err);
+
+/* Inside e2e_state.c: the state with its held-out loss; back without touching the step. */
+eq_status eq_e2e_save_best(eq_e2e *j, eq_err *err);
+eq_status eq_e2e_load_best(eq_e2e *j, bool arrays, int64_t *step, double *loss, eq_err *err);
+
 /* First window of a step, and how many it has. */
 int64_t eq_e2e_batch(const eq_e2e *j, const eq_windows *w, int64_t *n);
 #endif

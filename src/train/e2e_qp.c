@@ -64,7 +64,8 @@ int64_t eq_e2e_bytes(const eq_config *c, const eq_e2e_setup *s, int64_t T) {
     return eq_lm_bytes(c, &o) + a.used;
 }
 
-/* Two states and a third that is being written; a step and another that is. */
+/* Two states, with held-out data the best one too, and one that is being written; a step and
+ * another that is. */
 int64_t eq_e2e_disk_bytes(const eq_config *c, const eq_e2e_setup *s, int64_t T) {
     eq_e2e j = {.setup = *s};
     eq_arena a = {0};
@@ -75,7 +76,7 @@ int64_t eq_e2e_disk_bytes(const eq_config *c, const eq_e2e_setup *s, int64_t T) 
         sums += 4 * (j.par[k].g.n + j.par[k].part.n);
     }
     int64_t step = sums + rows * (c->L * eq_dtype_size(lm_opts(s, T).ct) + 4);
-    return 3 * state + 2 * step;
+    return (s->val ? 4 : 3) * state + 2 * step;
 }
 
 /* ---- open ------------------------------------------------------------------------------------ */
@@ -96,8 +97,10 @@ static eq_status open_in(eq_e2e *j, const eq_weights *src, int64_t T, eq_err *er
     j->scale = 1, j->newest = j->proven = -1, j->saved = eq_now();
     j->nll = eq_calloc(j->setup.qp.batch_size, sizeof *j->nll);
     j->good = eq_sprintf("%s.good", j->setup.state_path);
+    j->best_path = eq_sprintf("%s.best", j->setup.state_path);
     j->step_path = eq_sprintf("%s.step", j->setup.state_path);
-    if (!j->nll || !j->good || !j->step_path) return eq_nomem(err, "an E2E-QP job", 4096);
+    if (!j->nll || !j->good || !j->step_path || !j->best_path)
+        return eq_nomem(err, "an E2E-QP job", 4096);
     EQ_TRY(j->be->sync(j->be, err));
     j->whole = true;
     if (eq_exists(j->setup.state_path)) return eq_e2e_load(j, j->setup.state_path, err);
@@ -137,7 +140,8 @@ void eq_e2e_close(eq_e2e *j) {
     if (!j) return;
     eq_arena_free(&j->arena);
     eq_lm_close(j->lm);
-    eq_free(j->nll), eq_free(j->good), eq_free(j->step_path);
+    eq_free(j->nll), eq_free(j->good), eq_free(j->step_path), eq_free(j->best_path);
+    eq_e2e_room_close(&j->room);
     eq_free(j);
 }
 
@@ -199,6 +203,7 @@ static eq_status roll_back(eq_e2e *j, const eq_observer *obs, eq_err *err) {
     bool over = bad == j->step || j->scale <= ldexp(1, -MAX_ROLLBACKS);
     double scale = over ? j->scale : j->scale / 2;
     j->scale = over ? 0 : scale;
+    EQ_TRY(eq_e2e_best_forget(j, err));
     if (over)
         eq_note(obs, "E2E-QP: not finite at step %lld; it ends with the state of step %lld",
                 (long long)bad, (long long)j->step);
@@ -216,6 +221,7 @@ static eq_status roll_back(eq_e2e *j, const eq_observer *obs, eq_err *err) {
 
 static int64_t steps_of(const eq_e2e *j, const eq_windows *w) {
     const eq_e2e_opts *o = &j->setup.qp;
+    if (o->max_steps) return o->max_steps;
     return o->epochs * ((w->n + o->batch_size - 1) / o->batch_size);
 }
 
@@ -248,6 +254,7 @@ static eq_status step(eq_e2e *j, const eq_windows *w, bool *over, const eq_obser
     const char *newest = j->setup.state_path;
     int64_t steps = steps_of(j, w);
     bool end = j->step >= steps, due = j->step % GOOD_STEPS == 0;
+    EQ_TRY(eq_e2e_look(j, end, obs, err));
     double loss = NAN, norm = NAN,
            lr = j->scale * eq_lr_warmup_cosine(o->lr, o->warmup, j->step, steps);
     EQ_TRY(evaluate(j, w, end, &loss, &norm, obs, err));
@@ -317,6 +324,9 @@ static eq_status say_rounding(eq_e2e *j, const eq_observer *obs, eq_err *err) {
 
 eq_status eq_e2e_run(eq_e2e *j, const eq_windows *w, const eq_observer *obs, eq_err *err) {
     bool over = false;
+    eq_e2e_room_close(&j->room);
+    EQ_TRY(eq_e2e_room_open(&j->room, w, j->setup.qp.micro_batch, err));
+    EQ_TRY(eq_e2e_best_known(j, err));
     EQ_TRY(eq_e2e_load_place(j, w, obs, err));
     while (j->scale > 0 && !over) {
         eq_status st = eq_stopped(obs) ? eq_fail(err, EQ_EINTR, "stopped on request")
@@ -324,6 +334,7 @@ eq_status eq_e2e_run(eq_e2e *j, const eq_windows *w, const eq_observer *obs, eq_
         if (st == EQ_EINTR) return stopped(j, w, err);
         EQ_TRY(st);
     }
+    EQ_TRY(eq_e2e_take_best(j, obs, err));
     return say_rounding(j, obs, err);
 }
 

@@ -15,10 +15,13 @@ typedef struct {
     const eq_hints *hints;   /* of the backend, for eq_e2e_bytes */
     eq_qblock_source source; /* the start */
     void *ctx;
+    const eq_windows *val;  /* of the held-out loss; NULL: none. Then: */
+    int64_t eval_every;     /* steps between two looks at it */
     double save_seconds;    /* between two saved places within a step */
     const char *run;        /* what decides the result: states of another run are refused */
     const char *state_path; /* the newest state, with .good behind it the last one known to be good,
-                               with .step the step under way; read when they exist */
+                               with .step the step under way, with .best the one whose held-out
+                               loss is lowest; read when they exist */
 } eq_e2e_setup;
 
 eq_status eq_e2e_open(eq_e2e **job, eq_backend *be, const eq_weights *src, const eq_e2e_setup *s,
@@ -38,7 +41,7 @@ int64_t eq_e2e_disk_bytes(const eq_config *c, const eq_e2e_setup *s, int64_t T);
 int64_t eq_e2e_rollbacks(const eq_e2e *job);
 /* Runs the steps that are left. EQ_EINTR: stopped, state saved, the place within a step too. What
  * is not finite rolls back; the result is always a state whose loss is finite, unless that of the
- * start is not. */
+ * start is not. With a held-out set it is the state with the lowest loss there. */
 eq_status eq_e2e_run(eq_e2e *job, const eq_windows *data, const eq_observer *obs, eq_err *err);
 int64_t eq_e2e_rollbacks(const eq_e2e *job); /* losses and gradients that were not finite */
 /* Puts the trained s and z of block i into b (which holds the start's integers). */

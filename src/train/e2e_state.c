@@ -89,14 +89,26 @@ static eq_status put_meta(const eq_e2e *j, eq_stw *w, eq_err *err) {
     return eq_stw_meta(w, "rate_scale", text, err);
 }
 
-static eq_status write_state(eq_e2e *j, eq_stw *w, void *piece, eq_err *err) {
+static eq_status write_arrays(eq_e2e *j, eq_stw *w, void *piece, eq_err *err) {
     array a[ARRAYS];
     int n = state_arrays(j, a);
-    EQ_TRY(put_meta(j, w, err));
     for (int i = 0; i < n; i++) EQ_TRY(eq_stw_tensor(w, a[i].name, EQ_F32, 1, &a[i].m.n, err));
     EQ_TRY(eq_stw_begin(w, err));
     for (int i = 0; i < n; i++) EQ_TRY(put(j, w, a[i].m, piece, err));
     return EQ_OK;
+}
+
+static eq_status write_state(eq_e2e *j, eq_stw *w, void *piece, eq_err *err) {
+    EQ_TRY(put_meta(j, w, err));
+    return write_arrays(j, w, piece, err);
+}
+
+static eq_status write_best(eq_e2e *j, eq_stw *w, void *piece, eq_err *err) {
+    char text[64];
+    snprintf(text, sizeof text, "%.17g", j->best);
+    EQ_TRY(put_meta(j, w, err));
+    EQ_TRY(eq_stw_meta(w, "held_out", text, err));
+    return write_arrays(j, w, piece, err);
 }
 
 static eq_status declare_step(const eq_e2e *j, eq_stw *w, const array *a, int n, eq_err *err) {
@@ -151,6 +163,13 @@ static eq_status write_file(eq_e2e *j, const char *path,
 eq_status eq_e2e_save(eq_e2e *j, const char *path, eq_err *err) {
     EQ_TRY(write_file(j, path, write_state, err));
     *(strcmp(path, j->good) ? &j->newest : &j->proven) = j->step;
+    return EQ_OK;
+}
+
+eq_status eq_e2e_save_best(eq_e2e *j, eq_err *err) {
+    double saved = j->saved; /* nothing of the steps is saved by it */
+    EQ_TRY(write_file(j, j->best_path, write_best, err));
+    j->saved = saved;
     return EQ_OK;
 }
 
@@ -217,6 +236,27 @@ eq_status eq_e2e_load(eq_e2e *j, const char *path, eq_err *err) {
     return EQ_OK;
 }
 
+static eq_status read_best(eq_e2e *j, const eq_st *st, bool arrays, int64_t *step, double *loss,
+                           eq_err *err) {
+    array a[ARRAYS];
+    meta m;
+    const char *held_out = eq_st_meta(st, "held_out");
+    EQ_TRY(get_meta(j, st, j->best_path, &m, err));
+    if (!held_out) return eq_fail(err, EQ_EINPUT, "%s: expected metadata held_out", j->best_path);
+    *step = m.step, *loss = strtod(held_out, NULL);
+    int n = state_arrays(j, a);
+    for (int i = 0; arrays && i < n; i++) EQ_TRY(get(j, st, j->best_path, a[i].name, a[i].m, err));
+    return j->be->sync(j->be, err);
+}
+
+eq_status eq_e2e_load_best(eq_e2e *j, bool arrays, int64_t *step, double *loss, eq_err *err) {
+    eq_st *st;
+    EQ_TRY(eq_st_open_sealed(&st, j->best_path, err));
+    eq_status s = read_best(j, st, arrays, step, loss, err);
+    eq_st_close(st);
+    return s;
+}
+
 /* *at: the file's place, when it is one of this state that this job has room for. */
 static eq_status read_place(const eq_e2e *j, const eq_windows *w, const eq_st *st, bool *fits,
                             eq_e2e_place *at, eq_err *err) {
@@ -242,7 +282,10 @@ static eq_status read_step(eq_e2e *j, const eq_windows *w, const eq_st *st, eq_e
     char name[24];
     EQ_TRY(read_place(j, w, st, &fits, &at, err));
     if (!fits) return EQ_OK;
-    if (at.B) eq_lm_embed(j->lm, w->ids + (from + at.done) * w->T, at.B, w->T);
+    if (at.B) {
+        eq_e2e_micro m = eq_e2e_take(&j->room, w, from + at.done, at.B, eq_e2e_width(w, from, n));
+        eq_lm_embed(j->lm, m.ids, m.B, m.T);
+    }
     j->at = at;
     int arrays = sum_arrays(j, a);
     for (int i = 0; i < arrays; i++) EQ_TRY(get(j, st, j->step_path, a[i].name, a[i].m, err));

@@ -35,20 +35,23 @@ static eq_status piece(eq_e2e *j, const eq_windows *w, int64_t from, eq_err *err
     const eq_e2e_param *s = &j->par[0], *z = &j->par[1];
     int64_t L = lm->cfg->L, left = at->n - at->done, most = j->setup.qp.micro_batch;
     int64_t B = at->B ? at->B : left < most ? left : most, p = at->piece;
-    const int32_t *ids = w->ids + (from + at->done) * w->T;
+    eq_e2e_micro m = eq_e2e_take(&j->room, w, from + at->done, B, eq_e2e_width(w, from, at->n));
     eq_lm_grads g = {.ds = s->g,
                      .dz = z->g,
                      .part_ds = s->part,
                      .part_dz = z->part,
                      .batch = at->n,
                      .done = at->done};
-    float scale = (float)(1.0 / ((double)at->n * (double)(w->T - 1)));
-    if (!at->B) eq_lm_embed(lm, ids, B, w->T);
+    int64_t targets = eq_e2e_targets(w, from, at->n);
+    float scale = (float)(1.0 / (double)(targets > 0 ? targets : 1));
+    if (!at->B) eq_lm_embed(lm, m.ids, B, m.T);
     j->whole = p <= L; /* backwards, gradients are added to and the one on its way is replaced */
     if (p < L)
         EQ_TRY(eq_lm_block_fwd(lm, p, err));
+    else if (p == L && m.learn)
+        EQ_TRY(eq_lm_loss_of(lm, m.ids, m.learn, B, m.T, scale, j->nll + at->done, err));
     else if (p == L)
-        EQ_TRY(eq_lm_loss(lm, ids, B, w->T, scale, j->nll + at->done, err));
+        EQ_TRY(eq_lm_loss(lm, m.ids, B, m.T, scale, j->nll + at->done, err));
     else
         EQ_TRY(eq_lm_block_bwd(lm, 2 * L - p, &g, err));
     EQ_TRY(j->be->sync(j->be, err));
@@ -66,8 +69,10 @@ static double windows_done(const eq_e2e *j) {
     return (double)at->done + (double)at->B * part / (4 * L);
 }
 
-static double loss_so_far(const eq_e2e *j) {
-    return j->at.done ? eq_window_sum(j->nll, j->at.done) / (double)j->at.done : NAN;
+/* A mean over windows of their means; over targets where only some of them count. */
+static double loss_so_far(const eq_e2e *j, const eq_windows *w, int64_t from) {
+    int64_t n = w->learn ? eq_e2e_targets(w, from, j->at.done) : j->at.done;
+    return n ? eq_window_sum(j->nll, j->at.done) / (double)n : NAN;
 }
 
 eq_status eq_e2e_gradients(eq_e2e *j, const eq_windows *w, double *loss, const eq_observer *obs,
@@ -77,21 +82,25 @@ eq_status eq_e2e_gradients(eq_e2e *j, const eq_windows *w, double *loss, const e
     while (j->at.done < n) {
         if (eq_stopped(obs)) return eq_fail(err, EQ_EINTR, "stopped on request");
         EQ_TRY(piece(j, w, from, err));
-        if (j->at.done < n) eq_e2e_say(j, w, windows_done(j), loss_so_far(j), obs);
+        if (j->at.done < n) eq_e2e_say(j, w, windows_done(j), loss_so_far(j, w, from), obs);
         if (eq_now() - j->saved >= j->setup.save_seconds) EQ_TRY(eq_e2e_save_place(j, err));
     }
-    *loss = loss_so_far(j);
+    *loss = loss_so_far(j, w, from);
     return EQ_OK;
 }
 
 eq_status eq_e2e_first_loss(eq_e2e *j, const eq_windows *w, double *loss, const eq_observer *obs,
                             eq_err *err) {
-    eq_lm_embed(j->lm, w->ids, 1, w->T);
+    eq_e2e_micro m = eq_e2e_take(&j->room, w, 0, 1, eq_e2e_width(w, 0, 1));
+    eq_lm_embed(j->lm, m.ids, 1, m.T);
     for (int64_t i = 0; i < j->lm->cfg->L; i++) {
         if (eq_stopped(obs)) return eq_fail(err, EQ_EINTR, "stopped on request");
         EQ_TRY(eq_lm_block_fwd(j->lm, i, err));
         EQ_TRY(j->be->sync(j->be, err));
         eq_e2e_say(j, w, 0, NAN, obs);
     }
-    return eq_lm_loss(j->lm, w->ids, 1, w->T, 0, loss, err);
+    if (!m.learn) return eq_lm_loss(j->lm, m.ids, 1, m.T, 0, loss, err);
+    EQ_TRY(eq_lm_loss_of(j->lm, m.ids, m.learn, 1, m.T, 0, loss, err));
+    *loss /= (double)eq_e2e_targets(w, 0, 1);
+    return EQ_OK;
 }

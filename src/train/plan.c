@@ -169,7 +169,8 @@ eq_status eq_plan(const eq_quantize_opts *o, char **json, eq_err *err) {
     EQ_TRY(eq_config_load(&p.cfg, o->model, err));
     EQ_TRY(eq_settings_resolve(&p.set, o, &p.cfg, false, NULL, err));
     EQ_TRY(eq_checkpoint_check(&p.cfg, o->bits, o->group_size, err));
-    p.set.e2e = o->e2e && (o->method != EQ_METHOD_RTN || o->data || o->qp.data);
+    bool data = o->data || o->qp.data || o->instruct.data;
+    p.set.e2e = o->e2e && (o->method != EQ_METHOD_RTN || data);
     p.shape = eq_run_shape_of(&p.set, o->method != EQ_METHOD_RTN);
     char *dir = eq_job_existing(o->work_dir ? o->work_dir : o->out ? o->out : ".");
     p.cost = eq_run_cost_of(&p.set, &p.cfg, &p.shape, dir);

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/observe.h"
 #include "base/par.h"
+#include "data/instruct_windows.h"
 #include "data/tokens.h"
 #include "train/quantize_job.h"
 #include "train/stream.h"
@@ -54,7 +55,7 @@ static eq_status open_tokenizer(eq_job *j, eq_tokenizer **tok, bool ap, eq_err *
     const eq_quantize_opts *o = &j->set.o;
     const char *data[] = {ap ? o->data : NULL, ap ? o->val_data : NULL,
                           j->set.e2e ? o->qp.data : NULL};
-    bool needed = false, is_text;
+    bool needed = j->set.e2e && o->instruct.data, is_text;
     for (int i = 0; i < 3; i++) {
         EQ_TRY(eq_data_is_text(&is_text, data[i], err));
         needed |= is_text;
@@ -64,16 +65,67 @@ static eq_status open_tokenizer(eq_job *j, eq_tokenizer **tok, bool ap, eq_err *
     return EQ_OK;
 }
 
-/* What ends a document where they are packed. */
+/* What ends a packed document, and an answer. */
 static eq_status find_eos(const eq_job *j, const eq_tokenizer *tok, int32_t *eos, eq_err *err) {
     int64_t id = tok && eq_tokenizer_eos(tok) >= 0 ? eq_tokenizer_eos(tok) : j->src->cfg.eos;
-    if (j->set.o.text.pack && (id < 0 || id >= j->src->cfg.V))
+    bool needed = j->set.o.text.pack || (j->set.e2e && j->set.o.instruct.data);
+    if (needed && (id < 0 || id >= j->src->cfg.V))
         return eq_fail(err, EQ_EINPUT,
-                       "%s: packing joins documents by the end token: expected eos_token in "
+                       "%s: packing and instruction rows need an end token: expected eos_token in "
                        "tokenizer_config.json or eos_token_id in config.json, found none",
                        j->set.o.model);
     *eos = (int32_t)id;
     return EQ_OK;
+}
+
+/* The template of chats: as named, else the folder's own, which is not needed unless a chat comes:
+ * *why then says what is the matter with it. */
+static eq_status open_chat(const eq_quantize_opts *o, eq_chat **chat, eq_err *why, eq_err *err) {
+    const char *name = o->instruct.chat_template;
+    if (name) return eq_chat_open(chat, o->model, strcmp(name, "own") ? name : NULL, err);
+    eq_status st = eq_chat_open(chat, o->model, NULL, why);
+    return st == EQ_EINPUT || st == EQ_OK ? EQ_OK : eq_fail(err, st, "%s", why->msg);
+}
+
+static eq_status read_rows(eq_job *j, const eq_instruct_read *r, const eq_window_opts *w,
+                           eq_err *err) {
+    const eq_quantize_opts *o = &j->set.o;
+    eq_instruct_set train = {.data = o->instruct.data,
+                             .text = o->qp.data,
+                             .n = o->qp.train_size,
+                             .batch = o->qp.batch_size,
+                             .read = r};
+    EQ_TRY(eq_windows_instruct(&j->e2e, &train, w, err));
+    if (!o->instruct.val) return EQ_OK;
+    eq_instruct_set val = {.data = o->instruct.val, .batch = 1, .in_order = true, .read = r};
+    eq_window_opts alone = *w;
+    alone.pack = false;
+    return eq_windows_instruct(&j->e2e_val, &val, &alone, err);
+}
+
+/* Windows of instruction rows, with text among them where there is some. */
+static eq_status load_rows(eq_job *j, const eq_window_opts *w, eq_err *err) {
+    const eq_instruct_opts *o = &j->set.o.instruct;
+    eq_chat *chat = NULL;
+    eq_err why = {0};
+    EQ_TRY(open_chat(&j->set.o, &chat, &why, err));
+    eq_instruct_read r = {.tok = w->tok,
+                          .chat = chat,
+                          .no_chat = why.msg,
+                          .turns = o->chat_template != NULL,
+                          .all = o->all,
+                          .source_limit = o->source_limit,
+                          .target_limit = o->target_limit,
+                          .length = w->pack ? j->src->cfg.T_max : j->set.e2e_T,
+                          .vocab = w->vocab,
+                          .bos = eq_tokenizer_bos_id(w->tok),
+                          .eos = w->eos,
+                          .skip_bad = w->skip_bad,
+                          .memory = w->memory,
+                          .obs = j->obs};
+    eq_status st = read_rows(j, &r, w, err);
+    eq_chat_close(chat);
+    return st;
 }
 
 static eq_status load_data(eq_job *j, eq_err *err) {
@@ -84,7 +136,7 @@ static eq_status load_data(eq_job *j, eq_err *err) {
     bool ap = eq_job_trains_blocks(j);
     if (ap && !o->data)
         return eq_fail(err, EQ_EINPUT, "Block-AP needs text or token ids: give --data");
-    if (j->set.e2e && !o->qp.data)
+    if (j->set.e2e && !o->qp.data && !o->instruct.data)
         return eq_fail(err, EQ_EINPUT, "E2E-QP needs text or token ids: give --e2e-data or --data");
     EQ_TRY(open_tokenizer(j, &tok, ap, err));
     eq_window_opts w = {.tok = tok,
@@ -104,7 +156,9 @@ static eq_status load_data(eq_job *j, eq_err *err) {
         st = eq_windows_calibration(&j->train, &j->val, o->data, o->val_data, o->ap.train_size,
                                     o->ap.val_size, &w, err);
     w.seqlen = o->qp.seqlen, w.seqlen_default = j->set.e2e_T;
-    if (st == EQ_OK && j->set.e2e)
+    if (st == EQ_OK && j->set.e2e && o->instruct.data)
+        st = load_rows(j, &w, err);
+    else if (st == EQ_OK && j->set.e2e)
         st = eq_windows_chunks(&j->e2e, o->qp.data, o->qp.train_size, &w, err);
     eq_tokens_close(last);
     eq_tokenizer_close(tok);
@@ -117,7 +171,7 @@ static eq_status load_data(eq_job *j, eq_err *err) {
 static eq_status check_memory(eq_job *j, int64_t blocks, eq_err *err) {
     eq_run_shape r = eq_run_shape_of(&j->set, eq_job_trains_blocks(j));
     r.train = j->train.n, r.val = j->val.n, r.ap_T = j->train.T;
-    r.e2e_windows = j->e2e.n, r.e2e_T = j->e2e.T;
+    r.e2e_windows = j->e2e.n, r.e2e_T = eq_job_e2e_T(j);
     char *dir = eq_job_existing(j->work_dir);
     j->cost = eq_run_cost_of(&j->set, &j->src->cfg, &r, dir);
     eq_free(dir);
@@ -140,7 +194,7 @@ static int64_t bytes_outside(const eq_weights *w) {
 
 static eq_status check_disk(const eq_job *j, int64_t blocks, bool second_begun, eq_err *err) {
     const eq_config *c = &j->src->cfg;
-    eq_job_disk d = eq_job_disk_of(&j->set, c, bytes_outside(j->src), j->e2e.T, j->e2e.n);
+    eq_job_disk d = eq_job_disk_of(&j->set, c, bytes_outside(j->src), eq_job_e2e_T(j), j->e2e.n);
     d.blocks = d.blocks / c->L * (c->L - blocks);
     /* Streams of an earlier start take their room already. */
     if (j->cost.streams_on_disk && !j->set.o.cache_dir && !eq_exists(j->work_dir))
@@ -166,7 +220,7 @@ static eq_status look_through(eq_job *j, char hex[33], eq_err *err) {
 
 static eq_status identify(eq_job *j, const char *model, eq_err *err) {
     j->first = eq_settings_first(&j->set, model, j->side_files, &j->train, &j->val, j->tune);
-    if (j->set.e2e) j->second = eq_settings_second(&j->set, &j->e2e);
+    if (j->set.e2e) j->second = eq_settings_second(&j->set, &j->e2e, &j->e2e_val);
     json_t *recipe = eq_settings_recipe(j->first, j->second);
     j->recipe = eq_json_text(recipe, 2);
     json_decref(recipe);

@@ -151,9 +151,11 @@ static eq_status final_block(void *ctx, int64_t i, const eq_qblock **b, eq_err *
 /* ---- phase two and the file ------------------------------------------------------------------ */
 
 static eq_status e2e(eq_job *j, eq_err *err) {
-    eq_e2e_setup s = eq_settings_e2e(&j->set, j->e2e.T, j->e2e.n);
+    int64_t T = eq_job_e2e_T(j);
+    eq_e2e_setup s = eq_settings_e2e(&j->set, T, j->e2e.n);
     s.source = start_block, s.ctx = j, s.state_path = j->work.state, s.run = j->work.all;
-    EQ_TRY(eq_e2e_open_within(&j->qp, j->be, j->src, &s, j->e2e.T, j->obs, err));
+    s.val = j->e2e_val.n ? &j->e2e_val : NULL, s.eval_every = j->set.o.instruct.eval_every;
+    EQ_TRY(eq_e2e_open_within(&j->qp, j->be, j->src, &s, T, j->obs, err));
     return eq_e2e_run(j->qp, &j->e2e, j->obs, err);
 }
 
@@ -277,6 +279,7 @@ static eq_status run(eq_job *j, eq_err *err) {
     say_data(j, "training", &j->train);
     say_data(j, "validation", &j->val);
     say_data(j, "e2e-qp", &j->e2e);
+    say_data(j, "held out", &j->e2e_val);
     EQ_TRY(phases(j, err));
     return eq_work_remove(&j->work, err);
 }
@@ -307,6 +310,7 @@ static eq_status whole(const eq_quantize_opts *o, bool tune, const eq_observer *
     eq_backend_say_trace(j.be, obs);
     if (j.be) j.be->close(j.be);
     eq_windows_free(&j.train), eq_windows_free(&j.val), eq_windows_free(&j.e2e);
+    eq_windows_free(&j.e2e_val);
     eq_work_close(&j.work);
     json_decref(j.first), json_decref(j.second), json_decref(j.side_files);
     eq_free(j.recipe), eq_free(j.fate), eq_free(j.work_dir), eq_free(j.cache);

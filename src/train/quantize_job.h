@@ -23,11 +23,11 @@ typedef struct {
     eq_run_cost cost;
     eq_weights *src;
     eq_backend *be;
-    eq_windows train, val, e2e;
-    json_t *first, *second; /* see eq_identity; second NULL: no phase two */
-    json_t *side_files;     /* of the model, see eq_checkpoint_side_sums */
-    char *recipe;           /* both, as text */
-    const char *bos;        /* does a text begin with one: "yes", "no"; NULL: no text */
+    eq_windows train, val, e2e, e2e_val; /* e2e_val: held out; n == 0: none */
+    json_t *first, *second;              /* see eq_identity; second NULL: no phase two */
+    json_t *side_files;                  /* of the model, see eq_checkpoint_side_sums */
+    char *recipe;                        /* both, as text */
+    const char *bos; /* does a text begin with one: "yes", "no"; NULL: no text */
     eq_work work;
     char *work_dir, *cache; /* cache: see stream_folder */
     bool streams_in_files;
@@ -42,6 +42,10 @@ typedef struct {
 /* Block-AP is part of the job; GPTQ is its start and no epoch. */
 static inline bool eq_job_trains_blocks(const eq_job *j) {
     return !j->tune && j->set.o.method != EQ_METHOD_RTN;
+}
+/* Tokens of a window that phase two has room for. */
+static inline int64_t eq_job_e2e_T(const eq_job *j) {
+    return j->e2e_val.T > j->e2e.T ? j->e2e_val.T : j->e2e.T;
 }
 static inline eq_identity eq_job_identity(const eq_job *j) {
     return (eq_identity){j->first, j->second, j->be->kernels ? j->be->kernels : j->be->name};

@@ -24,14 +24,14 @@ void eq_quantize_opts_init(eq_quantize_opts *o) {
                .weight_lr = -1,
                .min_lr_factor = 20,
                .train = EQ_TRAIN_S | EQ_TRAIN_Z | EQ_TRAIN_W | EQ_TRAIN_NORM},
-        .qp = {.train_size = 4096,
-               .batch_size = 32,
+        .qp = {.batch_size = 32,
                .epochs = 1,
                .lr = -1,
                .warmup = 0.03,
                .clip = 0.3,
                .train = EQ_TRAIN_S,
                .save_every = 8},
+        .instruct = {.source_limit = 384, .target_limit = 128, .eval_every = 100},
         .compute = {.backend = "cpu", .precision = EQ_PREC_BF16},
     };
 }
@@ -57,7 +57,11 @@ static eq_status check(const eq_quantize_opts *o, eq_err *err) {
         {"weight-lr", o->ap.weight_lr, -1, 1e38},
         {"min-lr-factor", o->ap.min_lr_factor, 1, 1e9},
         {"early-stop", o->ap.early_stop, 0, 1e4},
-        {"e2e-train-size", (double)o->qp.train_size, 1, 1e9},
+        {"e2e-train-size", (double)o->qp.train_size, 0, 1e9},
+        {"max-steps", (double)o->qp.max_steps, 0, 1e9},
+        {"source-limit", (double)o->instruct.source_limit, 1, 1 << 24},
+        {"target-limit", (double)o->instruct.target_limit, 1, 1 << 24},
+        {"eval-every", (double)o->instruct.eval_every, 1, 1e9},
         {"e2e-seqlen", (double)o->qp.seqlen, 0, 1 << 24},
         {"e2e-batch-size", (double)o->qp.batch_size, 1, 1e6},
         {"e2e-micro-batch", (double)o->qp.micro_batch, 0, 1e6},
@@ -121,11 +125,13 @@ eq_status eq_settings_resolve(eq_settings *s, const eq_quantize_opts *o, const e
     if (s->o.ap.quant_lr < 0) s->o.ap.quant_lr = 1e-4;
     if (s->o.ap.weight_lr < 0) s->o.ap.weight_lr = two ? 2e-5 : 1e-5;
     if (s->o.qp.lr < 0) s->o.qp.lr = two ? 2e-5 : 1e-5;
-    if (!tune && o->method == EQ_METHOD_RTN && s->e2e && !o->data && !o->qp.data) {
+    const char *rows = o->instruct.data;
+    if (!tune && o->method == EQ_METHOD_RTN && s->e2e && !o->data && !o->qp.data && !rows) {
         eq_note(obs, "no data given: round-to-nearest alone, without E2E-QP");
         s->e2e = false;
     }
-    if (s->e2e && !s->o.qp.data) s->o.qp.data = o->data;
+    if (s->e2e && !s->o.qp.data && (tune || !rows)) s->o.qp.data = o->data;
+    if (!o->qp.train_size && (s->o.qp.data || !rows)) s->o.qp.train_size = 4096;
     if (!s->o.qp.train || s->o.qp.train & ~(unsigned)(EQ_TRAIN_S | EQ_TRAIN_Z))
         return eq_fail(err, EQ_EINPUT, "e2e-train: expected s, z or s,z");
     s->ap_T = length(o->ap.seqlen, 2048, c, "Block-AP", obs);
@@ -197,9 +203,11 @@ static json_t *ap_json(const eq_block_ap_opts *a) {
 }
 /* Not the micro-batch: gradients do not depend on it (backend/backend.h, windows). */
 static json_t *e2e_json(const eq_e2e_opts *q) {
-    return json_pack("{s:I, s:i, s:f, s:f, s:f, s:i}", "batch_size", (json_int_t)q->batch_size,
-                     "epochs", q->epochs, "lr", q->lr, "warmup", q->warmup, "clip", q->clip,
-                     "train", (int)q->train);
+    json_t *o = json_pack("{s:I, s:i, s:f, s:f, s:f, s:i}", "batch_size", (json_int_t)q->batch_size,
+                          "epochs", q->epochs, "lr", q->lr, "warmup", q->warmup, "clip", q->clip,
+                          "train", (int)q->train);
+    if (o && q->max_steps) json_object_set_new(o, "max_steps", json_integer(q->max_steps));
+    return o;
 }
 
 json_t *eq_settings_first(const eq_settings *s, const char *model, const json_t *side_files,
@@ -223,12 +231,19 @@ json_t *eq_settings_first(const eq_settings *s, const char *model, const json_t 
                      side_files, "data", data);
 }
 
-json_t *eq_settings_second(const eq_settings *s, const eq_windows *e2e) {
+/* What of the rows the digests do not say. NULL: there are none. */
+static json_t *instruct_json(const eq_instruct_opts *o, const eq_windows *val) {
+    if (!o->data || !val->n) return NULL;
+    return json_pack("{s:I}", "eval_every", (json_int_t)o->eval_every);
+}
+
+json_t *eq_settings_second(const eq_settings *s, const eq_windows *e2e, const eq_windows *val) {
     json_t *data = json_object();
     eq_e2e_setup q = eq_settings_e2e(s, e2e->T, e2e->n);
-    json_object_set_new(data, "e2e_files", files(e2e, NULL));
-    put_digest(data, "e2e", e2e);
-    return json_pack("{s:{s:o}, s:o}", "recipe", "e2e_qp", e2e_json(&q.qp), "data", data);
+    json_object_set_new(data, "e2e_files", files(e2e, val));
+    put_digest(data, "e2e", e2e), put_digest(data, "e2e_val", val);
+    return json_pack("{s:{s:o, s:o*}, s:o}", "recipe", "e2e_qp", e2e_json(&q.qp), "instruct",
+                     instruct_json(&s->o.instruct, val), "data", data);
 }
 
 json_t *eq_settings_recipe(const json_t *first, const json_t *second) {
@@ -236,6 +251,9 @@ json_t *eq_settings_recipe(const json_t *first, const json_t *second) {
     const char *const parts[] = {"recipe", "data"};
     for (int i = 0; second && i < 2; i++)
         json_object_update(json_object_get(all, parts[i]), json_object_get(second, parts[i]));
+    /* The same windows give the same bytes, whatever files they came in: their digests stay. */
+    json_object_del(json_object_get(all, "data"), "files");
+    json_object_del(json_object_get(all, "data"), "e2e_files");
     json_object_update(front, all);
     json_decref(all);
     return front;

@@ -270,13 +270,15 @@ eq_status eq_work_look(const char *dir, bool resume, bool *begun, eq_err *err) {
 }
 
 /* A damaged block is trained again, from the states of phase two back to the last whole one; of the
- * last good state itself the phase begins anew, since it could not go back to it any more. */
+ * last good state itself the phase begins anew, since it could not go back to it any more, and of
+ * the best one, since nobody knows any more which it was. */
 static eq_status mend(void *ctx, const char *path, const char *name, eq_err *err) {
     eq_map m;
     eq_err why = {0};
     bool cache = !strcmp(name, cache_name);
     if (is_temporary(name)) return eq_remove_tree(path, err);
     if (!is_block(name) && !is_state(name) && !cache) return EQ_OK;
+    if (is_state(name) && !eq_exists(path)) return EQ_OK; /* gone with another one */
     eq_status st = eq_map_open_sealed(&m, path, &why);
     eq_map_close(&m);
     if (st == EQ_OK) return EQ_OK;
@@ -284,11 +286,13 @@ static eq_status mend(void *ctx, const char *path, const char *name, eq_err *err
     eq_note(ctx, "%s; %s", why.msg,
             cache ? "streams in the folder it named stay there" : "it is made again");
     EQ_TRY(eq_remove_tree(path, err));
-    size_t n = strlen(path) - strlen(".good");
-    if (!eq_ends_with(path, ".good") || !is_state(name)) return EQ_OK;
-    char *newest = eq_sprintf("%.*s", (int)n, path);
-    st = newest ? eq_remove_tree(newest, err) : eq_nomem(err, "a path", 256);
-    eq_free(newest);
+    int n = (int)(strlen(path) - strlen(".good"));
+    if (!is_state(name) || (!eq_ends_with(path, ".good") && !eq_ends_with(path, ".best")))
+        return EQ_OK;
+    char *newest = eq_sprintf("%.*s", n, path), *good = eq_sprintf("%.*s.good", n, path);
+    st = newest && good ? eq_remove_tree(newest, err) : eq_nomem(err, "a path", 256);
+    if (st == EQ_OK) st = eq_remove_tree(good, err);
+    eq_free(newest), eq_free(good);
     return st;
 }
 
