@@ -75,7 +75,7 @@ run quantize m --data short.jsonl --pack -o packed "${SMALL[@]}"
 cases=$((cases + 1))
 [ $rc = 0 ] || fail "packing" "$err"
 cp -r m endless; sed -i -E 's/"(eos_token(_id)?)": [^,]*/"\1": null/' endless/config.json endless/tokenizer_config.json
-refused 1 'eqat: endless: packing joins documents by the end token: .*' quantize endless --data short.jsonl --pack
+refused 1 'eqat: endless: packing and instruction rows need an end token: .*' quantize endless --data short.jsonl --pack
 
 # ---- what is refused ------------------------------------------------------------------------------------
 refused 1 'eqat: nosuch: expected a name ending in .*' quantize m --data nosuch
