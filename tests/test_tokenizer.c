@@ -178,6 +178,16 @@ static void added_tokens(void **state) {
         "'single_word':false,'lstrip':true,'rstrip':true,'normalized':false,'special':false") "]";
     tiny_check(&s, "a  <x> \n b", "a|<x>|b");
     tiny_check(&s, "<x>  <x>", "<x>|<x>");
+    /* One that is white space takes all of a run; the next match in it is empty and does not count.
+     */
+    s.rest = "'added_tokens':[" ADDED(
+        7, "  ",
+        "'single_word':false,'lstrip':true,'rstrip':true,'normalized':false,'special':false") "]";
+    tiny_check(&s, "a     b", "a|  |b");
+    s.rest = "'added_tokens':[" ADDED(
+        7, "  ",
+        "'single_word':false,'lstrip':false,'rstrip':true,'normalized':false,'special':false") "]";
+    tiny_check(&s, "a     b", "a|  |  |b");
     /* Normalized ones are looked for in normalized text, by their own normal form. */
     s.rest = "'normalizer':{'type':'Lowercase'},'added_tokens':[" ADDED(
         7, "AxB",

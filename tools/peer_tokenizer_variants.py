@@ -146,6 +146,10 @@ def spec_list():
         out.append((z + " then Metaspace first", "llama2", {"normalizer": {"type": z}, "pre_tokenizer": first}))
     out.append(("DeepSeek LLM", "dolma2", {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [split(r) for r in DEEPSEEK_LLM] + [
         {"type": "Digits", "individual_digits": True}, LEVEL]}}))
+    out.append(("Gemma", "llama2", {"normalizer": replace, "pre_tokenizer": split(" ", "MergedWithPrevious", False, "String"),
+                                    "decoder": {"type": "Sequence", "decoders": [
+                                        {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+                                        {"type": "ByteFallback"}, {"type": "Fuse"}]}}))
     out.append(("dropout 0", "olmo", {"model": {"dropout": 0.0}}))
     for p in ({"type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 1], "trim_offsets": True, "add_prefix_space": False},
               {"type": "BertProcessing", "sep": ["b", 5], "cls": ["a", 4]}):

@@ -322,6 +322,7 @@ eq_status eq_added_split(const eq_added *a, bool normalized, const char *text, i
             end = start;
             break;
         }
+        if (start >= stop) continue; /* the one before it took this space along */
         if (done < start) EQ_TRY(fn(ctx, -1, text + done, start - done, false, &part, err));
         EQ_TRY(fn(ctx, t->id, text + start, stop - start, false, &part, err));
         /* The search goes on behind the match itself, as the peer's does, not behind the space. */
