@@ -67,7 +67,7 @@ typedef struct {
 
 static void bind(step *s) {
     const eq_config *c = s->c;
-    eq_student_bind(&s->student, &s->arena, c, BITS, G,
+    eq_student_bind(&s->student, &s->arena, c, &EQ_ONE_SCHEME(BITS, G),
                     EQ_TRAIN_S | EQ_TRAIN_Z | EQ_TRAIN_W | EQ_TRAIN_NORM);
     eq_block_w_bind(&s->w, &s->arena, c, EQ_BF16, eq_student_make, &s->student);
     eq_rope_bind(&s->rope, &s->arena, c, T);

@@ -191,7 +191,7 @@ static void cross_entropy(int64_t rows, int64_t V) {
 
 /* Weights in more copies than the L2 cache holds, each used once in a graph. */
 static void matvec(int64_t O, int64_t I, int bits, int64_t G, int64_t rows) {
-    eq_qshape q = {O, I, G, bits};
+    eq_qshape q = {O, I, G, bits, EQ_GRID_FREE};
     int64_t words = O * I / 32 * bits, groups = O * I / G, bytes = 4 * words + 3 * groups;
     int n = (int)std::max<int64_t>(2, (256 << 20) / bytes + 1),
         dense = (int)(1 + (256 << 20) / (2 * O * I));

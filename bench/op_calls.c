@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "op_data.h"
+#include "quant/pack.h"
 
 #define F 1e-10
 #define H 0x1p-14
@@ -277,7 +278,7 @@ static void attn_bwd_(call *k, const eq_op_case *c) {
     DO(k, attn_bwd, dq, dk, dv, do_, q, key, v, eq_ro(o), eq_ro(lse), s);
 }
 
-/* ---- the number format: d = {O, I, G, bits} -------------------------------------------------- */
+/* ---- the number format: d = {O, I, G, bits, -, grid} ----------------------------------------- */
 
 static void fq_init_(call *k, const eq_op_case *c) {
     int64_t n = c->d[0] * c->d[1], ng = n / c->d[2];
@@ -332,12 +333,12 @@ static void fq_pack_(call *k, const eq_op_case *c) {
     eq_view w = in(k, "w", EQ_F32, n, EQ_FILL_WEIGHTS);
     eq_mut s = inout(k, "s", EQ_F32, ng, EQ_FILL_STEPS, 0);
     eq_mut z = inout(k, "z", EQ_F32, ng, EQ_FILL_ZEROS, 0);
-    eq_mut q = out(k, "q", EQ_U32, n / 32 * c->d[3], 0);
+    eq_mut q = out(k, "q", EQ_U32, c->d[0] * eq_pack_words(c->d[1], (int)c->d[3]), 0);
     DO(k, fq_pack, q, s, z, w, eq_case_qshape(c));
 }
 static void dequant_(call *k, const eq_op_case *c) {
     int64_t n = c->d[0] * c->d[1], ng = n / c->d[2];
-    eq_view q = in(k, "q", EQ_U32, n / 32 * c->d[3], EQ_FILL_WORDS);
+    eq_view q = in(k, "q", EQ_U32, c->d[0] * eq_pack_words(c->d[1], (int)c->d[3]), EQ_FILL_WORDS);
     eq_view s = in(k, "s", EQ_F32, ng, EQ_FILL_STEPS), z = in(k, "z", EQ_F32, ng, EQ_FILL_ZEROS);
     eq_mut w_hat = out(k, "w_hat", c->out, n, 0);
     DO(k, dequant, w_hat, q, s, z, eq_case_qshape(c));
@@ -346,7 +347,7 @@ static void dequant_(call *k, const eq_op_case *c) {
 static void prepare_q_(call *k, const eq_op_case *c) {
     eq_qshape q = eq_case_qshape(c);
     int64_t n = q.O * q.I, ng = n / q.G;
-    eq_mut words = inout(k, "q", EQ_U32, n / 32 * q.bits, EQ_FILL_WORDS, -1);
+    eq_mut words = inout(k, "q", EQ_U32, q.O * eq_pack_words(q.I, q.bits), EQ_FILL_WORDS, -1);
     eq_mut s = inout(k, "s", EQ_F16, ng, EQ_FILL_STEPS, -1);
     eq_mut z = inout(k, "z", EQ_U8, ng, EQ_FILL_CODES, -1);
     DO(k, prepare_q, words, s, z, q);
@@ -358,7 +359,7 @@ static void matvec_q_(call *k, const eq_op_case *c) {
     int act8 = (c->opt & EQ_OPT_ACT8) != 0, acc = (c->opt & EQ_OPT_ACC) != 0;
     double tol = act8 ? 0 : tol_of(c->out);
     eq_view x = in(k, "x", c->in, rows * q.I, EQ_FILL_VALUES);
-    eq_mut words = own(k, "q", EQ_U32, n / 32 * q.bits, EQ_FILL_WORDS);
+    eq_mut words = own(k, "q", EQ_U32, q.O * eq_pack_words(q.I, q.bits), EQ_FILL_WORDS);
     eq_mut s = own(k, "s", EQ_F16, ng, EQ_FILL_STEPS);
     eq_mut z = own(k, "z", EQ_U8, ng, EQ_FILL_CODES);
     eq_mut y = acc ? inout(k, "y", EQ_F32, rows * q.O, EQ_FILL_UNIT, tol)
@@ -369,7 +370,7 @@ static void matvec_q_(call *k, const eq_op_case *c) {
 static void dequant_bwd_(call *k, const eq_op_case *c) {
     int64_t n = c->d[0] * c->d[1], ng = n / c->d[2];
     eq_view d = in(k, "dw_hat", c->in, n, EQ_FILL_UNIT);
-    eq_view q = in(k, "q", EQ_U32, n / 32 * c->d[3], EQ_FILL_WORDS);
+    eq_view q = in(k, "q", EQ_U32, c->d[0] * eq_pack_words(c->d[1], (int)c->d[3]), EQ_FILL_WORDS);
     eq_view s = in(k, "s", EQ_F32, ng, EQ_FILL_STEPS), z = in(k, "z", EQ_F32, ng, EQ_FILL_ZEROS);
     eq_mut ds =
         c->opt & EQ_OPT_NO_FIRST ? EQ_NONE_MUT : inout(k, "ds", EQ_F32, ng, EQ_FILL_UNIT, F);

@@ -91,7 +91,7 @@
     BOTH16(op, PLAIN, 1, 33, 1, 1, 96, 50, 161) \
     BOTH16(op, LARGE, 1, 66, 1, 1, 64, 0, 63)
 
-/* O, I, G, bits; X(macro-able prefix) */
+/* O, I, G, bits, then nothing and the grid where it is not free; X(macro-able prefix) */
 /* clang-format off */
 #define QUANT_CASES(X) \
     X(PLAIN, 1, 32, 32, 2) X(PLAIN, 3, 64, 64, 3) X(PLAIN, 5, 256, 128, 4) \
@@ -102,7 +102,16 @@
     X(TIES, 5, 128, 32, 3) X(TIES, 4, 256, 128, 4) X(CLIPPED, 8, 128, 32, 2) \
     X(CLIPPED, 5, 192, 64, 3) X(CLIPPED, 6, 256, 64, 4) X(LARGE, 4, 128, 64, 2) \
     X(LARGE, 4, 128, 32, 4) X(TINY, 4, 128, 64, 3) \
+    X(PLAIN, 7, 172, 172, 2) X(CLIPPED, 5, 172, 172, 3) X(SMALL, 3, 90, 45, 4) /* no whole words */ \
     X(SMALL, 7, 192, 64, 2) X(SMALL, 5, 96, 32, 3) X(SMALL, 3, 1376, 1376, 4) X(SMALL, 6, 128, 64, 8)
+/* clang-format on */
+
+/* Where the grid decides: start, forward, backward, packing. */
+/* clang-format off */
+#define GRID_CASES(X) \
+    X(PLAIN, 5, 128, 64, 2, 0, 1) X(PLAIN, 4, 192, 96, 3, 0, 1) X(PLAIN, 3, 256, 128, 4, 0, 1) \
+    X(CONSTANT, 6, 64, 32, 2, 0, 1) X(TIES, 4, 128, 32, 3, 0, 1) X(CLIPPED, 6, 128, 64, 4, 0, 1) \
+    X(LARGE, 4, 128, 32, 2, 0, 1) X(SMALL, 5, 96, 32, 3, 0, 1) X(TINY, 4, 128, 64, 2, 0, 1)
 /* clang-format on */
 
 #define Q_INIT(f, ...) F32(fq_init, f, 0, __VA_ARGS__)
@@ -130,6 +139,7 @@
     SAME(matvec_q, PLAIN, opt, 16, 96, 32, 4, 8) \
     SAME(matvec_q, PLAIN, opt, 3, 192, 96, 4, 2) \
     SAME(matvec_q, PLAIN, opt, 6, 160, 160, 3, 9) \
+    SAME(matvec_q, PLAIN, opt, 7, 172, 172, 3, 2) \
     SAME(matvec_q, PLAIN, opt, 2, 24576, 64, 2, 1) \
     SAME(matvec_q, PLAIN, opt, 32, 160, 160, 8, 7) \
     SAME(matvec_q, PLAIN, opt, 64, 64, 32, 4, 70) \
@@ -231,15 +241,15 @@ const eq_op_case eq_op_cases[] = {
     TO_ANY(cross_entropy, PLAIN, 0, 7, 1003, 9) F32(cross_entropy, PLAIN, IN, 9, 32001, 7) TO_ANY(cross_entropy, LARGE, 0, 5, 999, 400)
     BENCH(cross_entropy, F32, BF16, 0, 128, 128256)
 
-    QUANT_CASES(Q_INIT) BENCH(fq_init, F32, F32, 0, 4096, 4096, 64, 2)
-    QUANT_CASES(Q_FWD) BENCH(fq_fwd, F32, BF16, 0, 4096, 4096, 64, 2)
-    QUANT_CASES(Q_BWD) BENCH(fq_bwd, F32, F32, IN, 4096, 4096, 64, 2)
+    QUANT_CASES(Q_INIT) GRID_CASES(Q_INIT) BENCH(fq_init, F32, F32, 0, 4096, 4096, 64, 2)
+    QUANT_CASES(Q_FWD) GRID_CASES(Q_FWD) BENCH(fq_fwd, F32, BF16, 0, 4096, 4096, 64, 2)
+    QUANT_CASES(Q_BWD) GRID_CASES(Q_BWD) BENCH(fq_bwd, F32, F32, IN, 4096, 4096, 64, 2)
     F32(fq_bwd, CLIPPED, NO1, 6, 128, 64, 2) F32(fq_bwd, CLIPPED, NO2, 6, 128, 64, 3) F32(fq_bwd, CLIPPED, NO3, 6, 128, 64, 4)
     F32(fq_bwd, CLIPPED, NO2 | NO3, 6, 128, 64, 2) F32(fq_bwd, PLAIN, NO1 | NO3, 6, 128, 64, 2)
-    QUANT_CASES(Q_STEP) BENCH(fq_step, F32, BF16, 0, 4096, 4096, 64, 2)
+    QUANT_CASES(Q_STEP) GRID_CASES(Q_STEP) BENCH(fq_step, F32, BF16, 0, 4096, 4096, 64, 2)
     F32(fq_step, CLIPPED, NO1, 6, 128, 64, 2) F32(fq_step, CLIPPED, NO2, 6, 128, 64, 3) F32(fq_step, CLIPPED, NO3, 6, 128, 64, 4)
     F32(fq_step, CLIPPED, NO2 | NO3, 6, 128, 64, 2) F32(fq_step, PLAIN, NO1 | NO3, 6, 128, 64, 2)
-    QUANT_CASES(Q_PACK) BENCH(fq_pack, F32, F32, 0, 4096, 4096, 64, 2) BENCH(fq_pack, F32, F32, 0, 4096, 4096, 128, 3)
+    QUANT_CASES(Q_PACK) GRID_CASES(Q_PACK) BENCH(fq_pack, F32, F32, 0, 4096, 4096, 64, 2) BENCH(fq_pack, F32, F32, 0, 4096, 4096, 128, 3)
     QUANT_CASES(Q_DEQ) BENCH(dequant, F32, BF16, 0, 4096, 4096, 64, 2) BENCH(dequant, F32, BF16, 0, 4096, 4096, 128, 3)
     BENCH(dequant, F32, BF16, 0, 4096, 4096, 128, 4)
     QUANT_CASES(Q_PREPARE) BENCH(prepare_q, F32, F32, 0, 4096, 4096, 64, 2)

@@ -24,8 +24,8 @@ enum {
     EQ_FILL_TOTAL /* F64 that something is added to */
 };
 
-/* The quantized matrix of a case: O, I, G, bits = d[0 .. 3]. */
+/* The quantized matrix of a case: O, I, G, bits = d[0 .. 3], grid = d[5]. */
 static inline eq_qshape eq_case_qshape(const eq_op_case *c) {
-    return (eq_qshape){c->d[0], c->d[1], c->d[2], (int)c->d[3]};
+    return (eq_qshape){c->d[0], c->d[1], c->d[2], (int)c->d[3], (eq_grid)c->d[5]};
 }
 #endif

@@ -1,34 +1,10 @@
 /* See quantize_options.h. Names are those of the published tools where they have one. */
 #include "quantize_options.h"
 
-#include <stdio.h>
-#include <string.h>
-
 #include "common_options.h"
 
-/* W2A16G64, w2g64, W4: bits and, where given, the group size. Activations stay 16 bits wide. */
 static const char *apply_scheme(void *args, const char *text) {
-    static const char expected[] = "a scheme like W2A16G64 or w3g128";
-    eq_quantize_opts *o = &((quantize_args *)args)->o;
-    int bits, group = (int)o->group_size, n = 0;
-    char lower[24];
-    size_t len = strlen(text);
-    if (len >= sizeof lower) return expected;
-    for (size_t i = 0; i <= len; i++)
-        lower[i] = (char)(text[i] >= 'A' && text[i] <= 'Z' ? text[i] + 'a' - 'A' : text[i]);
-    if (sscanf(lower, "w%1d%n", &bits, &n) != 1) return expected;
-    const char *rest = lower + n;
-    if (!strncmp(rest, "a16", 3)) rest += 3;
-    if (*rest) {
-        n = 0;
-        if (sscanf(rest, "g%5d%n", &group, &n) != 1 || rest[n]) return expected;
-    }
-    if (bits < 2 || bits > 4) return "2, 3 or 4 bits in the scheme";
-    if (group != 32 && group != 64 && group != 128 && group != 256 && group != -1)
-        return "groups of 32, 64, 128, 256 or -1 in the scheme";
-    o->bits = bits;
-    o->group_size = group;
-    return NULL;
+    return eq_scheme_set(&((quantize_args *)args)->o, text);
 }
 
 #define AT(field) offsetof(quantize_args, o.field)
@@ -49,8 +25,13 @@ const opt quantize_options[] = {
     {OPT_INT, 0, "bits", "wbits", "N", AT(bits), 2, 4, .help = "of a weight: 2, 3 or 4"},
     {OPT_ONE_OF, 0, "group-size", NULL, "32|64|128|256|-1", AT(group_size),
      .help = "weights that share a step size and a zero point; -1: a whole row"},
-    {OPT_CALL, 0, "scheme", .arg = "WnA16Gm", .apply = apply_scheme,
-     .help = "both at once: W2A16G64, w3g128"},
+    {OPT_CALL, 0, "scheme", .arg = "WnA16Gm[,PATTERN=..]", .apply = apply_scheme,
+     .help =
+         "both at once (W2A16G64, w3g128), and linears that differ: w2g64,down_proj=w4g64,"
+         "layers.0=w3; a pattern is some parts of a name, * any text, the last that fits counts"},
+    {OPT_ENUM, 0, "grid", .arg = "free|portable", .at = AT(grid),
+     .help = "portable: zero points in the middle of the codes, which every runtime's symmetric "
+             "types hold exactly"},
     {OPT_HEADING, .help = "first phase, Block-AP: block by block, everything trained"},
     {OPT_ENUM, 0, "method", .arg = "block-ap|rtn|gptq", .at = AT(method),
      .help = "rtn: round to nearest instead; with --data the second phase still follows (PEQA). "

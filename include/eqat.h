@@ -101,6 +101,10 @@ typedef enum { EQ_METHOD_BLOCK_AP, EQ_METHOD_RTN, EQ_METHOD_GPTQ } eq_method;
 /* Where the training of a block begins: at the min-max grid, or at GPTQ's integers on it. */
 typedef enum { EQ_START_MINMAX, EQ_START_GPTQ } eq_start;
 
+/* Where zero points may lie, of codes up to Q = 2^bits - 1. free: from 0 to Q, as in the paper.
+ * portable: at (Q - 1) / 2 or (Q + 1) / 2, which the symmetric types of every runtime hold. */
+typedef enum { EQ_GRID_FREE, EQ_GRID_PORTABLE } eq_grid;
+
 /* Settings of Block-AP (paper section 3.2). Rates < 0: the paper's for the bits. */
 typedef struct {
     int64_t train_size, val_size; /* windows */
@@ -160,6 +164,10 @@ typedef struct {
     eq_method method;
     int bits;           /* 2, 3, 4 */
     int64_t group_size; /* 32, 64, 128, 256, or -1: a whole row */
+    const char *scheme; /* linears that are quantized otherwise: "PATTERN=w4g64,...". A pattern is
+                           some parts in a row of a Hugging Face name ("down_proj", "layers.0",
+                           "layers.1*.mlp"; * is any text), the last that fits counts. NULL: none */
+    eq_grid grid;
     uint64_t seed;
     bool e2e; /* run the second phase */
     eq_block_ap_opts ap;
@@ -171,9 +179,13 @@ typedef struct {
 /* Fills the paper's settings (2 bits, groups of 64). */
 void eq_quantize_opts_init(eq_quantize_opts *o);
 
+/* "w2g64", "W3A16G128", "w2g64,down_proj=w4g64": bits and group_size as the first part says, scheme
+ * the rest, which stays in `text`. NULL, or what was expected (then *o is as it was). */
+const char *eq_scheme_set(eq_quantize_opts *o, const char *text);
+
 typedef struct {
     double seconds_block_ap, seconds_e2e, seconds_write;
-    double bits_per_weight; /* of the quantized linears: N + (N + 16) / g */
+    double bits_per_weight; /* of all quantized linears: N + (N + 16) / g */
     int64_t bytes;          /* of the written model */
     int64_t rollbacks;      /* losses that were not finite, in both phases */
     int64_t
@@ -184,7 +196,7 @@ typedef struct {
 eq_status eq_quantize(const eq_quantize_opts *o, const eq_observer *obs, eq_quantize_result *res,
                       eq_err *err);
 
-/* E2E-QP alone, from a checkpoint of eqat (o->model). Bits and groups come from the checkpoint. */
+/* E2E-QP alone, from a checkpoint of eqat (o->model). Bits, groups and grid come from there. */
 eq_status eq_tune(const eq_quantize_opts *o, const eq_observer *obs, eq_quantize_result *res,
                   eq_err *err);
 
@@ -206,7 +218,7 @@ typedef struct {
 } eq_ppl_opts;
 
 typedef struct {
-    int bits;        /* of the folder's weights; 0: full precision */
+    int bits; /* of the folder's weights, of most of them if they differ; 0: full precision */
     bool fp32_steps; /* of a quantized folder: the trained steps were used */
     bool text, bos;  /* the data was text; each text began with a BOS */
     double ppl, nll; /* nll: mean over windows of the window's mean, nats a token */

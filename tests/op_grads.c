@@ -310,7 +310,7 @@ static void dequant_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut
     EQ_DO(be, fill, g[0], 0.0f);
     EQ_DO(be, fill, g[1], 0.0f);
     EQ_DO(be, dequant_bwd, g[0], g[1], eq_ro(dy), eq_ro(w), eq_ro(x[0]), eq_ro(x[1]),
-          (eq_qshape){O, I, G, BITS});
+          (eq_qshape){O, I, G, BITS, EQ_GRID_FREE});
 }
 
 /* ---- straight through: fake quantization ----------------------------------------------------- */
@@ -334,7 +334,7 @@ static void fake_fwd(double *y, double *const x[]) {
 }
 static void fake_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy) {
     EQ_DO(be, fq_bwd, g[0], g[1], g[2], eq_ro(dy), eq_ro(x[0]), eq_ro(x[1]), eq_ro(x[2]),
-          (eq_qshape){O, I, G, BITS});
+          (eq_qshape){O, I, G, BITS, EQ_GRID_FREE});
 }
 
 /* ---- the run --------------------------------------------------------------------------------- */

@@ -61,7 +61,7 @@ static void defaults_are_those_of_the_classes(void **state) {
     assert_true(c.NKV == 4 && c.HD == 16 && c.T_max == 2048 && c.window == 0);
     assert_true(c.eps == 1e-6 && c.rope.theta == 10000.0 && c.rope.kind == EQ_ROPE_PLAIN);
     assert_true(!c.tied && !c.qkv_bias && !c.o_bias && !c.mlp_bias && !c.qk_norm);
-    assert_true(c.bos == -1 && c.eos == -1 && c.bits == 0 && c.dtype[0] == 0);
+    assert_true(c.bos == -1 && c.eos == -1 && !eq_config_quantized(&c) && c.dtype[0] == 0);
 
     c = good("{\"model_type\":\"mistral\"," REST "}");
     assert_true(c.window == 4096 && c.T_max == 131072);
@@ -216,16 +216,18 @@ static void quantization(void **state) {
     (void)state;
     eq_config c = good(GPTQ("\"quant_method\":\"gptq\",\"bits\":3,\"group_size\":-1,\"sym\":true,"
                             "\"desc_act\":false"));
-    assert_true(c.bits == 3 && c.G == -1 && c.gptq_v1);
+    assert_true(c.schemes.all.bits == 3 && c.schemes.all.group == -1 &&
+                c.layout == EQ_LAYOUT_GPTQ_V1);
     c = good(GPTQ("\"bits\":2,\"group_size\":64,\"sym\":false,\"desc_act\":false,"
                   "\"static_groups\":false,\"true_sequential\":true,\"damp_percent\":0.01,"
                   "\"lm_head\":false,\"quant_method\":\"gptq\",\"checkpoint_format\":\"gptq_v2\","
                   "\"method\":\"gptq\",\"format\":\"gptq_v2\",\"pack_dtype\":\"int32\""));
-    assert_true(c.bits == 2 && c.G == 64 && !c.gptq_v1);
+    assert_true(c.schemes.all.bits == 2 && c.schemes.all.group == 64 &&
+                c.layout == EQ_LAYOUT_GPTQ_V2);
     c = good(GPTQ("\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":128,\"data_type\":\"int\","
                   "\"iters\":200,\"autoround_version\":\"0.4.1\",\"lr\":0.005,\"amp\":true,"
                   "\"enable_quanted_input\":true,\"scale_dtype\":\"torch.float16\""));
-    assert_true(c.bits == 4 && c.G == 128);
+    assert_true(c.schemes.all.bits == 4 && c.schemes.all.group == 128);
     bad(GPTQ("\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":128,\"data_type\":\"nv_fp\""),
         "\"nv_fp\"");
     bad(GPTQ("\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":128,\"act_bits\":8"),

@@ -119,7 +119,7 @@ static void read_as_a_model(void **state) {
     assert_int_equal(export_to(model(&o), "gptq-sym", at("out"), false, NULL, NULL, &err), EQ_OK);
     assert_int_equal(eq_weights_open(&was, model(&o), &err), EQ_OK);
     if (eq_weights_open(&is, at("out"), &err) != EQ_OK) fail_msg("%s", err.msg);
-    assert_true(is->cfg.gptq_v1 && is->cfg.bits == 4 && is->cfg.G == 64);
+    assert_true(is->cfg.layout == EQ_LAYOUT_GPTQ_V1);
     for (int64_t i = 0; i < 2; i++) {
         assert_int_equal(eq_export_block(&a, was, i, &err), EQ_OK);
         assert_int_equal(eq_qblock_read(&b, is, i, &err), EQ_OK);

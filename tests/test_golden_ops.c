@@ -66,7 +66,7 @@ static const double rounding = 2e-6;
 /* ---- one function a group of tensors --------------------------------------------------------- */
 
 static void fake_quant(const char *g, int bits, int64_t G) {
-    eq_qshape q = {4, 256, G, bits};
+    eq_qshape q = {4, 256, G, bits, EQ_GRID_FREE};
     eq_mut w = up(g, "w"), s = up(g, "s"), z = up(g, "z"), d = up(g, "dw_hat");
     eq_mut w_hat = like(g, "w_hat"), dw = like(g, "dw"), ds = like(g, "ds"), dz = like(g, "dz");
     EQ_DO(be, fq_fwd, w_hat, eq_ro(w), eq_ro(s), eq_ro(z), q);
@@ -80,7 +80,7 @@ static void fake_quant(const char *g, int bits, int64_t G) {
 }
 
 static void e2e(const char *g, int bits, int64_t G) {
-    eq_qshape q = {3, 128, G, bits};
+    eq_qshape q = {3, 128, G, bits, EQ_GRID_FREE};
     uint32_t words[3 * 128 / 32 * 4];
     eq_pack_row(words, tensor(g, "q")->data, 3 * 128, bits);
     eq_mut packed = dev(EQ_U32, 3 * 128 / 32 * bits), s = up(g, "s"), z = up(g, "z");

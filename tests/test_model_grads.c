@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "model/lm.h"
+#include "model/schemes.h"
 #include "tiny_train.h"
 #include "train/rtn.h"
 
@@ -36,10 +37,12 @@ static double at(int k) { return (k < 2 ? k - 2 : k - 1) * h; }
 /* ---- the whole model: steps and zero points ----------------------------------------------------
  */
 
+static eq_schemes schemes;
 static eq_qblock rounded;
 static eq_status source(void *ctx, int64_t i, const eq_qblock **b, eq_err *err) {
     (void)ctx;
     *b = &rounded;
+    eq_qblock_turn(&rounded, &tiny.src->cfg, &schemes, i);
     return eq_rtn_block(tiny.be, tiny.src, i, &rounded, err);
 }
 enum { B = 2 };
@@ -79,42 +82,44 @@ static void one_array(eq_lm *lm, const eq_windows *w, eq_mut all, eq_mut gradien
     eq_free(was), eq_free(g), eq_free(moved);
 }
 
+/* Every linear with the same scheme, or with others' and held zero points. */
+static void one_model(const char *family, const char *others, eq_grid grid) {
+    eq_err err = {0};
+    eq_scheme all = {TINY_BITS, TINY_GROUP, grid};
+    tiny_train_open(family, "cpu");
+    tiny_ok(eq_schemes_make(&schemes, &tiny.src->cfg, all, others, &err), &err);
+    tiny_ok(eq_qblock_alloc(&rounded, &tiny.src->cfg, &schemes, &err), &err);
+    eq_windows w = tiny_windows(B, 3);
+    eq_lm *lm;
+    eq_lm_opts o = {
+        .B = B, .T = TINY_T, .ct = EQ_F32, .backward = true, .schemes = schemes, .source = source};
+    tiny_ok(eq_lm_open(&lm, tiny.be, tiny.src, &o, &err), &err);
+    int64_t n = lm->q.s.n;
+    eq_mut g[4];
+    for (int i = 0; i < 4; i++) {
+        g[i] = (eq_mut){tiny.be->alloc(tiny.be, 4 * n), n, EQ_F32};
+        EQ_DO(tiny.be, fill, g[i], 0.0f);
+    }
+    eq_lm_grads grads = {.ds = g[0], .dz = g[1], .part_ds = g[2], .part_dz = g[3], .batch = B};
+    loss_of(lm, &w, 1.0f / (B * (TINY_T - 1)));
+    tiny_ok(eq_lm_backward(lm, &grads, &err), &err);
+    for (int64_t i = 0; i < tiny.src->cfg.L; i++)
+        for (int l = 0; l < EQ_LINS; l++) {
+            one_array(lm, &w, lm->q.s, g[0], true, i, (eq_lin)l);
+            one_array(lm, &w, lm->q.z, g[1], false, i, (eq_lin)l);
+        }
+    for (int i = 0; i < 4; i++) tiny.be->free_(tiny.be, g[i].p);
+    eq_lm_close(lm);
+    eq_qblock_free(&rounded);
+    eq_schemes_free(&schemes);
+    eq_windows_free(&w);
+    tiny_train_close();
+}
+
 static void whole_model(void **state) {
     (void)state;
-    for (int k = 0; k < FAMILIES; k++) {
-        eq_err err = {0};
-        tiny_train_open(families[k], "cpu");
-        rounded = tiny_qblock();
-        eq_windows w = tiny_windows(B, 3);
-        eq_lm *lm;
-        eq_lm_opts o = {.B = B,
-                        .T = TINY_T,
-                        .ct = EQ_F32,
-                        .backward = true,
-                        .bits = TINY_BITS,
-                        .group = TINY_GROUP,
-                        .source = source};
-        tiny_ok(eq_lm_open(&lm, tiny.be, tiny.src, &o, &err), &err);
-        int64_t n = lm->q.s.n;
-        eq_mut g[4];
-        for (int i = 0; i < 4; i++) {
-            g[i] = (eq_mut){tiny.be->alloc(tiny.be, 4 * n), n, EQ_F32};
-            EQ_DO(tiny.be, fill, g[i], 0.0f);
-        }
-        eq_lm_grads grads = {.ds = g[0], .dz = g[1], .part_ds = g[2], .part_dz = g[3], .batch = B};
-        loss_of(lm, &w, 1.0f / (B * (TINY_T - 1)));
-        tiny_ok(eq_lm_backward(lm, &grads, &err), &err);
-        for (int64_t i = 0; i < tiny.src->cfg.L; i++)
-            for (int l = 0; l < EQ_LINS; l++) {
-                one_array(lm, &w, lm->q.s, g[0], true, i, (eq_lin)l);
-                one_array(lm, &w, lm->q.z, g[1], false, i, (eq_lin)l);
-            }
-        for (int i = 0; i < 4; i++) tiny.be->free_(tiny.be, g[i].p);
-        eq_lm_close(lm);
-        eq_qblock_free(&rounded);
-        eq_windows_free(&w);
-        tiny_train_close();
-    }
+    for (int k = 0; k < FAMILIES; k++) one_model(families[k], NULL, EQ_GRID_FREE);
+    one_model("llama", "mlp=w4g-1,layers.1=w3,1.*.down_proj=w2g-1", EQ_GRID_PORTABLE);
 }
 
 /* ---- one step of Block-AP: W, s, z and the norms

@@ -62,7 +62,12 @@ static void limits(void **state) {
     const float z[][3] = {{0.4f, 0, 2}, {0.5f, 0, 2}, {1.5f, 2, 2}, {2.5f, 2, 2},   {-0.6f, 0, 2},
                           {3.4f, 3, 2}, {7, 3, 2},    {7, 7, 3},    {14.6f, 15, 4}, {20, 15, 4}};
     for (size_t i = 0; i < sizeof z / sizeof *z; i++)
-        assert_true(eq_z_used(z[i][0], (int)z[i][2]) == z[i][1]);
+        assert_true(eq_z_used(z[i][0], (int)z[i][2], EQ_GRID_FREE) == z[i][1]);
+    /* portable: one of the middle two */
+    const float p[][3] = {{0, 1, 2},    {1.4f, 1, 2}, {1.5f, 2, 2}, {9, 2, 2},    {2.5f, 3, 3},
+                          {3.5f, 4, 3}, {-7, 3, 3},   {6, 7, 4},    {7.5f, 8, 4}, {15, 8, 4}};
+    for (size_t i = 0; i < sizeof p / sizeof *p; i++)
+        assert_true(eq_z_used(p[i][0], (int)p[i][2], EQ_GRID_PORTABLE) == p[i][1]);
 }
 
 static void min_max(void **state) {
@@ -90,7 +95,39 @@ static void min_max(void **state) {
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         float s, z;
-        eq_minmax_start(rows[i].lo, rows[i].hi, rows[i].bits, &s, &z);
+        eq_minmax_start(rows[i].lo, rows[i].hi, rows[i].bits, EQ_GRID_FREE, &s, &z);
+        if (s != rows[i].s || z != rows[i].z)
+            fail_msg("row %d: step %g, zero %g, expected %g, %g", (int)i, (double)s, (double)z,
+                     (double)rows[i].s, (double)rows[i].z);
+    }
+}
+
+/* As the paper where its zero point is on the grid; else the step reaches both ends. */
+static void portable_start(void **state) {
+    (void)state;
+    static const struct {
+        float lo, hi;
+        int bits;
+        float s, z;
+    } rows[] = {
+        {-1, 2, 2, 1, 1},
+        {-0.75f, 0.75f, 2, 0.5f, 2},
+        {-8, 7, 4, 1, 8},
+        {-3, 4, 3, 1, 3},
+        {-0.25f, 4, 2, 2, 1}, /* free: 17 / 12, 0 */
+        {-4, 0.25f, 2, 2, 2},
+        {-10, 5, 4, 1.25f, 8}, /* free: 1, 10 */
+        {-4.5f, 24, 4, 3, 7},
+        {0.5f, 2, 2, 1, 1}, /* of one sign */
+        {-2, -0.5f, 2, 1, 2},
+        {0, 0, 2, 1e-4f, 1}, /* constant */
+        {0.25f, 0.25f, 2, 0.125f, 1},
+        {-2, -2, 4, 0.25f, 8},
+        {0, 0x1p-20f, 2, 0x1p-21f, 1},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        float s, z;
+        eq_minmax_start(rows[i].lo, rows[i].hi, rows[i].bits, EQ_GRID_PORTABLE, &s, &z);
         if (s != rows[i].s || z != rows[i].z)
             fail_msg("row %d: step %g, zero %g, expected %g, %g", (int)i, (double)s, (double)z,
                      (double)rows[i].s, (double)rows[i].z);
@@ -107,10 +144,8 @@ static void sizes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(codes),
-        cmocka_unit_test(limits),
-        cmocka_unit_test(min_max),
-        cmocka_unit_test(sizes),
+        cmocka_unit_test(codes),          cmocka_unit_test(limits), cmocka_unit_test(min_max),
+        cmocka_unit_test(portable_start), cmocka_unit_test(sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -44,7 +44,8 @@ static void test_table(void **state) {
         float w = row[i].w, s = 1, z = 2.2f, one = 1, dw, ds, dz;
         EQ_DO(be, fq_bwd, (eq_mut){&dw, 1, EQ_F32}, (eq_mut){&ds, 1, EQ_F32},
               (eq_mut){&dz, 1, EQ_F32}, (eq_view){&one, 1, EQ_F32}, (eq_view){&w, 1, EQ_F32},
-              (eq_view){&s, 1, EQ_F32}, (eq_view){&z, 1, EQ_F32}, (eq_qshape){1, 1, 1, 2});
+              (eq_view){&s, 1, EQ_F32}, (eq_view){&z, 1, EQ_F32},
+              (eq_qshape){1, 1, 1, 2, EQ_GRID_FREE});
         assert_float_equal(dw, row[i].dw, 0);
         assert_float_equal(ds, row[i].ds, 1e-6);
         assert_float_equal(dz, row[i].dz, 0);

@@ -14,6 +14,7 @@
 #include "base/par.h"
 #include "base/rng.h"
 #include "op_run.h"
+#include "quant/pack.h"
 
 static const char *const masks[] = {"sse2", "avx2", "avx512"};
 enum { MASKS = sizeof masks / sizeof *masks };
@@ -146,14 +147,14 @@ static void test_random_probe(void **state) {
 }
 
 /* What is packed reads back as what the training forward gives with the finalised s and z. */
-static void pack_identity(eq_backend *be, int bits, int64_t G) {
-    enum { O = 6, I = 384 };
-    eq_qshape q = {O, I, G, bits};
-    int64_t n = O * I, ng = n / G;
-    float w[O * I], a[O * I], b[O * I];
+static void pack_identity(eq_backend *be, int bits, int64_t G, eq_grid grid) {
+    enum { O = 6, MOST = 384 };
+    eq_qshape q = {O, G == 172 ? G : MOST, G, bits, grid};
+    int64_t n = O * q.I, ng = n / G;
+    float w[O * MOST], a[O * MOST], b[O * MOST];
     for (int64_t i = 0; i < n; i++) w[i] = 0.02f * eq_rand_normal(9, (uint64_t)i);
     eq_mut dw = dev(be, EQ_F32, n), s = dev(be, EQ_F32, ng), z = dev(be, EQ_F32, ng);
-    eq_mut words = dev(be, EQ_U32, n / 32 * bits), w_hat = dev(be, EQ_F32, n);
+    eq_mut words = dev(be, EQ_U32, O * eq_pack_words(q.I, bits)), w_hat = dev(be, EQ_F32, n);
     be->upload(be, dw, w, EQ_F32);
     EQ_DO(be, fq_init, s, z, eq_ro(dw), q);
     EQ_DO(be, fq_pack, words, s, z, eq_ro(dw), q);
@@ -161,27 +162,29 @@ static void pack_identity(eq_backend *be, int bits, int64_t G) {
     be->download(be, a, EQ_F32, eq_ro(w_hat));
     EQ_DO(be, fq_fwd, w_hat, eq_ro(dw), eq_ro(s), eq_ro(z), q);
     be->download(be, b, EQ_F32, eq_ro(w_hat));
-    assert_memory_equal(a, b, sizeof a);
+    assert_memory_equal(a, b, (size_t)n * sizeof *a);
     eq_mut all[] = {dw, s, z, words, w_hat};
     for (int i = 0; i < 5; i++) be->free_(be, all[i].p);
 }
 
 static void test_pack_identity(void **state) {
     (void)state;
-    static const int64_t group[] = {32, 64, 128, 384};
+    static const int64_t group[] = {32, 64, 128, 384, 172};
     static const int bits[] = {2, 3, 4, 8};
-    for (int g = 0; g < 4; g++)
-        for (int i = 0; i < 4; i++) {
-            pack_identity(ref, bits[i], group[g]);
-            for (int m = 0; m < MASKS; m++) pack_identity(cpu[m], bits[i], group[g]);
-        }
+    for (int g = 0; g < 5; g++)
+        for (int i = 0; i < 4; i++)
+            for (int grid = EQ_GRID_FREE; grid <= EQ_GRID_PORTABLE; grid++) {
+                pack_identity(ref, bits[i], group[g], (eq_grid)grid);
+                for (int m = 0; m < MASKS; m++)
+                    pack_identity(cpu[m], bits[i], group[g], (eq_grid)grid);
+            }
 }
 
 /* Small weights keep their codes: 2^-k w has the codes and zero points of w and 2^-k of its steps,
  * as long as fp16 has steps for it. The paper's floor of 1e-4 would turn them all into 0. */
 static void small_weights(eq_backend *be, int bits) {
     enum { O = 3, I = 192, G = 64, NG = O * I / G };
-    eq_qshape q = {O, I, G, bits};
+    eq_qshape q = {O, I, G, bits, EQ_GRID_FREE};
     uint32_t words[2][O * I / 4] = {{0}};
     float w[O * I], s[2][NG], z[2][NG];
     eq_mut dw = dev(be, EQ_F32, O * I), ds = dev(be, EQ_F32, NG), dz = dev(be, EQ_F32, NG);

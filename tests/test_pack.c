@@ -36,9 +36,9 @@ static void fill(uint8_t *q, int64_t n, int bits, uint64_t seed) {
 
 static void rows_are_streams(void **state) {
     (void)state;
-    const int64_t lengths[] = {32, 64, 96, 4096};
+    const int64_t lengths[] = {32, 64, 96, 4096, 1, 31, 172, 100}; /* and rows that fill no word */
     for (int w = 0; w < 4; w++)
-        for (int l = 0; l < 4; l++) {
+        for (int l = 0; l < 8; l++) {
             int bits = widths[w];
             int64_t n = lengths[l], bytes = eq_pack_words(n, bits) * 4;
             uint8_t *q = guarded(n), *back = guarded(n);
@@ -46,6 +46,8 @@ static void rows_are_streams(void **state) {
             fill(q, n, bits, (uint64_t)(10 * w + l));
             eq_pack_row(words, q, n, bits);
             for (int64_t k = 0; k < n; k++) assert_int_equal(naive_get(words, 1, k, bits), q[k]);
+            for (int64_t bit = n * bits; bit < bytes * 8; bit++)
+                assert_int_equal(words[bit / 32] >> bit % 32 & 1, 0);
             eq_unpack_row(back, words, n, bits);
             assert_memory_equal(back, q, n);
             unguard(q, n), unguard(back, n), unguard(words, bytes);

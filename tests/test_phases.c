@@ -279,8 +279,7 @@ static float *behind(int bits, int64_t blocks, const eq_windows *w) {
                     .T = TINY_T,
                     .ct = EQ_F32,
                     .backward = true,
-                    .bits = bits,
-                    .group = TINY_GROUP,
+                    .schemes = EQ_ONE_SCHEME(bits, TINY_GROUP),
                     .source = first_block};
     int64_t one = TINY_T * D;
     float *all = eq_calloc(w->n * one, sizeof *all);

@@ -132,10 +132,10 @@ static void read_model(model *m, const eq_weights *w, bool as_written) {
     m->embed = doubles(w->embed), m->head = doubles(w->head), m->norm = doubles(w->norm);
     for (int i = 0; i < L; i++) {
         eq_qblock b = {0};
-        if (w->cfg.bits) tiny_ok(eq_qblock_read(&b, w, i, &err), &err);
+        if (eq_config_quantized(&w->cfg)) tiny_ok(eq_qblock_read(&b, w, i, &err), &err);
         for (int l = 0; l < EQ_LINS; l++)
-            m->blocks[i].w[l] =
-                w->cfg.bits ? dequantized(&b.lin[l], as_written) : doubles(w->blocks[i].weight[l]);
+            m->blocks[i].w[l] = eq_config_quantized(&w->cfg) ? dequantized(&b.lin[l], as_written)
+                                                             : doubles(w->blocks[i].weight[l]);
         m->blocks[i].in = doubles(w->blocks[i].norm[EQ_NORM_IN]);
         m->blocks[i].post = doubles(w->blocks[i].norm[EQ_NORM_POST]);
         eq_qblock_free(&b);

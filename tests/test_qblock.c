@@ -206,7 +206,7 @@ static void both_versions_every_width(void **state) {
         eq_weights *w = open_good(dir);
         eq_qblock b = {0};
         eq_err err = {0};
-        assert_int_equal(w->cfg.gptq_v1, f.v1);
+        assert_int_equal(w->cfg.layout == EQ_LAYOUT_GPTQ_V1, f.v1);
         assert_null(w->blocks[0].bias[0]);
         for (int64_t i = 0; i < 2; i++) {
             must(eq_qblock_read(&b, w, i, &err), &err);
@@ -385,31 +385,32 @@ static void save_and_load(void **state) {
     eq_err err = {0};
     must(eq_qblock_read(&b, w, 1, &err), &err);
     must(eq_qblock_save(&b, &w->cfg, path, &err), &err);
-    must(eq_qblock_load(&c, &w->cfg, 3, 32, path, &err), &err);
-    int64_t bytes = eq_qblock_bytes(&w->cfg, 3, 32);
+    must(eq_qblock_load(&c, &w->cfg, &EQ_ONE_SCHEME(3, 32), 1, path, &err), &err);
+    int64_t bytes = eq_qblock_bytes(&w->cfg, &EQ_ONE_SCHEME(3, 32));
     assert_memory_equal(b.lin[0].rows, c.lin[0].rows, bytes);
     memset(c.lin[0].rows, 0, (size_t)bytes);
-    must(eq_qblock_load(&c, &w->cfg, 3, 32, path, &err), &err); /* into the same block */
+    must(eq_qblock_load(&c, &w->cfg, &EQ_ONE_SCHEME(3, 32), 1, path, &err),
+         &err); /* into the same block */
     assert_memory_equal(b.lin[0].rows, c.lin[0].rows, bytes);
     eq_qblock_free(&c);
 
-    assert_int_equal(eq_qblock_load(&c, &w->cfg, 3, 64, path, &err), EQ_EINPUT);
+    assert_int_equal(eq_qblock_load(&c, &w->cfg, &EQ_ONE_SCHEME(3, 64), 1, path, &err), EQ_EINPUT);
     assert_non_null(strstr(err.msg, "self_attn.q_proj.s"));
     err = (eq_err){0};
-    assert_int_equal(eq_qblock_load(&c, &w->cfg, 2, 32, path, &err), EQ_EINPUT);
+    assert_int_equal(eq_qblock_load(&c, &w->cfg, &EQ_ONE_SCHEME(2, 32), 1, path, &err), EQ_EINPUT);
     assert_non_null(strstr(err.msg, "self_attn.q_proj.rows"));
     err = (eq_err){0};
     b.lin[EQ_LIN_UP].s[9] = INFINITY;
     must(eq_qblock_save(&b, &w->cfg, path, &err), &err);
-    assert_int_equal(eq_qblock_load(&c, &w->cfg, 3, 32, path, &err), EQ_EINPUT);
+    assert_int_equal(eq_qblock_load(&c, &w->cfg, &EQ_ONE_SCHEME(3, 32), 1, path, &err), EQ_EINPUT);
     assert_non_null(strstr(err.msg, "mlp.up_proj.s"));
     err = (eq_err){0};
     tiny_text(dir, "block-00001.work", "short");
-    assert_int_equal(eq_qblock_load(&c, &w->cfg, 3, 32, path, &err), EQ_EINPUT);
+    assert_int_equal(eq_qblock_load(&c, &w->cfg, &EQ_ONE_SCHEME(3, 32), 1, path, &err), EQ_EINPUT);
     assert_null(c.lin[0].rows);
     err = (eq_err){0};
-    assert_int_equal(eq_qblock_alloc(&c, &w->cfg, 7, 32, &err), EQ_EINPUT);
-    assert_int_equal(eq_qblock_alloc(&c, &w->cfg, 2, 0, &err), EQ_EINPUT);
+    assert_int_equal(eq_qblock_alloc(&c, &w->cfg, &EQ_ONE_SCHEME(7, 32), &err), EQ_EINPUT);
+    assert_int_equal(eq_qblock_alloc(&c, &w->cfg, &EQ_ONE_SCHEME(2, 0), &err), EQ_EINPUT);
     eq_qblock_free(&b), eq_free(path);
     eq_weights_close(w);
     tiny_remove(dir);
@@ -427,7 +428,7 @@ static void memory_may_run_out(void **state) {
         eq_mem_fail_nth(n);
         eq_status st = eq_qblock_read(&b, w, 0, &err);
         if (st == EQ_OK) st = eq_qblock_save(&b, &w->cfg, path, &err);
-        if (st == EQ_OK) st = eq_qblock_load(&c, &w->cfg, 2, 64, path, &err);
+        if (st == EQ_OK) st = eq_qblock_load(&c, &w->cfg, &EQ_ONE_SCHEME(2, 64), 1, path, &err);
         eq_mem_fail_nth(0);
         eq_qblock_free(&b), eq_qblock_free(&c);
         assert_int_equal(eq_mem_current(), before);

@@ -139,8 +139,7 @@ static void block(eq_qblock *out, int64_t n_val, bool keep_best) {
     eq_quantize_opts_init(&o);
     eq_windows v = val;
     v.n = n_val;
-    eq_block_ap_setup s = {.bits = 2,
-                           .group = 32,
+    eq_block_ap_setup s = {.schemes = EQ_ONE_SCHEME(2, 32),
                            .precision = EQ_PREC_F32,
                            .ap = o.ap,
                            .save_seconds = 600,
@@ -163,7 +162,7 @@ static void block(eq_qblock *out, int64_t n_val, bool keep_best) {
 }
 static eq_qblock room(void) {
     eq_qblock b = {0};
-    ok(eq_qblock_alloc(&b, &src->cfg, 2, 32, &err));
+    ok(eq_qblock_alloc(&b, &src->cfg, &EQ_ONE_SCHEME(2, 32), &err));
     return b;
 }
 static bool same(const eq_qblock *a, const eq_qblock *b) {
@@ -249,8 +248,7 @@ static eq_status source(void *ctx, int64_t i, const eq_qblock **b, eq_err *e) {
 static void e2e(eq_op_id op, int64_t step, bool from, int times, float *s, bool keep) {
     eq_quantize_opts o;
     eq_quantize_opts_init(&o);
-    eq_e2e_setup set = {.bits = 2,
-                        .group = 32,
+    eq_e2e_setup set = {.schemes = EQ_ONE_SCHEME(2, 32),
                         .precision = EQ_PREC_F32,
                         .qp = o.qp,
                         .source = source,

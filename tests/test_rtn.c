@@ -55,8 +55,8 @@ static void check_group(const eq_qlinear *q, const eq_tensor *t, int64_t o, int6
     for (int64_t i = at; i < at + q->G; i++) {
         lo = fminf(lo, eq_load(t->data, t->dt, i)), hi = fmaxf(hi, eq_load(t->data, t->dt, i));
     }
-    eq_minmax_start(lo, hi, q->bits, &s, &z);
-    z = eq_z_used(z, q->bits);
+    eq_minmax_start(lo, hi, q->bits, q->grid, &s, &z);
+    z = eq_z_used(z, q->bits, q->grid);
     assert_true(q->s[o * NG + g] == eq_f16_to_f32(eq_f32_to_f16(s)));
     assert_true(q->z[o * NG + g] == z);
     const uint32_t *row = q->rows + o * eq_pack_words(q->I, q->bits);
@@ -81,7 +81,8 @@ static void as_defined(void **state) {
         eq_backend *be;
         eq_qblock b;
         assert_int_equal(eq_backend_open(&be, cases[c].backend, NULL, &err), EQ_OK);
-        assert_int_equal(eq_qblock_alloc(&b, &cfg, cases[c].bits, cases[c].group, &err), EQ_OK);
+        assert_int_equal(
+            eq_qblock_alloc(&b, &cfg, &EQ_ONE_SCHEME(cases[c].bits, cases[c].group), &err), EQ_OK);
         assert_int_equal(eq_rtn_block(be, &m.w, 0, &b, &err), EQ_OK);
         for (int l = 0; l < EQ_LINS; l++)
             for (int64_t o = 0; o < b.lin[l].O; o++)
@@ -106,7 +107,7 @@ static void not_finite(void **state) {
     make(&m);
     ((uint16_t *)(uintptr_t)m.linear[EQ_LIN_DOWN].data)[1500 * 1024 + 7] = 0x7f80;
     assert_int_equal(eq_backend_open(&be, "cpu", NULL, &err), EQ_OK);
-    assert_int_equal(eq_qblock_alloc(&b, &cfg, 2, 32, &err), EQ_OK);
+    assert_int_equal(eq_qblock_alloc(&b, &cfg, &EQ_ONE_SCHEME(2, 32), &err), EQ_OK);
     assert_int_equal(eq_rtn_block(be, &m.w, 0, &b, &err), EQ_EINPUT);
     check_error(&err, EQ_EINPUT, "mlp.down_proj", "inf", "element 1536007", NULL);
     assert_int_equal(be->bytes, 0);
@@ -135,7 +136,7 @@ static void held_steps(void **state) {
         k[i] = eq_f32_to_bf16(of_group[i / 32]);
     }
     assert_int_equal(eq_backend_open(&be, "cpu", NULL, &err), EQ_OK);
-    assert_int_equal(eq_qblock_alloc(&b, &cfg, 2, 32, &err), EQ_OK);
+    assert_int_equal(eq_qblock_alloc(&b, &cfg, &EQ_ONE_SCHEME(2, 32), &err), EQ_OK);
     for (int again = 0; again < 2; again++)
         assert_int_equal(eq_rtn_block(be, &m.w, 0, &b, &err), EQ_OK);
     for (int l = 0; l < EQ_LINS; l++) assert_int_equal(b.lin[l].held, l == EQ_LIN_K ? 3 : 0);

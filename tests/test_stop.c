@@ -104,8 +104,7 @@ static int tear_down(void **state) {
 static eq_block_ap_setup settings(void) {
     eq_quantize_opts o;
     eq_quantize_opts_init(&o);
-    eq_block_ap_setup s = {.bits = 2,
-                           .group = 32,
+    eq_block_ap_setup s = {.schemes = EQ_ONE_SCHEME(2, 32),
                            .precision = EQ_PREC_F32,
                            .ap = o.ap,
                            .save_seconds = 1e9,
@@ -138,7 +137,7 @@ static void calm(void) {
 }
 static eq_qblock room(void) {
     eq_qblock b = {0};
-    ok(eq_qblock_alloc(&b, &src->cfg, 2, 32, &err));
+    ok(eq_qblock_alloc(&b, &src->cfg, &EQ_ONE_SCHEME(2, 32), &err));
     return b;
 }
 static bool same(const eq_qblock *a, const eq_qblock *b) {
@@ -336,8 +335,7 @@ static eq_status source(void *ctx, int64_t i, const eq_qblock **b, eq_err *e) {
 static eq_e2e_setup tuning(eq_qblock *rounded, int64_t batch, int64_t micro) {
     eq_quantize_opts o;
     eq_quantize_opts_init(&o);
-    eq_e2e_setup s = {.bits = 2,
-                      .group = 32,
+    eq_e2e_setup s = {.schemes = EQ_ONE_SCHEME(2, 32),
                       .precision = EQ_PREC_BF16,
                       .qp = o.qp,
                       .source = source,

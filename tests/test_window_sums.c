@@ -224,8 +224,10 @@ static void test_operations(void **state) {
                 (eq_attn_shape){
                     .B = 2, .T = 270, .NH = 2, .NKV = 1, .HD = 8, .window = 100, .scale = 0.3f});
         }
-        steps((eq_qshape){3, 64, 32, 2}), steps((eq_qshape){3, 192, 96, 3});
-        steps((eq_qshape){2, 2080, 2080, 4}), steps((eq_qshape){2, 1344, 672, 2});
+        steps((eq_qshape){3, 64, 32, 2, EQ_GRID_FREE}),
+            steps((eq_qshape){3, 192, 96, 3, EQ_GRID_FREE});
+        steps((eq_qshape){2, 2080, 2080, 4, EQ_GRID_FREE}),
+            steps((eq_qshape){2, 1344, 672, 2, EQ_GRID_FREE});
         assert_int_equal(be->bytes, 0);
         be->close(be);
     }
@@ -366,7 +368,7 @@ static void begin(void) {
     tiny_write(model, tiny_config("qwen3", false), &(tiny_opts){.dt = EQ_F32, .seed = 5});
     ok(eq_weights_open(&src, model, &err));
     ok(eq_backend_open(&be, "cpu", NULL, &err));
-    ok(eq_qblock_alloc(&rounded, &src->cfg, 2, 32, &err));
+    ok(eq_qblock_alloc(&rounded, &src->cfg, &EQ_ONE_SCHEME(2, 32), &err));
     windows = (eq_windows){.ids = eq_calloc(MOST * T, sizeof(int32_t)), .n = MOST, .T = T};
     for (int64_t i = 0; i < MOST * T; i++) windows.ids[i] = (int32_t)(i * i % 50);
     tiny_remove(model);
@@ -448,8 +450,7 @@ static void test_model(void **state) {
                         .T = T,
                         .ct = bf ? EQ_BF16 : EQ_F32,
                         .backward = true,
-                        .bits = 2,
-                        .group = 32,
+                        .schemes = EQ_ONE_SCHEME(2, 32),
                         .source = source};
         ok(eq_lm_open(&lm, be, src, &o, &err));
         model_batch(lm, 5), model_batch(lm, 16), model_batch(lm, 20), model_batch(lm, MOST);
@@ -468,8 +469,7 @@ static void on_event(void *ctx, const char *line) {
 static void run(int64_t batch, int64_t micro, float *s) {
     eq_quantize_opts o;
     eq_quantize_opts_init(&o);
-    eq_e2e_setup set = {.bits = 2,
-                        .group = 32,
+    eq_e2e_setup set = {.schemes = EQ_ONE_SCHEME(2, 32),
                         .precision = EQ_PREC_F32,
                         .qp = o.qp,
                         .source = source,

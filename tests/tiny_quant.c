@@ -50,7 +50,7 @@ typedef struct {
 static eq_status source(void *ctx, int64_t i, const eq_qblock **b, eq_err *err) {
     maker *m = ctx;
     eq_qblock_free(&m->b);
-    EQ_TRY(eq_qblock_alloc(&m->b, &m->base->cfg, m->o->bits, m->o->group, err));
+    EQ_TRY(eq_qblock_alloc(&m->b, &m->base->cfg, &EQ_ONE_SCHEME(m->o->bits, m->o->group), err));
     tiny_quant_block(&m->b, m->o, i);
     for (int k = 0; k < EQ_NORM_COUNT; k++) {
         const eq_tensor *t = m->base->blocks[i].norm[k];
@@ -68,8 +68,7 @@ void tiny_quant_write(const char *base, const char *out, const tiny_quant *o) {
     m.base = w;
     if (st == EQ_OK) {
         eq_checkpoint c = {.base = w,
-                           .bits = o->bits,
-                           .group = o->group,
+                           .schemes = EQ_ONE_SCHEME(o->bits, o->group),
                            .source = source,
                            .ctx = &m,
                            .recipe = "{}"};

@@ -50,8 +50,7 @@ eq_windows tiny_windows(int64_t n, int32_t first) {
 eq_block_ap_setup tiny_block_ap(void) {
     eq_quantize_opts o;
     eq_quantize_opts_init(&o);
-    eq_block_ap_setup s = {.bits = TINY_BITS,
-                           .group = TINY_GROUP,
+    eq_block_ap_setup s = {.schemes = EQ_ONE_SCHEME(TINY_BITS, TINY_GROUP),
                            .precision = EQ_PREC_F32,
                            .ap = o.ap,
                            .save_seconds = 600,
@@ -64,8 +63,7 @@ eq_block_ap_setup tiny_block_ap(void) {
 eq_e2e_setup tiny_e2e(eq_qblock_source source, void *ctx) {
     eq_quantize_opts o;
     eq_quantize_opts_init(&o);
-    eq_e2e_setup s = {.bits = TINY_BITS,
-                      .group = TINY_GROUP,
+    eq_e2e_setup s = {.schemes = EQ_ONE_SCHEME(TINY_BITS, TINY_GROUP),
                       .precision = EQ_PREC_F32,
                       .qp = o.qp,
                       .source = source,
@@ -87,7 +85,7 @@ void tiny_e2e_forget_state(void) {
 eq_qblock tiny_qblock(void) {
     eq_err err = {0};
     eq_qblock b = {0};
-    tiny_ok(eq_qblock_alloc(&b, &tiny.src->cfg, TINY_BITS, TINY_GROUP, &err), &err);
+    tiny_ok(eq_qblock_alloc(&b, &tiny.src->cfg, &EQ_ONE_SCHEME(TINY_BITS, TINY_GROUP), &err), &err);
     return b;
 }
 

@@ -41,10 +41,12 @@ static void dequantize_row(void *ctx, int64_t o, int thread) {
     uint8_t code[32];
     (void)thread;
     for (int64_t i = 0; i < q->I; i += 32) {
-        eq_unpack_row(code, q->rows + o * words + i / 32 * q->bits, 32, q->bits);
-        for (int64_t k = 0; k < 32; k++) {
+        int64_t n = q->I - i < 32 ? q->I - i : 32;
+        eq_unpack_row(code, q->rows + o * words + i / 32 * q->bits, n, q->bits);
+        for (int64_t k = 0; k < n; k++) {
             int64_t g = o * NG + (i + k) / q->G;
-            float s = eq_f16_to_f32(eq_f32_to_f16(q->s[g])), z = eq_z_used(q->z[g], q->bits);
+            float s = eq_f16_to_f32(eq_f32_to_f16(q->s[g])),
+                  z = eq_z_used(q->z[g], q->bits, q->grid);
             to[i + k] = ((float)code[k] - z) * s;
         }
     }
@@ -158,7 +160,7 @@ int main(int argc, char **argv) {
     }
     eq_status st = eq_output_check(argv[2], argv[1], &err);
     if (st == EQ_OK) st = eq_weights_open(&w, argv[1], &err);
-    if (st == EQ_OK && !w->cfg.bits)
+    if (st == EQ_OK && !eq_config_quantized(&w->cfg))
         st = eq_fail(&err, EQ_EINPUT, "%s: expected a quantized model, found full precision",
                      argv[1]);
     job j = {.w = w};

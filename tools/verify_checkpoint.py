@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Reads a quantized folder with nothing but numpy and safetensors, by the definition of the GPTQ
-format, and compares every weight bit for bit with what build/dequantize makes of the same folder.
+format (or of eqat's packed rows), and compares every weight bit for bit with what build/dequantize makes of the same folder.
 
 usage: tools/verify_checkpoint.py FOLDER DEQUANTIZED [--transformers]
 
 --transformers also loads DEQUANTIZED as a plain model in transformers and, where a GPTQ reader is
 installed, FOLDER as it is, and compares the logits of both.
 """
-import argparse, json, os, sys
+import argparse, json, os, re, sys
 
 import numpy as np
 from safetensors import safe_open
@@ -31,17 +31,30 @@ def stream(words, bits, count, axis):
     """Values of `bits` bits from 32-bit words: a little-endian bit stream along `axis`."""
     w = np.moveaxis(words.astype(np.uint32), axis, 0)
     b = (w[:, None, :] >> np.arange(32, dtype=np.uint32)[None, :, None]) & 1  # [words, 32, other]
-    b = b.reshape(count, bits, -1)
+    b = b.reshape(-1, b.shape[2])[: count * bits].reshape(count, bits, -1)
     v = (b << np.arange(bits, dtype=np.uint32)[None, :, None]).sum(1).astype(np.int64)
     return np.moveaxis(v, 0, axis)
 
 
-def dequantize(t, name, q):
+def scheme(q, name):
+    """The rules of one linear: as GPTQModel reads "dynamic", the first that fits"""
+    for pattern, rule in q.get("dynamic", {}).items():
+        if re.match(pattern.removeprefix("+:"), name):
+            return {**q, **rule}
+    return q
+
+
+def dequantize(t, name, q, n_in):
+    q = scheme(q, name)
     bits = q["bits"]
     get = lambda part: t[f"{name}.{part}"].get_tensor(f"{name}.{part}").numpy()
-    qweight, qzeros, scales, g_idx = get("qweight"), get("qzeros"), get("scales"), get("g_idx")
-    n_in, n_out = g_idx.shape[0], qweight.shape[1]
+    qweight, qzeros, scales = get("qweight"), get("qzeros"), get("scales")
     group = q["group_size"] if q["group_size"] > 0 else n_in
+    if q["quant_method"] == "eqat":  # rows as they are
+        w, at = stream(qweight, bits, n_in, 1), np.arange(n_in) // group
+        return (w - qzeros.astype(np.int64)[:, at]).astype(np.float32) * scales.astype(np.float32)[:, at]
+    g_idx, n_out = get("g_idx"), qweight.shape[1]
+    assert g_idx.shape == (n_in,), name
     assert (g_idx == np.arange(n_in) // group).all(), name
     assert scales.dtype == np.float16 and scales.shape == (n_in // group, n_out), name
     w = stream(qweight, bits, n_in, 0)   # [in, out]
@@ -60,7 +73,7 @@ def compare(folder, plain):
         have = h.get_tensor(name)
         module = name.removesuffix(".weight")
         if module + ".qweight" in a:
-            want = dequantize(a, module, q)
+            want = dequantize(a, module, q, have.shape[1])
             same = np.array_equal(want.view(np.uint32), have.numpy().view(np.uint32))
             # -0.0 and 0.0 are told apart on purpose: (q - z) is never -0
             linears, weights = linears + 1, weights + want.size

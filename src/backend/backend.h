@@ -64,7 +64,8 @@ typedef struct {
 typedef struct {
     int64_t O, I, G;
     int bits;
-} eq_qshape; /* s and z are [O, I / G]; packed rows are u32 [O, I * bits / 32] */
+    eq_grid grid;
+} eq_qshape; /* s and z are [O, I / G]; packed rows are u32 [O, eq_pack_words(I, bits)] */
 
 typedef struct eq_backend eq_backend;
 

@@ -222,7 +222,7 @@ static eq_status evaluate(const eq_eval_opts *o, const eq_item_sets *sets, const
         eq_json_event(obs,
                       json_pack("{s:s, s:s, s:I, s:I, s:i, s:s, s:i}", "event", "run", "tasks",
                                 o->tasks, "items", (json_int_t)j.n, "choices",
-                                (json_int_t)j.choices, "bits", src->cfg.bits, "kernels",
+                                (json_int_t)j.choices, "bits", src->cfg.schemes.all.bits, "kernels",
                                 be->kernels ? be->kernels : be->name, "threads", eq_par_count()));
         st = score(&j, src, be, obs, err);
     }
@@ -231,7 +231,8 @@ static eq_status evaluate(const eq_eval_opts *o, const eq_item_sets *sets, const
         eq_eval_run about = {.opts = o,
                              .cfg = &src->cfg,
                              .bos = o->harness == EQ_HARNESS_0_4_9_2 && eq_tokenizer_bos(tok),
-                             .fp32_steps = src->cfg.bits && src->state && !o->as_written,
+                             .fp32_steps =
+                                 eq_config_quantized(&src->cfg) && src->state && !o->as_written,
                              .seconds = eq_now() - t};
         st = eq_eval_report(&scores, &about, json, err);
     }

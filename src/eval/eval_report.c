@@ -186,13 +186,13 @@ static void put_groups(layout *l, const eq_eval_scores *s, const figures *f) {
 static json_t *about(const eq_eval_run *r) {
     const eq_eval_opts *o = r->opts;
     return json_pack("{s:s, s:o, s:i, s:s, s:s, s:b, s:s, s:s?, s:o, s:f}", "version", EQ_VERSION,
-                     "model", eq_json_lossy(o->model), "bits", r->cfg->bits, "harness",
+                     "model", eq_json_lossy(o->model), "bits", r->cfg->schemes.all.bits, "harness",
                      o->harness == EQ_HARNESS_0_4_2 ? "0.4.2" : "0.4.9.2", "special_tokens",
                      o->harness == EQ_HARNESS_0_4_2 ? "none" : "the tokenizer's", "bos", r->bos,
                      "precision", o->compute.precision == EQ_PREC_F32 ? "f32" : "bf16", "steps",
-                     !r->cfg->bits   ? NULL
-                     : r->fp32_steps ? "fp32"
-                                     : "as written",
+                     !r->cfg->schemes.all.bits ? NULL
+                     : r->fp32_steps           ? "fp32"
+                                               : "as written",
                      "limit", o->limit ? json_integer(o->limit) : json_null(), "seconds",
                      r->seconds);
 }

@@ -203,12 +203,14 @@ static eq_status measure(const eq_kld_opts *o, eq_backend *be, const eq_weights 
     EQ_TRY(open_both(&j, be, src, ref, obs, err));
     eq_json_event(obs, json_pack("{s:s, s:I, s:I, s:i, s:i, s:s, s:i}", "event", "run", "windows",
                                  (json_int_t)w->n, "seqlen", (json_int_t)w->T, "bits",
-                                 src->cfg.bits, "reference_bits", ref->cfg.bits, "kernels",
+                                 src->cfg.schemes.all.bits, "reference_bits",
+                                 ref->cfg.schemes.all.bits, "kernels",
                                  be->kernels ? be->kernels : be->name, "threads", eq_par_count()));
     eq_status st = room(&j, err);
     if (st == EQ_OK) st = all_windows(&j, obs, err);
     if (st == EQ_OK) figures(&j, res);
-    res->bits = src->cfg.bits, res->fp32_steps = src->cfg.bits && src->state && !o->as_written;
+    res->bits = src->cfg.schemes.all.bits;
+    res->fp32_steps = res->bits && src->state && !o->as_written;
     res->seconds = eq_now() - t;
     eq_free(j.q), eq_free(j.p), eq_free(j.row), eq_free(j.kl);
     eq_lm_close(j.lm), eq_lm_close(j.reference);

@@ -64,16 +64,16 @@ static eq_status run(const eq_ppl_opts *o, const eq_weights *src, eq_backend *be
         if (st != EQ_ENOMEM || !be->device || B == 1) return eq_fail(err, st, "%s", why.msg);
         eq_note(obs, "%s: going on with %lld windows at once", why.msg, (long long)(B / 2));
     }
-    eq_json_event(obs,
-                  json_pack("{s:s, s:I, s:I, s:i, s:o, s:s, s:i}", "event", "run", "windows",
-                            (json_int_t)w->n, "seqlen", (json_int_t)w->T, "bits", src->cfg.bits,
-                            "bos", res->text ? json_boolean(res->bos) : json_null(), "kernels",
-                            be->kernels ? be->kernels : be->name, "threads", eq_par_count()));
+    eq_json_event(obs, json_pack("{s:s, s:I, s:I, s:i, s:o, s:s, s:i}", "event", "run", "windows",
+                                 (json_int_t)w->n, "seqlen", (json_int_t)w->T, "bits",
+                                 src->cfg.schemes.all.bits, "bos",
+                                 res->text ? json_boolean(res->bos) : json_null(), "kernels",
+                                 be->kernels ? be->kernels : be->name, "threads", eq_par_count()));
     eq_status st = measure(lm, o, w, obs, &nll, err);
     eq_lm_close(lm);
     EQ_TRY(st);
-    bool fp32 = src->cfg.bits && src->state && !o->as_written;
-    *res = (eq_ppl_result){.bits = src->cfg.bits,
+    bool fp32 = eq_config_quantized(&src->cfg) && src->state && !o->as_written;
+    *res = (eq_ppl_result){.bits = src->cfg.schemes.all.bits,
                            .fp32_steps = fp32,
                            .text = res->text,
                            .bos = res->bos,

@@ -65,12 +65,12 @@ static eq_status check_file(const char *out, eq_err *err) {
 
 static eq_status check_source(const eq_weights *w, eq_err *err) {
     eq_lin_spec q = eq_lin_of(&w->cfg, EQ_LIN_Q);
-    if (w->cfg.bits && eq_lin_joined(&q))
+    if (eq_config_quantized(&w->cfg) && eq_lin_joined(&q))
         return eq_fail(err, EQ_EINPUT,
                        "%s: exports hold each linear by itself, found a model of family %s, whose "
                        "files join some as %s; its GPTQ folder is what is read of it",
                        w->dir, w->cfg.family, q.file);
-    if (w->cfg.bits) return EQ_OK;
+    if (eq_config_quantized(&w->cfg)) return EQ_OK;
     return eq_fail(err, EQ_EINPUT,
                    "%s: expected a quantized model, found full precision (eqat quantize makes one)",
                    w->dir);

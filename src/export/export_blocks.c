@@ -21,9 +21,9 @@ static int64_t tile_end(int64_t item, int64_t O) {
 /* ---- blocks ---------------------------------------------------------------------------------- */
 
 eq_qlinear eq_export_shape(const eq_weights *w, int64_t block, eq_lin l) {
-    (void)block; /* one scheme for all */
     eq_lin_spec s = eq_lin_of(&w->cfg, l);
-    return (eq_qlinear){.bits = w->cfg.bits, .O = s.O, .I = s.I, .G = eq_group(w->cfg.G, s.I)};
+    eq_scheme q = eq_scheme_at(&w->cfg.schemes, block, l);
+    return (eq_qlinear){q.bits, q.grid, .O = s.O, .I = s.I, .G = eq_group(q.group, s.I)};
 }
 
 void eq_export_name(char out[96], const eq_weights *w, int64_t block, eq_lin l) {
@@ -35,7 +35,7 @@ static void as_written(eq_qlinear *q) {
     int64_t n = q->O * (q->I / q->G);
     for (int64_t i = 0; i < n; i++) {
         q->s[i] = eq_f16_to_f32(eq_f32_to_f16(q->s[i]));
-        q->z[i] = eq_z_used(q->z[i], q->bits);
+        q->z[i] = eq_z_used(q->z[i], q->bits, q->grid);
     }
 }
 

@@ -7,6 +7,7 @@
 #include "export/export_blocks.h"
 #include "export/export_folder.h"
 #include "export/export_formats.h"
+#include "model/schemes.h"
 #include "quant/pack.h"
 
 enum { QWEIGHT, QZEROS, SCALES, G_IDX, PARTS };
@@ -110,17 +111,16 @@ static void values_sym(float *out, const eq_tensor *const *t, const eq_qlinear *
 
 static eq_status config(const eq_export_job *x, json_t *root, const char *version, bool sym,
                         eq_err *err) {
-    int bits;
-    int64_t group;
-    if (!eq_export_uniform(x->src, &bits, &group))
-        return eq_fail(err, EQ_EINPUT, "%s: expected one number of bits and one group size",
-                       x->src->dir);
-    json_t *q =
-        json_pack("{s:i, s:I, s:b, s:b, s:b, s:b, s:f, s:b, s:s, s:s, s:s, s:s, s:s, s:{s:s}}",
-                  "bits", bits, "group_size", (json_int_t)group, "sym", (int)sym, "desc_act", 0,
-                  "static_groups", 0, "true_sequential", 1, "damp_percent", 0.01, "lm_head", 0,
-                  "quant_method", "gptq", "checkpoint_format", version, "method", "gptq", "format",
-                  version, "pack_dtype", "int32", "meta", "quantizer", "eqat:" EQ_VERSION);
+    const eq_schemes *t = &x->src->cfg.schemes;
+    json_t *dynamic = eq_schemes_dynamic(t, &x->src->cfg);
+    json_t *q = json_pack(
+        "{s:i, s:I, s:b, s:b, s:b, s:b, s:f, s:b, s:s, s:s, s:s, s:s, s:s, s:{s:s}}", "bits",
+        t->all.bits, "group_size", (json_int_t)t->all.group, "sym", (int)sym, "desc_act", 0,
+        "static_groups", 0, "true_sequential", 1, "damp_percent", 0.01, "lm_head", 0,
+        "quant_method", "gptq", "checkpoint_format", version, "method", "gptq", "format", version,
+        "pack_dtype", "int32", "meta", "quantizer", "eqat:" EQ_VERSION);
+    if (q && dynamic) json_object_set(q, "dynamic", dynamic);
+    json_decref(dynamic);
     if (!q || json_object_set_new(root, "quantization_config", q))
         return eq_nomem(err, "config.json", 1 << 12);
     return EQ_OK;

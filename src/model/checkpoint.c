@@ -2,15 +2,32 @@
  * folder appears whole, after everything in it was read back and compared, or not at all. */
 #include "model/checkpoint.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/io.h"
 #include "base/mem.h"
 #include "model/checkpoint_parts.h"
+#include "model/schemes.h"
+#include "quant/pack.h"
 
-eq_status eq_checkpoint_check(const eq_config *c, int bits, int64_t group, eq_err *err) {
-    return eq_qblock_check(c, bits, group, err);
+eq_layout eq_checkpoint_layout(const eq_config *c, const eq_schemes *t, eq_err *err) {
+    for (int64_t i = 0; i < (t->at ? c->L : 1); i++)
+        for (int l = 0; l < EQ_LINS; l++) {
+            eq_lin_spec s = eq_lin_of(c, (eq_lin)l);
+            eq_scheme q = eq_scheme_at(t, i, (eq_lin)l);
+            const char *why = eq_gptq_refuses(s.rows, s.I, eq_group(q.group, s.I), q.bits);
+            char block[24] = "*", scheme[24];
+            if (!why) continue;
+            if (t->at) snprintf(block, sizeof block, "%lld", (long long)i);
+            eq_scheme_name(scheme, q);
+            eq_fail(err, EQ_EINPUT,
+                    "model.layers.%s.%s [%lld, %lld]: GPTQ cannot hold it at %s (%s)", block,
+                    s.file, (long long)s.rows, (long long)s.I, scheme, why);
+            return EQ_LAYOUT_ROWS;
+        }
+    return EQ_LAYOUT_GPTQ_V2;
 }
 
 /* ---- reading back ---------------------------------------------------------------------------- */
@@ -92,7 +109,7 @@ static eq_status write_at(const eq_checkpoint *c, const char *path, const char *
 eq_status eq_checkpoint_write(const eq_checkpoint *c, const char *out, const eq_observer *obs,
                               int64_t *bytes, eq_err *err) {
     int64_t written = 0;
-    EQ_TRY(eq_checkpoint_check(&c->base->cfg, c->bits, c->group, err));
+    EQ_TRY(eq_schemes_check(&c->schemes, &c->base->cfg, err));
     EQ_TRY(eq_output_check(out, c->base->dir, err));
     char *path = eq_output_path(out), *tmp = NULL;
     int lock = -1;

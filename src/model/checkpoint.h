@@ -1,4 +1,5 @@
-/* Writing the project's checkpoint: a Hugging Face folder with GPTQ v2 tensors, plus EQ_STATE_NAME
+/* Writing the project's checkpoint: a Hugging Face folder with GPTQ v2 tensors, or with packed rows
+ * where GPTQ's words cannot hold the model (eq_layout), plus EQ_STATE_NAME
  * with fp32 steps and real zero points and EQ_SUMS_NAME with a sum of every file. Everything lands
  * in a temporary folder beside the target, is read back and compared, then renamed. */
 #ifndef EQ_MODEL_CHECKPOINT_H
@@ -11,8 +12,7 @@ typedef eq_status (*eq_qblock_source)(void *ctx, int64_t i, const eq_qblock **b,
 
 typedef struct {
     const eq_weights *base; /* where embeddings, head, biases and side files come from */
-    int bits;
-    int64_t group; /* as configured, -1 allowed */
+    eq_schemes schemes;
     eq_qblock_source source;
     void *ctx;
     const char *recipe; /* JSON text: settings, seed, fingerprints, version; kept in metadata */
@@ -25,8 +25,9 @@ typedef struct {
  * differ from the base's are written as F32. Every linear is re-read and compared bit for bit. */
 eq_status eq_checkpoint_write(const eq_checkpoint *c, const char *out, const eq_observer *obs,
                               int64_t *bytes, eq_err *err);
-/* Names the first linear that GPTQ cannot hold at these bits; call before training. */
-eq_status eq_checkpoint_check(const eq_config *c, int bits, int64_t group, eq_err *err);
+/* How it will be written: GPTQ v2 where that holds every linear, else in rows, and *why (may be
+ * NULL) names the first that it does not hold. */
+eq_layout eq_checkpoint_layout(const eq_config *c, const eq_schemes *t, eq_err *why);
 /* Of what goes along beside the tensors, {name: XXH3-128 in hex} of the files that loaders read
  * (tokenizer, settings, templates, code); a link to nowhere is left out, with a note. EQ_EIO: a
  * file, one of the others too, cannot be read. EQ_EINTR: stopped. */

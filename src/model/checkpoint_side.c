@@ -9,14 +9,26 @@
 #include "base/mem.h"
 #include "base/observe.h"
 #include "model/checkpoint_parts.h"
+#include "model/schemes.h"
 
 /* What GPTQ readers look for, old and new names (FORMATS, "GPTQ"). */
 static json_t *quantization_config(const eq_checkpoint *c) {
-    return json_pack("{s:i, s:I, s:b, s:b, s:b, s:b, s:f, s:b, s:s, s:s, s:s, s:s, s:s}", "bits",
-                     c->bits, "group_size", (json_int_t)c->group, "sym", 0, "desc_act", 0,
-                     "static_groups", 0, "true_sequential", 1, "damp_percent", 0.01, "lm_head", 0,
-                     "quant_method", "gptq", "checkpoint_format", "gptq_v2", "method", "gptq",
-                     "format", "gptq_v2", "pack_dtype", "int32");
+    eq_scheme all = c->schemes.all;
+    bool rows = eq_checkpoint_layout(&c->base->cfg, &c->schemes, NULL) == EQ_LAYOUT_ROWS;
+    json_t *q =
+        rows ? json_pack("{s:i, s:I, s:s}", "bits", all.bits, "group_size", (json_int_t)all.group,
+                         "quant_method", "eqat")
+             : json_pack("{s:i, s:I, s:b, s:b, s:b, s:b, s:f, s:b, s:s, s:s, s:s, s:s, s:s}",
+                         "bits", all.bits, "group_size", (json_int_t)all.group, "sym", 0,
+                         "desc_act", 0, "static_groups", 0, "true_sequential", 1, "damp_percent",
+                         0.01, "lm_head", 0, "quant_method", "gptq", "checkpoint_format", "gptq_v2",
+                         "method", "gptq", "format", "gptq_v2", "pack_dtype", "int32");
+    json_t *dynamic = eq_schemes_dynamic(&c->schemes, &c->base->cfg);
+    if (q && dynamic) json_object_set(q, "dynamic", dynamic);
+    if (q && all.grid == EQ_GRID_PORTABLE)
+        json_object_set_new(q, "meta", json_pack("{s:s}", "eqat_grid", "portable"));
+    json_decref(dynamic);
+    return q;
 }
 
 static eq_status write_json(const json_t *v, const char *dir, const char *name, eq_err *err) {

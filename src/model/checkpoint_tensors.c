@@ -13,6 +13,7 @@
 #include "base/observe.h"
 #include "base/par.h"
 #include "model/checkpoint_parts.h"
+#include "model/schemes.h"
 #include "quant/number.h"
 #include "quant/pack.h"
 
@@ -45,8 +46,10 @@ typedef struct {
     eq_digest *sums;
     const eq_qblock *b; /* block `at`, -1: none yet */
     int64_t at, summed, done;
-    int32_t *qweight, *qzeros, *g_idx;
-    uint32_t *rows; /* of a tensor that linears are joined to, before its columns */
+    eq_layout layout;
+    int32_t *qweight, *qzeros, *g_idx; /* GPTQ only */
+    uint32_t *rows;            /* of a tensor that linears are joined to, before its columns */
+    const void *codes, *zeros; /* of the tensor under way, as they are written */
     uint16_t *scales;
     uint8_t *z;
     eq_stw *out, *state;
@@ -90,13 +93,19 @@ static eq_status add_part(writer *w, int64_t block, int l, entry_kind k, eq_dtyp
 
 static eq_status add_linear(writer *w, int64_t i, int l, eq_err *err) {
     eq_lin_spec s = eq_lin_of(w->cfg, (eq_lin)l);
-    int64_t NG = s.I / eq_group(w->c->group, s.I);
-    int bits = w->c->bits;
+    eq_scheme q = eq_scheme_at(&w->c->schemes, i, (eq_lin)l);
+    int64_t NG = s.I / eq_group(q.group, s.I), words = eq_pack_words(s.I, q.bits);
     if (s.first) return EQ_OK; /* goes with the first of its tensor */
-    EQ_TRY(add_part(w, i, l, QWEIGHT, EQ_I32, eq_pack_words(s.I, bits), s.rows, err));
-    EQ_TRY(add_part(w, i, l, QZEROS, EQ_I32, NG, s.rows * bits / 32, err));
-    EQ_TRY(add_part(w, i, l, SCALES, EQ_F16, NG, s.rows, err));
-    EQ_TRY(add_part(w, i, l, G_IDX, EQ_I32, -1, s.I, err));
+    if (w->layout == EQ_LAYOUT_ROWS) {
+        EQ_TRY(add_part(w, i, l, QWEIGHT, EQ_U32, s.rows, words, err));
+        EQ_TRY(add_part(w, i, l, QZEROS, EQ_U8, s.rows, NG, err));
+        EQ_TRY(add_part(w, i, l, SCALES, EQ_F16, s.rows, NG, err));
+    } else {
+        EQ_TRY(add_part(w, i, l, QWEIGHT, EQ_I32, words, s.rows, err));
+        EQ_TRY(add_part(w, i, l, QZEROS, EQ_I32, NG, s.rows * q.bits / 32, err));
+        EQ_TRY(add_part(w, i, l, SCALES, EQ_F16, NG, s.rows, err));
+        EQ_TRY(add_part(w, i, l, G_IDX, EQ_I32, -1, s.I, err));
+    }
     const eq_tensor *bias = w->c->base->blocks[i].bias[l];
     return bias ? add_copy(w, bias, i, err) : EQ_OK;
 }
@@ -183,9 +192,11 @@ typedef struct {
     const char *name;
     uint16_t *scales;
     uint8_t *z;
+    bool turned;
 } group_job;
 
-/* s [O, NG] -> scales [NG, O] as fp16; z rounded and clamped as equation (1) uses it. */
+/* s [O, NG] -> scales [NG, O] (turned) or [O, NG] as fp16; z rounded and clamped as equation (1)
+ * uses it. */
 static eq_status convert_groups(void *ctx, int64_t item, eq_err *err) {
     const group_job *j = ctx;
     const eq_qlinear *q = j->q;
@@ -197,22 +208,28 @@ static eq_status convert_groups(void *ctx, int64_t item, eq_err *err) {
                 "%s: expected steps that fp16 holds and finite zero points, found %g and "
                 "%g at element %lld",
                 j->name, (double)q->s[i], (double)q->z[i], (long long)i);
-        j->z[eq_lin_row(j->spec, i / NG) * NG + i % NG] = (uint8_t)eq_z_used(q->z[i], q->bits);
+        j->z[eq_lin_row(j->spec, i / NG) * NG + i % NG] =
+            (uint8_t)eq_z_used(q->z[i], q->bits, q->grid);
     }
     for (int64_t g = 0; g < NG; g++)
-        for (int64_t o = o0; o < o1; o++)
-            j->scales[g * j->spec->rows + eq_lin_row(j->spec, o)] = eq_f32_to_f16(q->s[o * NG + g]);
+        for (int64_t o = o0; o < o1; o++) {
+            int64_t row = eq_lin_row(j->spec, o);
+            j->scales[j->turned ? g * j->spec->rows + row : row * NG + g] =
+                eq_f32_to_f16(q->s[o * NG + g]);
+        }
     return EQ_OK;
 }
 
 /* One linear's part of what its tensor holds; the codes only where it is one of several. */
 static eq_status put_part(writer *w, const entry *e, eq_lin l, const eq_lin_spec *s, eq_err *err) {
     const eq_qlinear *q = &w->b->lin[l];
-    int64_t NG = s->I / eq_group(w->c->group, s->I), words = eq_pack_words(s->I, w->c->bits);
-    if (q->O != s->O || q->I != s->I || q->I / q->G != NG || q->bits != w->c->bits)
+    eq_scheme want = eq_scheme_at(&w->c->schemes, e->block, l);
+    int64_t NG = q->I / q->G, words = eq_pack_words(q->I, q->bits);
+    if (q->O != s->O || q->I != s->I || q->bits != want.bits || q->grid != want.grid ||
+        q->G != eq_group(want.group, s->I))
         return eq_fail(err, EQ_EINPUT, "%s: expected [%lld, %lld] at %d bits, found another linear",
-                       e->made, (long long)s->O, (long long)s->I, w->c->bits);
-    group_job j = {q, s, e->made, w->scales, w->z};
+                       e->made, (long long)s->O, (long long)s->I, want.bits);
+    group_job j = {q, s, e->made, w->scales, w->z, w->layout != EQ_LAYOUT_ROWS};
     EQ_TRY(eq_par_try((q->O + TILE - 1) / TILE, convert_groups, &j, err));
     for (int64_t o = 0; eq_lin_joined(s) && o < q->O; o++)
         memcpy(w->rows + eq_lin_row(s, o) * words, q->rows + o * words,
@@ -224,15 +241,20 @@ static eq_status put_part(writer *w, const entry *e, eq_lin l, const eq_lin_spec
 static eq_status pack_linear(writer *w, const entry *e, eq_err *err) {
     eq_lin_spec s = eq_lin_of(w->cfg, (eq_lin)e->at);
     const eq_qlinear *q = &w->b->lin[e->at];
-    int64_t NG = s.I / eq_group(w->c->group, s.I);
+    int64_t NG = q->I / q->G;
     double t = eq_now();
     for (eq_lin l = (eq_lin)e->at; l < EQ_LINS; l++) {
         eq_lin_spec part = eq_lin_of(w->cfg, l);
         if (!strcmp(part.file, s.file)) EQ_TRY(put_part(w, e, l, &part, err));
     }
-    eq_gptq_from_rows(w->qweight, eq_lin_joined(&s) ? w->rows : q->rows, s.rows, q->I, q->bits);
-    eq_gptq_zeros(w->qzeros, w->z, s.rows, NG, q->bits);
-    for (int64_t i = 0; i < q->I; i++) w->g_idx[i] = (int32_t)(i / q->G);
+    const uint32_t *rows = eq_lin_joined(&s) ? w->rows : q->rows;
+    if (w->layout == EQ_LAYOUT_GPTQ_V2) {
+        eq_gptq_from_rows(w->qweight, rows, s.rows, q->I, q->bits);
+        eq_gptq_zeros(w->qzeros, w->z, s.rows, NG, q->bits);
+        for (int64_t i = 0; i < q->I; i++) w->g_idx[i] = (int32_t)(i / q->G);
+    }
+    w->codes = w->layout == EQ_LAYOUT_ROWS ? (const void *)rows : w->qweight;
+    w->zeros = w->layout == EQ_LAYOUT_ROWS ? (const void *)w->z : w->qzeros;
     w->pack_seconds += eq_now() - t;
     w->pack_bytes += s.rows * eq_pack_words(q->I, q->bits) * 4 + s.rows * NG * 8;
     return EQ_OK;
@@ -266,9 +288,9 @@ static eq_status put_entry(writer *w, const entry *e, eq_err *err) {
         return put_norm(w, e, err);
     case QWEIGHT:
         EQ_TRY(pack_linear(w, e, err));
-        return eq_stw_put(w->out, w->qweight, e->bytes, err);
+        return eq_stw_put(w->out, w->codes, e->bytes, err);
     case QZEROS:
-        return eq_stw_put(w->out, w->qzeros, e->bytes, err);
+        return eq_stw_put(w->out, w->zeros, e->bytes, err);
     case SCALES:
         return eq_stw_put(w->out, w->scales, e->bytes, err);
     default:
@@ -334,7 +356,8 @@ static eq_status declare_state(writer *w, eq_err *err) {
     for (int64_t i = 0; i < w->cfg->L; i++)
         for (int l = 0; l < 2 * EQ_LINS; l++) {
             eq_lin_spec s = eq_lin_of(w->cfg, (eq_lin)(l / 2));
-            int64_t shape[2] = {s.O, s.I / eq_group(w->c->group, s.I)};
+            int64_t group = eq_scheme_at(&w->c->schemes, i, (eq_lin)(l / 2)).group;
+            int64_t shape[2] = {s.O, s.I / eq_group(group, s.I)};
             char name[64];
             snprintf(name, sizeof name, "model.layers.%lld.%s.%s", (long long)i, s.name,
                      l % 2 ? "eqat_z" : "eqat_s");
@@ -399,13 +422,14 @@ static eq_status drop_written(writer *w, eq_err *err) {
 
 static eq_status alloc(writer *w, eq_err *err) {
     int64_t words = 0, joined = 1, zwords = 0, groups = 0, I = 0;
-    for (int l = 0; l < EQ_LINS; l++) {
-        eq_lin_spec s = eq_lin_of(w->cfg, (eq_lin)l);
-        int64_t NG = s.I / eq_group(w->c->group, s.I), n = s.rows * eq_pack_words(s.I, w->c->bits);
+    for (int64_t k = 0; k < w->cfg->L * EQ_LINS; k++) {
+        eq_lin_spec s = eq_lin_of(w->cfg, (eq_lin)(k % EQ_LINS));
+        eq_scheme q = eq_scheme_at(&w->c->schemes, k / EQ_LINS, (eq_lin)(k % EQ_LINS));
+        int64_t NG = s.I / eq_group(q.group, s.I), n = s.rows * eq_pack_words(s.I, q.bits);
         if (n > words) words = n;
         if (eq_lin_joined(&s) && n > joined) joined = n;
         if (s.rows * NG > groups) groups = s.rows * NG;
-        if (NG * s.rows * w->c->bits / 32 > zwords) zwords = NG * s.rows * w->c->bits / 32;
+        if (NG * s.rows * q.bits / 32 > zwords) zwords = NG * s.rows * q.bits / 32;
         if (s.I > I) I = s.I;
     }
     w->rows = eq_calloc(joined, sizeof *w->rows);
@@ -422,11 +446,8 @@ static eq_status alloc(writer *w, eq_err *err) {
 }
 
 static eq_status check_space(const writer *w, eq_err *err) {
-    int64_t need = w->bytes, free_ = eq_disk_free(w->dir);
-    for (int l = 0; l < EQ_LINS; l++) {
-        eq_lin_spec s = eq_lin_of(w->cfg, (eq_lin)l);
-        need += w->cfg->L * s.O * (s.I / eq_group(w->c->group, s.I)) * 8;
-    }
+    int64_t need = w->bytes + eq_schemes_count(&w->c->schemes, w->cfg).groups * 8;
+    int64_t free_ = eq_disk_free(w->dir);
     if (free_ < 0 || free_ >= need) return EQ_OK;
     return eq_fail(err, EQ_EIO, "%s: expected room for %lld bytes, found %lld free", w->dir,
                    (long long)need, (long long)free_);
@@ -456,6 +477,7 @@ static eq_status run(writer *w, eq_err *err) {
 eq_status eq_checkpoint_tensors(const eq_checkpoint *c, const char *dir, const eq_observer *obs,
                                 eq_digest *sums, int64_t *bytes, eq_err *err) {
     writer w = {.c = c, .cfg = &c->base->cfg, .dir = dir, .obs = obs, .sums = sums, .at = -1};
+    w.layout = eq_checkpoint_layout(w.cfg, &c->schemes, NULL);
     eq_status st = run(&w, err);
     drop_open(&w);
     if (st == EQ_OK) {

@@ -8,7 +8,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "model/config_parse.h"
-#include "model/weights.h"
+#include "model/schemes.h"
 
 /* ---- parts ----------------------------------------------------------------------------------- */
 
@@ -193,10 +193,15 @@ eq_status eq_config_load(eq_config *c, const char *dir, eq_err *err) {
         st = parse(&out, root, path, err);
         json_decref(root);
     }
-    if (st == EQ_OK) *c = out;
+    if (st == EQ_OK)
+        *c = out;
+    else
+        eq_config_free(&out);
     eq_free(path);
     return st;
 }
+
+void eq_config_free(eq_config *c) { eq_schemes_free(&c->schemes); }
 
 /* ---- counting -------------------------------------------------------------------------------- */
 

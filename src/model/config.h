@@ -3,7 +3,7 @@
 #ifndef EQ_MODEL_CONFIG_H
 #define EQ_MODEL_CONFIG_H
 #include "backend/backend.h"
-#include "base/err.h"
+#include "quant/scheme.h"
 
 typedef enum {
     EQ_ROPE_PLAIN,
@@ -13,6 +13,14 @@ typedef enum {
     EQ_ROPE_YARN,
     EQ_ROPE_LONG /* longrope: a divisor for each pair, one set for short windows, one for long */
 } eq_rope_kind;
+
+/* How quantized linears lie in tensors qweight, qzeros, scales (and g_idx). */
+typedef enum {
+    EQ_LAYOUT_GPTQ_V2, /* FORMATS, "GPTQ" */
+    EQ_LAYOUT_GPTQ_V1, /* zero points are stored minus one */
+    EQ_LAYOUT_ROWS     /* eqat's own, for what GPTQ's words cannot hold: qweight U32 as rows of
+                          quant/pack.h, qzeros U8 and scales [O, I / G], no g_idx */
+} eq_layout;
 
 enum { EQ_MAX_HEAD = 1024, EQ_MAX_LAYERS = 1 << 12 };
 
@@ -63,14 +71,14 @@ typedef struct {
     eq_rope_spec rope_sliding;
     uint8_t layer[EQ_MAX_LAYERS]; /* EQ_LAYER_* */
     int64_t bos, eos;             /* -1: none */
-    /* quantization_config; bits == 0: full precision */
-    int bits;
-    int64_t G;      /* group size as configured, -1: a whole row */
-    bool gptq_v1;   /* zeros are stored minus one */
+    eq_schemes schemes;           /* quantization_config; all.bits == 0: full precision */
+    eq_layout layout;
     int64_t fp8[2]; /* rows and columns of a block that shares a scale, 0: no fp8 source */
 } eq_config;
 
-eq_status eq_config_load(eq_config *c, const char *dir, eq_err *err);
+eq_status eq_config_load(eq_config *c, const char *dir, eq_err *err); /* eq_config_free it */
+void eq_config_free(eq_config *c);
+static inline bool eq_config_quantized(const eq_config *c) { return c->schemes.all.bits != 0; }
 /* A Llama block of the shapes that c has: scales of 1, scores by 1 / sqrt(HD), all of a head turned
  * with theta 10000. What parsing starts from. */
 void eq_config_plain(eq_config *c);

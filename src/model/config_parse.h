@@ -86,6 +86,6 @@ eq_status eq_rope_parse(eq_config *c, const eq_family *f, const json_t *root, co
 /* sliding_window, layer_types and the like, no_rope_layers -> c->window, c->layer. */
 eq_status eq_layers_parse(eq_config *c, const eq_family *f, const json_t *root, const char *where,
                           eq_err *err);
-/* quantization_config -> bits, G, gptq_v1, fp8; all zero where there is none. */
+/* quantization_config -> schemes, layout, fp8; all zero where there is none. Needs the shapes. */
 eq_status eq_gptq_parse(eq_config *c, const json_t *root, const char *where, eq_err *err);
 #endif

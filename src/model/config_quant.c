@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "model/config_parse.h"
+#include "model/schemes.h"
+#include "quant/pack.h"
 
 static const eq_key gptq_keys[] = {
     {"quant_method", EQ_KEY_READ},
@@ -15,7 +17,7 @@ static const eq_key gptq_keys[] = {
     {"pack_dtype", EQ_KEY_READ},
     {"desc_act", EQ_KEY_OFF},
     {"lm_head", EQ_KEY_OFF},
-    {"dynamic", EQ_KEY_OFF},
+    {"dynamic", EQ_KEY_READ},
     {"rotation", EQ_KEY_OFF},
     {"adapter", EQ_KEY_OFF},
     {"is_marlin_format", EQ_KEY_OFF},
@@ -26,7 +28,7 @@ static const eq_key gptq_keys[] = {
     {"damp_auto_increment", EQ_KEY_FREE},
     {"mse", EQ_KEY_FREE},
     {"act_group_aware", EQ_KEY_FREE},
-    {"meta", EQ_KEY_FREE},
+    {"meta", EQ_KEY_READ},
     {"dataset", EQ_KEY_FREE},
     {"tokenizer", EQ_KEY_FREE},
     {"batch_size", EQ_KEY_FREE},
@@ -104,7 +106,8 @@ static eq_status parse_version(eq_config *c, const json_t *q, const char *where,
                        "%s: quantization_config \"checkpoint_format\": expected \"gptq\" or "
                        "\"gptq_v2\", found \"%s\"",
                        where, a);
-    c->gptq_v1 = !a || !strcmp(a, "gptq"); /* files older than the key are version 1 */
+    /* files older than the key are version 1 */
+    c->layout = !a || !strcmp(a, "gptq") ? EQ_LAYOUT_GPTQ_V1 : EQ_LAYOUT_GPTQ_V2;
     return EQ_OK;
 }
 
@@ -135,11 +138,51 @@ static eq_status parse_fp8(eq_config *c, const json_t *q, const char *where, con
     return EQ_OK;
 }
 
+/* Other tools keep other things in "meta". */
+static eq_status parse_grid(eq_scheme *all, const json_t *q, const char *where, eq_err *err) {
+    const json_t *meta = eq_json_get(q, "meta");
+    const char *grid;
+    if (!json_is_object(meta)) return EQ_OK;
+    EQ_TRY(eq_json_str(meta, "eqat_grid", "free", &grid, where, err));
+    if (strcmp(grid, "free") && strcmp(grid, "portable"))
+        return eq_fail(err, EQ_EINPUT,
+                       "%s: quantization_config \"eqat_grid\": expected \"free\" or \"portable\", "
+                       "found \"%s\"",
+                       where, grid);
+    all->grid = strcmp(grid, "free") ? EQ_GRID_PORTABLE : EQ_GRID_FREE;
+    return EQ_OK;
+}
+
+static eq_status parse_schemes(eq_config *c, const json_t *q, const char *where, eq_err *err) {
+    eq_scheme all = {0};
+    int64_t bits;
+    const json_t *dynamic = eq_json_get(q, "dynamic");
+    EQ_TRY(eq_json_need_int(q, "bits", 2, 8, &bits, where, err));
+    if (!eq_bits_known((int)bits))
+        return eq_fail(err, EQ_EINPUT,
+                       "%s: quantization_config \"bits\": expected 2, 3, 4 or 8, found %d", where,
+                       (int)bits);
+    EQ_TRY(eq_json_need_int(q, "group_size", -1, 1 << 22, &all.group, where, err));
+    if (all.group == 0)
+        return eq_fail(err, EQ_EINPUT,
+                       "%s: quantization_config \"group_size\": expected -1 or a positive number, "
+                       "found 0",
+                       where);
+    all.bits = (int)bits;
+    EQ_TRY(parse_grid(&all, q, where, err));
+    c->schemes.all = all;
+    if (!dynamic) return EQ_OK;
+    if (!json_is_object(dynamic))
+        return eq_fail(err, EQ_EINPUT,
+                       "%s: quantization_config \"dynamic\": expected an object, found %s", where,
+                       eq_json_type(dynamic));
+    return eq_schemes_from_dynamic(&c->schemes, c, all, dynamic, where, err);
+}
+
 eq_status eq_gptq_parse(eq_config *c, const json_t *root, const char *where, eq_err *err) {
     const json_t *q = eq_json_get(root, "quantization_config");
-    int64_t bits;
     const char *method;
-    c->bits = 0, c->G = 0, c->gptq_v1 = false;
+    c->schemes = (eq_schemes){0}, c->layout = EQ_LAYOUT_GPTQ_V2;
     if (!q) return EQ_OK;
     if (!json_is_object(q))
         return eq_fail(err, EQ_EINPUT, "%s: \"quantization_config\": expected an object, found %s",
@@ -148,24 +191,16 @@ eq_status eq_gptq_parse(eq_config *c, const json_t *root, const char *where, eq_
     snprintf(inside, sizeof inside, "%.480s: quantization_config", where);
     EQ_TRY(eq_json_str(q, "quant_method", "nothing", &method, where, err));
     if (!strcmp(method, "fp8")) return parse_fp8(c, q, where, inside, err);
-    EQ_TRY(need_word(q, "quant_method", "nothing", "gptq", where, err));
-    EQ_TRY(need_word(q, "method", NULL, "gptq", where, err));
+    bool own = !strcmp(method, "eqat");
+    if (!own) EQ_TRY(need_word(q, "quant_method", "nothing", "gptq", where, err));
+    EQ_TRY(need_word(q, "method", NULL, own ? "eqat" : "gptq", where, err));
     EQ_TRY(need_word(q, "pack_dtype", NULL, "int32", where, err));
     EQ_TRY(need_word(q, "data_type", NULL, "int", where, err));
     EQ_TRY(eq_keys_check(q, gptq_keys, sizeof gptq_keys / sizeof *gptq_keys, inside, err));
     EQ_TRY(check_act_bits(q, where, err));
-    EQ_TRY(eq_json_need_int(q, "bits", 2, 8, &bits, where, err));
-    if (bits > 4 && bits != 8)
-        return eq_fail(err, EQ_EINPUT,
-                       "%s: quantization_config \"bits\": expected 2, 3, 4 or 8, found %d", where,
-                       (int)bits);
-    EQ_TRY(eq_json_need_int(q, "group_size", -1, 1 << 22, &c->G, where, err));
-    if (c->G == 0)
-        return eq_fail(err, EQ_EINPUT,
-                       "%s: quantization_config \"group_size\": expected -1 or a positive number, "
-                       "found 0",
-                       where);
-    EQ_TRY(parse_version(c, q, where, err));
-    c->bits = (int)bits;
-    return EQ_OK;
+    if (own)
+        c->layout = EQ_LAYOUT_ROWS;
+    else
+        EQ_TRY(parse_version(c, q, where, err));
+    return parse_schemes(c, q, where, err);
 }

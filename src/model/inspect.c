@@ -8,8 +8,7 @@
 #include "base/io.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "model/weights.h"
-#include "quant/number.h"
+#include "model/schemes.h"
 
 /* ---- sizes ----------------------------------------------------------------------------------- */
 
@@ -159,15 +158,19 @@ static void add_files(json_t *root, const eq_weights *w, bool tensors) {
 /* ---- quantization ---------------------------------------------------------------------------- */
 
 static void add_quantization(json_t *root, const eq_config *c) {
-    char scheme[48];
-    if (!c->bits) return;
-    double bits = bits_of_linears(c, c->bits, c->G);
-    snprintf(scheme, sizeof scheme, "w%dg%lld", c->bits, (long long)c->G);
-    json_object_set_new(root, "quantization",
-                        json_pack("{s:s, s:i, s:I, s:s, s:f, s:f}", "scheme", scheme, "bits",
-                                  c->bits, "group_size", (json_int_t)c->G, "format",
-                                  c->gptq_v1 ? "gptq" : "gptq_v2", "bits_per_weight", bits, "gib",
-                                  gib(c, bits)));
+    static const char *const formats[] = {"gptq_v2", "gptq", "eqat"};
+    eq_scheme all = c->schemes.all;
+    eq_str words = {0};
+    if (!eq_config_quantized(c) || eq_schemes_check(&c->schemes, c, NULL) != EQ_OK) return;
+    double bits = eq_schemes_count(&c->schemes, c).bits;
+    eq_schemes_words(&words, &c->schemes, c);
+    json_object_set_new(
+        root, "quantization",
+        json_pack("{s:s, s:i, s:I, s:s, s:s, s:f, s:f}", "scheme", words.p ? words.p : "", "bits",
+                  all.bits, "group_size", (json_int_t)all.group, "grid",
+                  all.grid == EQ_GRID_PORTABLE ? "portable" : "free", "format", formats[c->layout],
+                  "bits_per_weight", bits, "gib", gib(c, bits)));
+    eq_str_free(&words);
 }
 
 /* What eqat.state remembers of the run. A recipe that is not JSON is shown as text. */
@@ -209,11 +212,13 @@ eq_status eq_inspect(const char *model, bool tensors, char **json, eq_err *err) 
     bool has;
     *json = NULL;
     EQ_TRY(eq_config_load(&c, model, err));
-    EQ_TRY(has_tensors(model, &has, err));
-    if (has) EQ_TRY(eq_weights_open(&w, model, err));
-    json_t *root = describe(model, &c, w, tensors);
+    eq_status st = has_tensors(model, &has, err);
+    if (st == EQ_OK && has) st = eq_weights_open(&w, model, err);
+    json_t *root = st == EQ_OK ? describe(model, &c, w, tensors) : NULL;
     *json = root ? eq_json_text(root, 2) : NULL;
     json_decref(root);
     eq_weights_close(w);
+    eq_config_free(&c);
+    if (st != EQ_OK) return st;
     return *json ? EQ_OK : eq_nomem(err, "a description", 1 << 16);
 }

@@ -18,14 +18,18 @@ static void make_weight(void *ctx, eq_lin l, eq_mut w);
 
 /* ---- memory: one bind function measures, allocates and plans --------------------------------- */
 
-static void quant_layout(eq_lm_quant *q, const eq_config *c, int bits, int64_t group) {
-    *q = (eq_lm_quant){.bits = bits, .G = group};
-    for (eq_lin l = 0; l < EQ_LINS; l++) {
-        eq_lin_spec s = eq_lin_of(c, l);
-        q->group_at[l] = q->groups, q->word_at[l] = q->words;
-        q->groups += s.O * (s.I / eq_group(group, s.I));
-        q->words += s.O * eq_pack_words(s.I, bits);
+/* Fills the table of places; *groups, *words: of the model. */
+static void quant_layout(eq_lm_quant *q, const eq_config *c, const eq_schemes *t, int64_t *groups,
+                         int64_t *words) {
+    *groups = *words = 0;
+    for (int64_t k = 0; k < c->L * EQ_LINS; k++) {
+        eq_lin_spec s = eq_lin_of(c, (eq_lin)(k % EQ_LINS));
+        eq_scheme of = eq_scheme_at(t, k / EQ_LINS, (eq_lin)(k % EQ_LINS));
+        q->at[k] = (eq_lm_place){*groups, *words};
+        *groups += s.O * (s.I / eq_group(of.group, s.I));
+        *words += s.O * eq_pack_words(s.I, of.bits);
     }
+    q->norms = 0;
     for (eq_norm n = 0; n < EQ_NORM_COUNT; n++) {
         eq_norm_spec s = eq_norm_of(c, n);
         q->norm_at[n] = q->norms;
@@ -58,10 +62,12 @@ static void bind_model(eq_lm *lm, eq_arena *a) {
         eq_resident_bind(lm, a);
         return;
     }
-    if (q->bits) {
-        q->rows = eq_take(a, EQ_U32, c->L * q->words);
-        q->s = eq_take(a, EQ_F32, c->L * q->groups);
-        q->z = eq_take(a, EQ_F32, c->L * q->groups);
+    if (eq_lm_quantized(lm)) {
+        int64_t groups, all_words;
+        quant_layout(q, c, &lm->opts.schemes, &groups, &all_words);
+        q->rows = eq_take(a, EQ_U32, all_words);
+        q->s = eq_take(a, EQ_F32, groups);
+        q->z = eq_take(a, EQ_F32, groups);
         q->norm = eq_take(a, EQ_F32, c->L * q->norms);
     }
     lm->head = eq_take(a, lm->opts.ct, c->V * c->D);
@@ -96,10 +102,11 @@ static void bind_step(eq_lm *lm, eq_arena *a, int64_t B, int64_t T) {
 
 static eq_status lm_init(eq_lm *lm, const eq_config *c, const eq_lm_opts *o, eq_err *err) {
     lm->cfg = c, lm->opts = *o, lm->st = o->ct;
-    if (o->bits) quant_layout(&lm->q, c, o->bits, o->group);
     lm->x = eq_calloc(c->L + 1, sizeof *lm->x);
+    if (eq_lm_quantized(lm)) lm->q.at = eq_calloc(c->L * EQ_LINS, sizeof *lm->q.at);
     if (lm->x && o->context) lm->res.layers = eq_calloc(c->L, sizeof *lm->res.layers);
-    if (lm->x && (!o->context || lm->res.layers)) return EQ_OK;
+    bool ok = lm->x && (!o->context || lm->res.layers) && (!eq_lm_quantized(lm) || lm->q.at);
+    if (ok) return EQ_OK;
     return eq_nomem(err, "a model", c->L * (int64_t)sizeof *lm->res.layers);
 }
 
@@ -108,25 +115,28 @@ int64_t eq_lm_bytes(const eq_config *c, const eq_lm_opts *o) {
     eq_arena model = {.hints = o->hints}, step = model;
     bool ok = lm_init(&lm, c, o, NULL) == EQ_OK;
     if (ok) bind_model(&lm, &model), bind_step(&lm, &step, o->B, o->T);
-    eq_free(lm.x), eq_free(lm.res.layers);
+    eq_free(lm.x), eq_free(lm.q.at), eq_free(lm.res.layers);
     return ok ? model.used + step.used : -1;
 }
 
 /* ---- open ------------------------------------------------------------------------------------ */
 
-eq_qshape eq_lm_qshape(const eq_lm *lm, eq_lin l) {
+eq_qshape eq_lm_qshape(const eq_lm *lm, int64_t i, eq_lin l) {
     eq_lin_spec s = eq_lin_of(lm->cfg, l);
-    return (eq_qshape){.O = s.O, .I = s.I, .G = eq_group(lm->q.G, s.I), .bits = lm->q.bits};
+    eq_scheme q = eq_scheme_at(&lm->opts.schemes, i, l);
+    return (eq_qshape){s.O, s.I, eq_group(q.group, s.I), q.bits, q.grid};
+}
+static eq_lm_place place_of(const eq_lm *lm, int64_t i, eq_lin l) {
+    return lm->q.at[i * EQ_LINS + (int64_t)l];
 }
 eq_mut eq_lm_groups(const eq_lm *lm, eq_mut all, int64_t i, eq_lin l) {
     if (!all.n) return EQ_NONE_MUT;
-    eq_qshape s = eq_lm_qshape(lm, l);
-    return eq_mut_at(all, i * lm->q.groups + lm->q.group_at[l], s.O * (s.I / s.G));
+    eq_qshape s = eq_lm_qshape(lm, i, l);
+    return eq_mut_at(all, place_of(lm, i, l).group, s.O * (s.I / s.G));
 }
 static eq_mut words(const eq_lm *lm, int64_t i, eq_lin l) {
-    eq_qshape s = eq_lm_qshape(lm, l);
-    return eq_mut_at(lm->q.rows, i * lm->q.words + lm->q.word_at[l],
-                     s.O * eq_pack_words(s.I, s.bits));
+    eq_qshape s = eq_lm_qshape(lm, i, l);
+    return eq_mut_at(lm->q.rows, place_of(lm, i, l).word, s.O * eq_pack_words(s.I, s.bits));
 }
 static eq_mut norm_of(const eq_lm *lm, int64_t i, eq_norm n) {
     eq_norm_spec s = eq_norm_of(lm->cfg, n);
@@ -134,10 +144,10 @@ static eq_mut norm_of(const eq_lm *lm, int64_t i, eq_norm n) {
 }
 
 /* s and z on their way to the backend, as GPTQ tensors hold them. */
-static void round_as_written(float *s, float *z, int64_t n, int bits) {
+static void round_as_written(float *s, float *z, int64_t n, const eq_qlinear *q) {
     for (int64_t j = 0; j < n; j++) {
         s[j] = eq_f16_to_f32(eq_f32_to_f16(s[j]));
-        z[j] = eq_z_used(z[j], bits);
+        z[j] = eq_z_used(z[j], q->bits, q->grid);
     }
 }
 
@@ -150,7 +160,7 @@ static eq_status upload_qblock(eq_lm *lm, int64_t i, const eq_qblock *b, eq_err 
         if (!host) return eq_nomem(err, "steps and zero points", 8 * s.n);
         memcpy(host, q->s, (size_t)s.n * sizeof *host);
         memcpy(host + s.n, q->z, (size_t)s.n * sizeof *host);
-        if (lm->opts.as_written) round_as_written(host, host + s.n, s.n, q->bits);
+        if (lm->opts.as_written) round_as_written(host, host + s.n, s.n, q);
         be->upload(be, words(lm, i, l), q->rows, EQ_U32);
         be->upload(be, s, host, EQ_F32);
         be->upload(be, z, host + s.n, EQ_F32);
@@ -190,7 +200,7 @@ static eq_status open_in(eq_lm *lm, eq_err *err) {
     EQ_TRY(eq_rope_fill(&lm->rope, be, lm->cfg, err));
     if (lm->opts.context) return eq_resident_fill(lm, err);
     be->upload(be, lm->head, lm->src->head->data, lm->src->head->dt);
-    for (int64_t i = 0; lm->q.bits && i < lm->cfg->L; i++) {
+    for (int64_t i = 0; eq_lm_quantized(lm) && i < lm->cfg->L; i++) {
         const eq_qblock *b;
         EQ_TRY(lm->opts.source(lm->opts.ctx, i, &b, err));
         EQ_TRY(upload_qblock(lm, i, b, err));
@@ -224,7 +234,7 @@ eq_status eq_lm_open(eq_lm **out, eq_backend *be, const eq_weights *src, const e
 void eq_lm_close(eq_lm *lm) {
     if (!lm) return;
     eq_arena_free(&lm->model), eq_arena_free(&lm->step);
-    eq_free(lm->x), eq_free(lm->host), eq_free(lm->res.layers), eq_free(lm);
+    eq_free(lm->x), eq_free(lm->q.at), eq_free(lm->host), eq_free(lm->res.layers), eq_free(lm);
 }
 
 /* ---- passes ---------------------------------------------------------------------------------- */
@@ -233,11 +243,11 @@ void eq_lm_close(eq_lm *lm) {
 static void make_weight(void *ctx, eq_lin l, eq_mut w) {
     const eq_lm *lm = ctx;
     int64_t i = lm->block;
-    if (!lm->q.bits) {
+    if (!eq_lm_quantized(lm)) {
         eq_weights_put_rows(lm->src, i, l, 0, eq_lin_of(lm->cfg, l).O, lm->be, w);
     } else {
         EQ_DO(lm->be, dequant, w, eq_ro(words(lm, i, l)), eq_ro(eq_lm_groups(lm, lm->q.s, i, l)),
-              eq_ro(eq_lm_groups(lm, lm->q.z, i, l)), eq_lm_qshape(lm, l));
+              eq_ro(eq_lm_groups(lm, lm->q.z, i, l)), eq_lm_qshape(lm, i, l));
     }
 }
 
@@ -248,7 +258,7 @@ static eq_status enter_block(eq_lm *lm, int64_t i, eq_err *err) {
         eq_resident_enter(lm, i);
         return EQ_OK;
     }
-    for (eq_lin l = 0; !lm->q.bits && i >= lm->checked && l < EQ_LINS; l++)
+    for (eq_lin l = 0; !eq_lm_quantized(lm) && i >= lm->checked && l < EQ_LINS; l++)
         EQ_TRY(eq_weights_check_rows(lm->src, i, l, 0, eq_lin_of(lm->cfg, l).O, err));
     if (i >= lm->checked) lm->checked = i + 1;
     lm->block = i;
@@ -256,7 +266,7 @@ static eq_status enter_block(eq_lm *lm, int64_t i, eq_err *err) {
         make_weight(lm, l, lm->w.w[l]);
     lm->kept = i;
     eq_block_small_upload(&lm->w, be, lm->src, i);
-    for (eq_norm n = 0; lm->q.bits && n < EQ_NORM_COUNT; n++)
+    for (eq_norm n = 0; eq_lm_quantized(lm) && n < EQ_NORM_COUNT; n++)
         if (lm->w.norm[n].n) eq_norm_weight(be, lm->cfg, lm->w.norm[n], eq_ro(norm_of(lm, i, n)));
     return EQ_OK;
 }
@@ -398,7 +408,7 @@ typedef struct {
 } grads_job;
 /* What belongs to some rows of linear l of the current block. */
 static eq_mut groups_of_rows(const eq_lm *lm, eq_mut all, eq_lin l, int64_t row, int64_t rows) {
-    eq_qshape q = eq_lm_qshape(lm, l);
+    eq_qshape q = eq_lm_qshape(lm, lm->block, l);
     eq_mut m = eq_lm_groups(lm, all, lm->block, l);
     return m.n ? eq_mut_at(m, row * (q.I / q.G), rows * (q.I / q.G)) : m;
 }
@@ -412,7 +422,7 @@ static void to_steps(void *ctx, eq_lin l, int64_t row, int64_t rows, int64_t win
     const grads_job *j = ctx;
     const eq_lm_grads *g = j->g;
     eq_lm *lm = j->lm;
-    eq_qshape q = eq_lm_qshape(lm, l);
+    eq_qshape q = eq_lm_qshape(lm, lm->block, l);
     int64_t row_words = eq_pack_words(q.I, q.bits);
     bool parts = eq_chain_windows(g->batch) < g->batch;
     eq_mut ds = groups_of_rows(lm, g->ds, l, row, rows),

@@ -15,8 +15,8 @@ typedef struct {
                                 to B * T rows; 0: it is never called */
     eq_dtype ct;             /* BF16 or F32 */
     bool backward;           /* keep block inputs, make room for gradients */
-    int bits;                /* of the quantized blocks; 0: full precision, from the weights */
-    int64_t group;           /* as configured, -1: a whole row */
+    eq_schemes schemes;      /* of the quantized blocks; all.bits == 0: full precision, from the
+                                weights */
     eq_qblock_source source; /* gives the quantized blocks */
     void *ctx;
     const eq_hints *hints; /* of the backend, for eq_lm_bytes */
@@ -26,14 +26,16 @@ typedef struct {
                         as they were trained */
 } eq_lm_opts;
 
-/* All blocks' quantization parameters, contiguous: block i's linear l at i * per_block + at[l]. */
+/* All blocks' quantization parameters, contiguous, linear behind linear and block behind block. */
 typedef struct {
-    int bits;
-    int64_t G;                    /* as configured */
-    int64_t groups, words, norms; /* per block */
-    int64_t group_at[EQ_LINS], word_at[EQ_LINS], norm_at[EQ_NORM_COUNT];
-    eq_mut rows; /* U32 [L, words] */
-    eq_mut s, z; /* F32 [L, groups] */
+    int64_t group, word;
+} eq_lm_place;
+typedef struct {
+    eq_lm_place *at; /* [L, EQ_LINS]: where a linear's begin; NULL: full precision */
+    int64_t norms;   /* per block */
+    int64_t norm_at[EQ_NORM_COUNT];
+    eq_mut rows; /* U32 */
+    eq_mut s, z; /* F32, every group of the model */
     eq_mut norm; /* F32 [L, norms] */
 } eq_lm_quant;
 
@@ -44,7 +46,7 @@ typedef struct {
     eq_lm_opts opts;
     eq_dtype st; /* stream type: what flows from block to block */
     eq_arena model, step;
-    eq_lm_quant q; /* bits == 0: full precision */
+    eq_lm_quant q;
     eq_mut head, norm,
         norm_bias; /* ct [V, D], F32 [D] as rows are multiplied with, F32 [D] or none */
     eq_rope rope;
@@ -74,8 +76,9 @@ void eq_lm_close(eq_lm *lm);
 /* Backend memory that eq_lm_open takes, from the same code; -1: memory is out. */
 int64_t eq_lm_bytes(const eq_config *c, const eq_lm_opts *o);
 
+static inline bool eq_lm_quantized(const eq_lm *lm) { return lm->opts.schemes.all.bits != 0; }
 /* The quantized linear l of block i as seen by operations. */
-eq_qshape eq_lm_qshape(const eq_lm *lm, eq_lin l);
+eq_qshape eq_lm_qshape(const eq_lm *lm, int64_t i, eq_lin l);
 eq_mut eq_lm_groups(const eq_lm *lm, eq_mut all, int64_t i, eq_lin l); /* of s, z, or gradients */
 
 /* Windows ids[B, T] through all blocks. */
@@ -113,7 +116,7 @@ int64_t eq_lm_logit_rows(const eq_lm *lm);
 eq_status eq_lm_logits(eq_lm *lm, int64_t row, int64_t n, float *logits, eq_err *err);
 /* logits[n, V] of n normed rows, windows (or parts of one) of T, with nothing waited for. */
 void eq_lm_head(const eq_lm *lm, eq_mut logits, eq_view hn, int64_t n, int64_t T);
-/* Gradients of a batch under way, F32 [L, groups] each, n == 0: not wanted. They begin at zero;
+/* Gradients of a batch under way, F32 of every group each, n == 0: not wanted. They begin at zero;
  * when all windows have gone through, in order, the totals are their sums as window_sum.h says. */
 typedef struct {
     eq_mut ds, dz;           /* the totals */

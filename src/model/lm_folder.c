@@ -39,7 +39,7 @@ static eq_status open_as(eq_lm **lm, eq_backend *be, const eq_weights *src,
     *lm = NULL;
     reader r = {.src = src};
     o.ct = compute->precision == EQ_PREC_F32 ? EQ_F32 : EQ_BF16;
-    o.bits = src->cfg.bits, o.group = src->cfg.G;
+    o.schemes = src->cfg.schemes;
     o.hints = be->hints;
     o.source = read_block, o.ctx = &r;
     o.as_written = as_written;

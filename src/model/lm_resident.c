@@ -32,12 +32,12 @@ void eq_resident_bind(eq_lm *lm, eq_arena *a) {
     bool fast = act8(lm, a->hints);
     for (int64_t i = 0; i < c->L; i++) {
         eq_block_w *w = &lm->res.layers[i];
-        if (!lm->q.bits) {
+        if (!eq_lm_quantized(lm)) {
             eq_block_w_bind(w, a, c, lm->opts.ct, NULL, NULL);
             continue;
         }
         eq_block_small_bind(w, a, c);
-        for (eq_lin l = 0; l < EQ_LINS; l++) packed_bind(&w->packed[l], a, eq_lm_qshape(lm, l));
+        for (eq_lin l = 0; l < EQ_LINS; l++) packed_bind(&w->packed[l], a, eq_lm_qshape(lm, i, l));
         w->act8 = fast;
     }
     if (fast && G)
@@ -64,7 +64,8 @@ static eq_status put_groups(eq_backend *be, eq_packed *p, int64_t from, int64_t 
                             const float *z, eq_err *err) {
     uint8_t *whole = eq_calloc(n, 1);
     if (!whole) return eq_nomem(err, "zero points", n);
-    for (int64_t g = 0; g < n; g++) whole[g] = (uint8_t)eq_z_used(z[g], p->shape.bits);
+    for (int64_t g = 0; g < n; g++)
+        whole[g] = (uint8_t)eq_z_used(z[g], p->shape.bits, p->shape.grid);
     be->upload(be, eq_mut_at(p->s, from, n), s, EQ_F32);
     be->upload(be, eq_mut_at(p->z, from, n), whole, EQ_U8);
     eq_free(whole);
@@ -132,7 +133,7 @@ static eq_status round_head(eq_lm *lm, eq_err *err) {
 eq_status eq_resident_fill(eq_lm *lm, eq_err *err) {
     eq_backend *be = lm->be;
     for (int64_t i = 0; i < lm->cfg->L; i++)
-        if (lm->q.bits)
+        if (eq_lm_quantized(lm))
             EQ_TRY(put_packed(lm, i, err));
         else
             EQ_TRY(eq_block_w_upload(&lm->res.layers[i], be, lm->src, i, err));

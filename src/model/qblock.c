@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "base/par.h"
+#include "model/schemes.h"
 #include "quant/number.h"
 #include "quant/pack.h"
 
@@ -21,13 +22,15 @@ static void *take(char *base, int64_t *used, int64_t n, int64_t size) {
 }
 
 /* base == NULL measures. The first array lies at base, which is how eq_qblock_free finds it. */
-static int64_t bind(eq_qblock *b, const eq_config *c, int bits, int64_t group, char *base) {
+static int64_t bind(eq_qblock *b, const eq_config *c, const eq_schemes *t, int64_t i, char *base) {
     int64_t used = 0;
     for (int l = 0; l < EQ_LINS; l++) {
         eq_lin_spec spec = eq_lin_of(c, (eq_lin)l);
         eq_qlinear *q = &b->lin[l];
-        *q = (eq_qlinear){.bits = bits, .O = spec.O, .I = spec.I, .G = eq_group(group, spec.I)};
-        q->rows = take(base, &used, q->O * eq_pack_words(q->I, bits), sizeof *q->rows);
+        eq_scheme of = eq_scheme_at(t, i, (eq_lin)l);
+        *q = (eq_qlinear){.bits = of.bits, .grid = of.grid, .O = spec.O, .I = spec.I};
+        q->G = eq_group(of.group, spec.I);
+        q->rows = take(base, &used, q->O * eq_pack_words(q->I, q->bits), sizeof *q->rows);
         q->s = take(base, &used, q->O * (q->I / q->G), sizeof *q->s);
         q->z = take(base, &used, q->O * (q->I / q->G), sizeof *q->z);
     }
@@ -38,33 +41,29 @@ static int64_t bind(eq_qblock *b, const eq_config *c, int bits, int64_t group, c
     return used;
 }
 
-int64_t eq_qblock_bytes(const eq_config *c, int bits, int64_t group) {
+int64_t eq_qblock_bytes(const eq_config *c, const eq_schemes *t) {
     eq_qblock b;
-    return bind(&b, c, bits, group, NULL);
-}
-
-eq_status eq_qblock_check(const eq_config *c, int bits, int64_t group, eq_err *err) {
-    for (int l = 0; l < EQ_LINS; l++) {
-        eq_lin_spec s = eq_lin_of(c, (eq_lin)l);
-        const char *why = eq_gptq_refuses(s.rows, s.I, eq_group(group, s.I), bits);
-        if (why)
-            return eq_fail(
-                err, EQ_EINPUT,
-                "model.layers.*.%s [%lld, %lld]: expected a linear that GPTQ holds at %d "
-                "bits in groups of %lld, found that %s",
-                s.file, (long long)s.rows, (long long)s.I, bits, (long long)group, why);
+    int64_t most = 0;
+    for (int64_t i = 0; i < (t->at ? c->L : 1); i++) {
+        int64_t bytes = bind(&b, c, t, i, NULL);
+        if (bytes > most) most = bytes;
     }
-    return EQ_OK;
+    return most;
 }
 
-eq_status eq_qblock_alloc(eq_qblock *b, const eq_config *c, int bits, int64_t group, eq_err *err) {
+eq_status eq_qblock_alloc(eq_qblock *b, const eq_config *c, const eq_schemes *t, eq_err *err) {
     *b = (eq_qblock){0};
-    EQ_TRY(eq_qblock_check(c, bits, group, err));
-    int64_t bytes = eq_qblock_bytes(c, bits, group);
+    EQ_TRY(eq_schemes_check(t, c, err));
+    int64_t bytes = eq_qblock_bytes(c, t);
     char *base = eq_calloc(bytes, 1);
     if (!base) return eq_nomem(err, "a quantized block", bytes);
-    bind(b, c, bits, group, base);
+    bind(b, c, t, 0, base);
     return EQ_OK;
+}
+
+void eq_qblock_turn(eq_qblock *b, const eq_config *c, const eq_schemes *t, int64_t i) {
+    bind(b, c, t, i, (char *)b->lin[0].rows);
+    b->rollbacks = 0, b->untrained = false;
 }
 
 void eq_qblock_free(eq_qblock *b) {
@@ -73,10 +72,12 @@ void eq_qblock_free(eq_qblock *b) {
 }
 
 /* Reading fills a block that is allocated already, or allocates one that is all zero. */
-static eq_status have(eq_qblock *b, bool *own, const eq_config *c, int bits, int64_t group,
+static eq_status have(eq_qblock *b, bool *own, const eq_config *c, const eq_schemes *t, int64_t i,
                       eq_err *err) {
     *own = b->lin[0].rows == NULL;
-    return *own ? eq_qblock_alloc(b, c, bits, group, err) : EQ_OK;
+    if (*own) EQ_TRY(eq_qblock_alloc(b, c, t, err));
+    eq_qblock_turn(b, c, t, i);
+    return EQ_OK;
 }
 
 /* ---- from a model folder --------------------------------------------------------------------- */
@@ -109,17 +110,21 @@ typedef struct {
     const eq_lin_spec *spec;                 /* which rows of the tensors below they are */
     const eq_tensor *scales, *zeros, *s, *z; /* s and z NULL: no state */
     const uint8_t *stored;                   /* zero points, unpacked */
-    bool v1;
+    eq_layout layout;
 } group_job;
 
-/* scales [NG, O] -> s [O, NG] */
+/* scales [NG, O], or [O, NG] as they are, -> s [O, NG] */
 static eq_status read_scales(const group_job *j, int64_t o, int64_t n, eq_err *err) {
     const eq_qlinear *q = j->q;
     const eq_tensor *t = j->scales;
     int64_t NG = q->I / q->G;
     for (int64_t g = 0; g < NG; g++)
-        for (int64_t k = o; k < o + n; k++)
-            q->s[k * NG + g] = eq_load(t->data, t->dt, g * j->spec->rows + eq_lin_row(j->spec, k));
+        for (int64_t k = o; k < o + n; k++) {
+            int64_t row = eq_lin_row(j->spec, k);
+            bool rows = j->layout == EQ_LAYOUT_ROWS;
+            q->s[k * NG + g] =
+                eq_load(t->data, t->dt, rows ? row * NG + g : g * j->spec->rows + row);
+        }
     return check_finite_from(q->s, o * NG, n * NG, t, err);
 }
 
@@ -129,7 +134,8 @@ static eq_status read_zeros(const group_job *j, int64_t from, int64_t n, eq_err 
     const eq_qlinear *q = j->q;
     int64_t NG = q->I / q->G;
     for (int64_t i = from; i < from + n; i++) {
-        int v = j->stored[eq_lin_row(j->spec, i / NG) * NG + i % NG] + (j->v1 ? 1 : 0);
+        int v = j->stored[eq_lin_row(j->spec, i / NG) * NG + i % NG] +
+                (j->layout == EQ_LAYOUT_GPTQ_V1 ? 1 : 0);
         q->z[i] = (float)v;
         if (v >= 1 << q->bits)
             return eq_fail(err, EQ_EINPUT,
@@ -149,7 +155,7 @@ static eq_status take_state(const group_job *j, int64_t from, int64_t n, eq_err 
     EQ_TRY(check_finite_from(ts, from, n, j->s, err));
     EQ_TRY(check_finite_from(tz, from, n, j->z, err));
     for (int64_t i = from; i < from + n; i++) {
-        float ws = eq_f16_to_f32(eq_f32_to_f16(ts[i])), wz = eq_z_used(tz[i], q->bits);
+        float ws = eq_f16_to_f32(eq_f32_to_f16(ts[i])), wz = eq_z_used(tz[i], q->bits, q->grid);
         if (ws != q->s[i] || wz != q->z[i])
             return eq_fail(
                 err, EQ_EINPUT,
@@ -173,12 +179,18 @@ static eq_status read_groups(void *ctx, int64_t item, eq_err *err) {
 
 /* rows: room for all of the tensor where it is joined, else q->rows. */
 static eq_status read_tensor(eq_qlinear *q, const eq_lin_spec *spec, const eq_block_tensors *t,
-                             int l, bool v1, uint8_t *z, uint32_t *rows, eq_err *err) {
+                             int l, eq_layout layout, uint8_t *z, uint32_t *rows, eq_err *err) {
     int64_t NG = q->I / q->G, words = eq_pack_words(q->I, q->bits);
-    eq_zeros_from_gptq(z, t->qzeros[l]->data, spec->rows, NG, q->bits);
-    eq_rows_from_gptq(rows, t->qweight[l]->data, spec->rows, q->I, q->bits);
-    for (int64_t o = 0; rows != q->rows && o < q->O; o++)
-        memcpy(q->rows + o * words, rows + eq_lin_row(spec, o) * words,
+    const uint32_t *from = rows;
+    if (layout == EQ_LAYOUT_ROWS) {
+        from = t->qweight[l]->data;
+        memcpy(z, t->qzeros[l]->data, (size_t)t->qzeros[l]->bytes);
+    } else {
+        eq_zeros_from_gptq(z, t->qzeros[l]->data, spec->rows, NG, q->bits);
+        eq_rows_from_gptq(rows, t->qweight[l]->data, spec->rows, q->I, q->bits);
+    }
+    for (int64_t o = 0; from != q->rows && o < q->O; o++)
+        memcpy(q->rows + o * words, from + eq_lin_row(spec, o) * words,
                (size_t)words * sizeof *rows);
     group_job j = {.q = q,
                    .spec = spec,
@@ -187,7 +199,7 @@ static eq_status read_tensor(eq_qlinear *q, const eq_lin_spec *spec, const eq_bl
                    .s = t->state_s[l],
                    .z = t->state_z[l],
                    .stored = z,
-                   .v1 = v1};
+                   .layout = layout};
     return eq_par_try((q->O + TILE - 1) / TILE, read_groups, &j, err);
 }
 
@@ -195,11 +207,11 @@ static eq_status read_linear(eq_qlinear *q, const eq_config *c, const eq_block_t
                              eq_err *err) {
     eq_lin_spec spec = eq_lin_of(c, (eq_lin)l);
     int64_t NG = q->I / q->G, words = eq_pack_words(q->I, q->bits);
-    EQ_TRY(check_g_idx(t->g_idx[l], q->G, err));
+    if (c->layout != EQ_LAYOUT_ROWS) EQ_TRY(check_g_idx(t->g_idx[l], q->G, err));
     bool joined = spec.rows != q->O;
     uint8_t *z = eq_calloc(spec.rows * NG, 1);
     uint32_t *rows = joined ? eq_calloc(spec.rows * words, sizeof *rows) : q->rows;
-    eq_status st = z && rows ? read_tensor(q, &spec, t, l, c->gptq_v1, z, rows, err)
+    eq_status st = z && rows ? read_tensor(q, &spec, t, l, c->layout, z, rows, err)
                              : eq_nomem(err, "a quantized linear", spec.rows * (NG + 4 * words));
     if (joined) eq_free(rows);
     eq_free(z);
@@ -220,10 +232,10 @@ static eq_status read_block(eq_qblock *b, const eq_weights *w, const eq_block_te
 
 eq_status eq_qblock_read(eq_qblock *b, const eq_weights *w, int64_t block, eq_err *err) {
     bool own;
-    if (!w->cfg.bits)
+    if (!eq_config_quantized(&w->cfg))
         return eq_fail(err, EQ_EINPUT, "%s: expected a quantized model, found full precision",
                        w->dir);
-    EQ_TRY(have(b, &own, &w->cfg, w->cfg.bits, w->cfg.G, err));
+    EQ_TRY(have(b, &own, &w->cfg, &w->cfg.schemes, block, err));
     eq_status st = read_block(b, w, &w->blocks[block], err);
     if (st != EQ_OK && own) eq_qblock_free(b);
     return st;
@@ -312,12 +324,12 @@ static eq_status load_all(const array *a, int n, const eq_st *st, const char *pa
     return EQ_OK;
 }
 
-eq_status eq_qblock_load(eq_qblock *b, const eq_config *c, int bits, int64_t group,
+eq_status eq_qblock_load(eq_qblock *b, const eq_config *c, const eq_schemes *t, int64_t i,
                          const char *path, eq_err *err) {
     array a[ARRAYS];
     eq_st *file;
     bool own;
-    EQ_TRY(have(b, &own, c, bits, group, err));
+    EQ_TRY(have(b, &own, c, t, i, err));
     int n = arrays_of(a, b, c);
     eq_status st = eq_st_open_sealed(&file, path, err);
     if (st == EQ_OK) {

@@ -2,12 +2,14 @@
  * what a checkpoint is written from and read into, and what a work folder keeps for --resume. */
 #ifndef EQ_MODEL_QBLOCK_H
 #define EQ_MODEL_QBLOCK_H
+#include "backend/backend.h"
 #include "model/weights.h"
 
 typedef struct {
     int bits;
+    eq_grid grid;
     int64_t O, I, G; /* G > 0 */
-    uint32_t *rows;  /* [O, I * bits / 32], see quant/pack.h */
+    uint32_t *rows;  /* [O, eq_pack_words(I, bits)], see quant/pack.h */
     float *s;        /* [O, I / G]: fp16 values after Block-AP, any fp32 after E2E-QP */
     float *z;        /* [O, I / G]: integers, or trained reals (rounded when written as GPTQ) */
     int64_t held;    /* steps at their floor, counted by who makes the block; 0 when it is read */
@@ -21,11 +23,17 @@ typedef struct {
     bool untrained;    /* no epoch held: round-to-nearest */
 } eq_qblock;
 
-/* Names the first linear that cannot be held at these bits and groups (quant/pack.h). */
-eq_status eq_qblock_check(const eq_config *c, int bits, int64_t group, eq_err *err);
-eq_status eq_qblock_alloc(eq_qblock *b, const eq_config *c, int bits, int64_t group, eq_err *err);
+/* The shape that operations see. */
+static inline eq_qshape eq_qlinear_shape(const eq_qlinear *q) {
+    return (eq_qshape){q->O, q->I, q->G, q->bits, q->grid};
+}
+
+/* Room for any block of the model; it is block 0. eq_qblock_turn makes it block i, whatever it
+ * holds undefined. Those below turn what they fill. */
+eq_status eq_qblock_alloc(eq_qblock *b, const eq_config *c, const eq_schemes *t, eq_err *err);
+void eq_qblock_turn(eq_qblock *b, const eq_config *c, const eq_schemes *t, int64_t i);
 void eq_qblock_free(eq_qblock *b);
-int64_t eq_qblock_bytes(const eq_config *c, int bits, int64_t group); /* host memory of one */
+int64_t eq_qblock_bytes(const eq_config *c, const eq_schemes *t); /* host memory of one */
 
 /* Read and load fill a block that is allocated, or allocate one that is all zero ({0}).
  * From a quantized model folder: fp32 s and z of eqat.state where present, else scales and
@@ -35,6 +43,6 @@ eq_status eq_qblock_read(eq_qblock *b, const eq_weights *w, int64_t block, eq_er
 /* Work files: one safetensors file a block, written atomically, sealed (base/io.h). Loading checks
  * the seal and the shapes. */
 eq_status eq_qblock_save(const eq_qblock *b, const eq_config *c, const char *path, eq_err *err);
-eq_status eq_qblock_load(eq_qblock *b, const eq_config *c, int bits, int64_t group,
+eq_status eq_qblock_load(eq_qblock *b, const eq_config *c, const eq_schemes *t, int64_t i,
                          const char *path, eq_err *err);
 #endif

@@ -9,6 +9,7 @@
 
 #include "base/io.h"
 #include "base/mem.h"
+#include "quant/pack.h"
 
 /* ---- the tables
  * ---------------------------------------------------------------------------------- */
@@ -186,12 +187,14 @@ static eq_status sort_in(eq_weights *w, const eq_st *st, bool state, eq_err *err
 
 /* ---- slots against the config ---------------------------------------------------------------- */
 
-typedef enum { FLOAT, INT32, FP32, FLOAT8 } kind;
-static const char *const kind_names[] = {"F32, F16 or BF16", "I32", "F32", "F8_E4M3"};
+typedef enum { FLOAT, INT32, FP32, FLOAT8, WORDS, BYTES } kind;
+static const char *const kind_names[] = {"F32, F16 or BF16", "I32", "F32", "F8_E4M3", "U32", "U8"};
 
 static bool is_kind(eq_dtype t, kind k) {
     if (k == INT32) return t == EQ_I32;
     if (k == FLOAT8) return t == EQ_F8;
+    if (k == WORDS) return t == EQ_U32;
+    if (k == BYTES) return t == EQ_U8;
     return t == EQ_F32 || (k == FLOAT && (t == EQ_F16 || t == EQ_BF16));
 }
 
@@ -248,24 +251,43 @@ static eq_status check_part(const lin_at *a, const eq_tensor *t, const char *par
     return check(t, k, rows, cols, a->w->dir, name, err);
 }
 
+static eq_status check_rows(const lin_at *a, int64_t NG, int bits, eq_err *err) {
+    const eq_block_tensors *b = a->b;
+    int64_t O = a->spec.rows;
+    int l = a->l;
+    EQ_TRY(check_part(a, b->qweight[l], "qweight", WORDS, O, eq_pack_words(a->spec.I, bits), err));
+    EQ_TRY(check_part(a, b->qzeros[l], "qzeros", BYTES, O, NG, err));
+    EQ_TRY(check_part(a, b->scales[l], "scales", FLOAT, O, NG, err));
+    return must_lack(b->g_idx[l], "the config says eqat", err);
+}
+
+static eq_status check_gptq(const lin_at *a, int64_t NG, int bits, eq_err *err) {
+    const eq_block_tensors *b = a->b;
+    int64_t O = a->spec.rows, I = a->spec.I;
+    int l = a->l;
+    EQ_TRY(check_part(a, b->qweight[l], "qweight", INT32, I * bits / 32, O, err));
+    EQ_TRY(check_part(a, b->qzeros[l], "qzeros", INT32, NG, O * bits / 32, err));
+    EQ_TRY(check_part(a, b->scales[l], "scales", FLOAT, NG, O, err));
+    return check_part(a, b->g_idx[l], "g_idx", INT32, -1, I, err);
+}
+
 static eq_status check_quantized(const lin_at *a, eq_err *err) {
     const eq_config *c = &a->w->cfg;
     eq_block_tensors *b = a->b;
-    int64_t O = a->spec.rows, I = a->spec.I, G = eq_group(c->G, I);
-    int64_t NG = (I + G - 1) / G;
     int l = a->l;
-    if (I % G || I * c->bits % 32 || O * c->bits % 32)
+    eq_scheme q = eq_scheme_at(&c->schemes, a->block, (eq_lin)l);
+    int64_t O = a->spec.rows, I = a->spec.I, G = eq_group(q.group, I);
+    int64_t NG = (I + G - 1) / G;
+    bool rows = c->layout == EQ_LAYOUT_ROWS;
+    if (I % G || (!rows && (I * q.bits % 32 || O * q.bits % 32)))
         return eq_fail(err, EQ_EINPUT,
                        "%s: model.layers.%lld.%s: expected a shape that %d bits and groups of %lld "
                        "divide, found [%lld, %lld]",
-                       a->w->dir, (long long)a->block, a->spec.file, c->bits, (long long)G,
+                       a->w->dir, (long long)a->block, a->spec.file, q.bits, (long long)G,
                        (long long)O, (long long)I);
-    EQ_TRY(must_lack(b->weight[l], "the config says GPTQ", err));
-    EQ_TRY(must_lack(b->scale8[l], "the config says GPTQ", err));
-    EQ_TRY(check_part(a, b->qweight[l], "qweight", INT32, I * c->bits / 32, O, err));
-    EQ_TRY(check_part(a, b->qzeros[l], "qzeros", INT32, NG, O * c->bits / 32, err));
-    EQ_TRY(check_part(a, b->scales[l], "scales", FLOAT, NG, O, err));
-    EQ_TRY(check_part(a, b->g_idx[l], "g_idx", INT32, -1, I, err));
+    EQ_TRY(must_lack(b->weight[l], rows ? "the config says eqat" : "the config says GPTQ", err));
+    EQ_TRY(must_lack(b->scale8[l], "the config says no fp8", err));
+    EQ_TRY(rows ? check_rows(a, NG, q.bits, err) : check_gptq(a, NG, q.bits, err));
     if (!a->w->state) return EQ_OK;
     EQ_TRY(check_part(a, b->state_s[l], "eqat_s", FP32, a->spec.O, NG, err));
     return check_part(a, b->state_z[l], "eqat_z", FP32, a->spec.O, NG, err);
@@ -291,7 +313,7 @@ static eq_status check_bias(const lin_at *a, eq_err *err) {
     const eq_tensor **bias = &a->b->bias[a->l];
     if (a->spec.bias) return check_part(a, *bias, "bias", FLOAT, -1, a->spec.rows, err);
     /* early GPTQ tools gave every linear a bias of zeros */
-    if (*bias && a->w->cfg.bits && all_zero(*bias)) *bias = NULL;
+    if (*bias && eq_config_quantized(&a->w->cfg) && all_zero(*bias)) *bias = NULL;
     return must_lack(*bias, "config.json says no bias here", err);
 }
 
@@ -299,7 +321,7 @@ static eq_status check_block(eq_weights *w, int64_t i, eq_err *err) {
     lin_at a = {w, &w->blocks[i], i, 0, {0}};
     for (int l = 0; l < EQ_LINS; l++) {
         a.l = l, a.spec = eq_lin_of(&w->cfg, (eq_lin)l);
-        EQ_TRY(w->cfg.bits ? check_quantized(&a, err) : check_plain(&a, err));
+        EQ_TRY(eq_config_quantized(&w->cfg) ? check_quantized(&a, err) : check_plain(&a, err));
         EQ_TRY(check_bias(&a, err));
     }
     for (int k = 0; k < EQ_NORM_COUNT; k++) {
@@ -347,11 +369,11 @@ static eq_status open_state(eq_weights *w, eq_err *err) {
     if (!path) return eq_nomem(err, "a path", (int64_t)strlen(w->dir));
     eq_status st = EQ_OK;
     if (eq_exists(path)) {
-        st = w->cfg.bits ? eq_st_open(&w->state, path, err)
-                         : eq_fail(err, EQ_EINPUT,
-                                   "%s: expected none (config.json has no quantization_config), "
-                                   "found one",
-                                   path);
+        st = eq_config_quantized(&w->cfg)
+                 ? eq_st_open(&w->state, path, err)
+                 : eq_fail(err, EQ_EINPUT,
+                           "%s: expected none (config.json has no quantization_config), found one",
+                           path);
     }
     eq_free(path);
     return st;
@@ -411,5 +433,6 @@ void eq_weights_close(eq_weights *w) {
     if (!w) return;
     eq_st_close(w->st), eq_st_close(w->state);
     eq_str_free(&w->config);
+    eq_config_free(&w->cfg);
     eq_free(w->blocks), eq_free(w->dir), eq_free(w);
 }

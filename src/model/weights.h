@@ -100,6 +100,10 @@ static inline bool eq_lin_joined(const eq_lin_spec *s) { return s->rows != s->O;
 static inline int64_t eq_lin_row(const eq_lin_spec *s, int64_t o) {
     return s->first + o / s->run * s->step + o % s->run;
 }
+/* How linear l of a block is quantized. */
+static inline eq_scheme eq_scheme_at(const eq_schemes *t, int64_t block, eq_lin l) {
+    return t->at ? t->at[block * EQ_LINS + (int64_t)l] : t->all;
+}
 /* The group size in force for a linear: g, or I for -1. */
 static inline int64_t eq_group(int64_t g, int64_t I) { return g < 0 ? I : g; }
 

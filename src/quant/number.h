@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "eqat.h"
+
 /* The paper's bounds of a step. */
 #define EQ_S_MIN 1e-4f
 #define EQ_S_MAX 1e4f
@@ -41,17 +43,32 @@ static inline bool eq_s_held(float s) {
     memcpy(&bits, &s, sizeof bits);
     return s == EQ_S_MIN || (s < EQ_S_MIN && !(bits & 0x7fffffu));
 }
-static inline float eq_z_used(float z, int bits) {
-    return eq_clampf(rintf(z), 0.0f, eq_q_max(bits));
+/* Zero points of a grid: every code, or the two in the middle, from which symmetric types of every
+ * runtime hold the weights as they are: (q - z) s = ((Q - q) - (Q - z)) (-s), and Q - z is the
+ * other of the two. */
+static inline float eq_z_least(int bits, eq_grid grid) {
+    return grid == EQ_GRID_PORTABLE ? (float)((1 << (bits - 1)) - 1) : 0.0f;
+}
+static inline float eq_z_most(int bits, eq_grid grid) {
+    return eq_q_max(bits) - eq_z_least(bits, grid);
+}
+static inline float eq_z_used(float z, int bits, eq_grid grid) {
+    return eq_clampf(rintf(z), eq_z_least(bits, grid), eq_z_most(bits, grid));
 }
 /* t = round(w / s') + z'; w_int = clamp(t, 0, Q) (1); w_hat = (w_int - z') s' (2). A true division:
  * a product with 1/s' lands on other integers. */
 static inline float eq_code(float w, float s, float z) { return rintf(w / s) + z; }
 
-/* The min-max start of one group. */
-static inline void eq_minmax_start(float lo, float hi, int bits, float *s, float *z) {
-    *s = eq_s_used((hi - lo) / eq_q_max(bits), -lo > hi ? -lo : hi);
+/* The min-max start of one group. Where the grid has no such zero point the nearest one is taken,
+ * and the step that still reaches both ends from there. */
+static inline void eq_minmax_start(float lo, float hi, int bits, eq_grid grid, float *s, float *z) {
+    float most = -lo > hi ? -lo : hi, held;
+    *s = eq_s_used((hi - lo) / eq_q_max(bits), most);
     *z = rintf(-eq_clampf(lo / *s, -1e4f, 1e4f));
+    held = eq_z_used(*z, bits, grid);
+    if (grid == EQ_GRID_FREE || *z == held) return;
+    *z = held;
+    *s = eq_s_used(fmaxf(-lo / held, hi / (eq_q_max(bits) - held)), most);
 }
 
 /* Bits per weight of an N-bit format with groups of g: N + (N + 16) / g (paper, appendix E). */

@@ -63,13 +63,35 @@ static inline void unpack_n(uint8_t *q, const uint32_t *words, int64_t n, const 
         f(to, from, n, 8); \
     }
 
-void eq_pack_row(uint32_t *words, const uint8_t *q, int64_t n, int bits) {
+static void pack_words(uint32_t *words, const uint8_t *q, int64_t n, int bits) {
     EQ_BY_WIDTH(pack_n, words, q)
 }
-void eq_unpack_row(uint8_t *q, const uint32_t *words, int64_t n, int bits) {
+static void unpack_words(uint8_t *q, const uint32_t *words, int64_t n, int bits) {
     EQ_BY_WIDTH(unpack_n, q, words)
 }
 #undef EQ_BY_WIDTH
+
+/* What does not fill 32 values goes through a buffer that does. */
+void eq_pack_row(uint32_t *words, const uint8_t *q, int64_t n, int bits) {
+    int64_t whole = n / 32 * 32;
+    pack_words(words, q, whole, bits);
+    if (whole == n) return;
+    uint8_t rest[32] = {0};
+    uint32_t w[8];
+    memcpy(rest, q + whole, (size_t)(n - whole));
+    pack_words(w, rest, 32, bits);
+    memcpy(words + whole / 32 * bits, w, (size_t)eq_pack_words(n - whole, bits) * sizeof *w);
+}
+void eq_unpack_row(uint8_t *q, const uint32_t *words, int64_t n, int bits) {
+    int64_t whole = n / 32 * 32;
+    unpack_words(q, words, whole, bits);
+    if (whole == n) return;
+    uint8_t rest[32];
+    uint32_t w[8] = {0};
+    memcpy(w, words + whole / 32 * bits, (size_t)eq_pack_words(n - whole, bits) * sizeof *w);
+    unpack_words(rest, w, 32, bits);
+    memcpy(q + whole, rest, (size_t)(n - whole));
+}
 
 /* ---- rows to columns and back ---------------------------------------------------------------- */
 

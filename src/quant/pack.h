@@ -1,19 +1,22 @@
 /* The only place that shifts bits: rows of N-bit integers (our own layout) and GPTQ's layout.
- * Our rows: u32 [O, I * bits / 32], row o is the little-endian bit stream of w_int[o, 0 .. I);
- * I must be a multiple of 32. */
+ * Our rows: u32 [O, eq_pack_words(I, bits)], row o is the little-endian bit stream of
+ * w_int[o, 0 .. I), its last word filled up with zeros. */
 #ifndef EQ_QUANT_PACK_H
 #define EQ_QUANT_PACK_H
 #include "base/err.h"
 
 bool eq_bits_known(int bits); /* 2, 3, 4, 8 */
-/* Words of `n` values; n % 32 == 0. */
-static inline int64_t eq_pack_words(int64_t n, int bits) { return n / 32 * bits; }
+/* Words of `n` values. */
+static inline int64_t eq_pack_words(int64_t n, int bits) {
+    return n / 32 * bits + (n % 32 * bits + 31) / 32;
+}
 
-/* q[n] (values < 2^bits) <-> words. n % 32 == 0. */
+/* q[n] (values < 2^bits) <-> words. */
 void eq_pack_row(uint32_t *words, const uint8_t *q, int64_t n, int bits);
 void eq_unpack_row(uint8_t *q, const uint32_t *words, int64_t n, int bits);
 
-/* qweight i32 [I * bits / 32, O]  <->  rows u32 [O, I * bits / 32] (FORMATS, "GPTQ"). Threaded. */
+/* qweight i32 [I * bits / 32, O]  <->  rows u32 [O, I * bits / 32] (FORMATS, "GPTQ"), I % 32 == 0.
+ * Threaded. */
 void eq_gptq_from_rows(int32_t *qweight, const uint32_t *rows, int64_t O, int64_t I, int bits);
 void eq_rows_from_gptq(uint32_t *rows, const int32_t *qweight, int64_t O, int64_t I, int bits);
 /* qzeros i32 [NG, O * bits / 32] <-> z u8 [O, NG]; O % 32 == 0 (for 2, 4, 8 bits O % (32/bits)). */

@@ -13,7 +13,7 @@
 /* ---- memory ---------------------------------------------------------------------------------- */
 
 static void bind_model(eq_block_ap *j, eq_arena *a) {
-    eq_student_bind(&j->student, a, j->cfg, j->setup.bits, j->setup.group, j->setup.ap.train);
+    eq_student_bind(&j->student, a, j->cfg, &j->setup.schemes, j->setup.ap.train);
     bool keep = a->hints && a->hints->keep_weights;
     eq_block_w_bind(&j->w, a, j->cfg, j->ct, keep ? NULL : eq_student_make, &j->student);
     j->student.kept = keep ? &j->w : NULL;
@@ -51,7 +51,7 @@ int64_t eq_block_ap_bytes(const eq_config *c, const eq_block_ap_setup *s, int64_
 int64_t eq_block_ap_snapshot_bytes(const eq_config *c, const eq_block_ap_setup *s) {
     eq_student st = {0};
     eq_arena a = {0};
-    eq_student_bind(&st, &a, c, s->bits, s->group, s->ap.train);
+    eq_student_bind(&st, &a, c, &s->schemes, s->ap.train);
     return eq_snapshot_bytes(&st) * (s->ap.epochs > 1 ? 3 : 2);
 }
 

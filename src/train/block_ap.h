@@ -9,8 +9,7 @@
 typedef struct eq_block_ap eq_block_ap;
 
 typedef struct {
-    int bits;
-    int64_t group;
+    eq_schemes schemes;
     eq_precision precision;
     eq_block_ap_opts ap;   /* rates resolved (>= 0) */
     double save_seconds;   /* between two saved states of the block under training */

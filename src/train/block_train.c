@@ -88,7 +88,7 @@ static eq_status look_back(run *r, eq_err *err) {
     good.at = &at;
     if (r->at.epoch) EQ_TRY(eq_snapshot_look(&good, &r->j->student, err));
     if (!keeps_best(r) || r->at.best_epoch < 0) return EQ_OK;
-    eq_status st = eq_qblock_load(&b, r->j->cfg, s->bits, s->group, r->best, err);
+    eq_status st = eq_qblock_load(&b, r->j->cfg, &s->schemes, r->block, r->best, err);
     eq_qblock_free(&b);
     return st;
 }
@@ -340,7 +340,7 @@ static eq_status finish(run *r, eq_qblock *out, eq_err *err) {
     eq_block_ap *j = r->j;
     const eq_block_ap_setup *s = &j->setup;
     if (keeps_best(r) && r->at.best_epoch >= 0 && r->at.best_epoch != r->at.epoch - 1)
-        EQ_TRY(eq_qblock_load(out, j->cfg, s->bits, s->group, r->best, err));
+        EQ_TRY(eq_qblock_load(out, j->cfg, &s->schemes, r->block, r->best, err));
     else
         EQ_TRY(eq_student_finalise(&j->student, out, err));
     out->rollbacks = r->at.rollbacks;
@@ -401,6 +401,7 @@ eq_status eq_block_job_train(eq_block_ap *j, int64_t i, eq_qblock *out, const eq
     int64_t per_epoch = (j->n_train + o->batch_size - 1) / o->batch_size;
     run r = {.j = j, .block = i, .steps = o->epochs * per_epoch, .obs = obs, .saved = eq_now()};
     eq_status st = paths(&r, j, err);
+    eq_student_turn(&j->student, i);
     if (st == EQ_OK) st = epochs(&r, out, err);
     if (st == EQ_EINTR) st = stopped(&r, err);
     free_paths(&r);

@@ -5,6 +5,7 @@
 #include "base/par.h"
 #include "model/block.h"
 #include "model/qblock.h"
+#include "model/schemes.h"
 #include "quant/pack.h"
 #include "train/stream.h"
 
@@ -61,12 +62,13 @@ static int64_t scratch_bytes(const eq_config *c, eq_dtype ct, int64_t B, int64_t
 }
 
 /* The largest linear on its way into a file: packed columns, groups in both forms, g_idx. */
-static int64_t packing_bytes(const eq_config *c, int bits, int64_t group) {
+static int64_t packing_bytes(const eq_config *c, const eq_schemes *t) {
     int64_t bytes = 0;
-    for (eq_lin l = 0; l < EQ_LINS; l++) {
-        eq_lin_spec s = eq_lin_of(c, l);
-        int64_t groups = s.O * (s.I / eq_group(group, s.I));
-        bytes = most(bytes, 2 * s.O * eq_pack_words(s.I, bits) * 4 + groups * 16 + s.I * 4);
+    for (int64_t k = 0; k < (t->at ? c->L : 1) * EQ_LINS; k++) {
+        eq_lin_spec s = eq_lin_of(c, (eq_lin)(k % EQ_LINS));
+        eq_scheme q = eq_scheme_at(t, k / EQ_LINS, (eq_lin)(k % EQ_LINS));
+        int64_t groups = s.O * (s.I / eq_group(q.group, s.I));
+        bytes = most(bytes, 2 * s.O * eq_pack_words(s.I, q.bits) * 4 + groups * 16 + s.I * 4);
     }
     return bytes;
 }
@@ -100,18 +102,14 @@ static void count_e2e(eq_run_cost *cost, const eq_settings *s, const eq_config *
                       const eq_run_shape *r, int64_t always) {
     eq_e2e_setup qp = eq_settings_e2e(s, r->e2e_T, r->e2e_windows);
     eq_dtype ct = compute_type(s);
-    int64_t groups = 0, micro = qp.qp.micro_batch;
-    for (eq_lin l = 0; l < EQ_LINS; l++) {
-        eq_lin_spec q = eq_lin_of(c, l);
-        groups += c->L * q.O * (q.I / eq_group(s->o.group_size, q.I));
-    }
+    int64_t groups = eq_schemes_count(&s->schemes, c).groups, micro = qp.qp.micro_batch;
     int64_t embedded = micro * r->e2e_T * c->D * eq_dtype_size(ct);
     int64_t state = 4 * groups; /* a tensor of it on its way to the file, or looked at */
     cost->e2e_memory =
         always + embedded +
         place(qp.hints, eq_e2e_bytes(c, &qp, r->e2e_T),
               scratch_bytes(c, ct, micro, r->e2e_T, r->threads, true), 0, &cost->e2e_device) +
-        most(state, packing_bytes(c, s->o.bits, s->o.group_size));
+        most(state, packing_bytes(c, &s->schemes));
 }
 
 /* ---- operations ------------------------------------------------------------------------------ */
@@ -171,10 +169,10 @@ eq_run_cost eq_run_cost_of(const eq_settings *s, const eq_config *c, const eq_ru
     eq_run_cost cost = {0};
     int64_t ids =
         (r->ap ? (r->train + r->val) * r->ap_T : 0) + (r->e2e ? r->e2e_windows * r->e2e_T : 0);
-    int64_t always = PROGRAM + 4 * ids + eq_qblock_bytes(c, s->o.bits, s->o.group_size);
+    int64_t always = PROGRAM + 4 * ids + eq_qblock_bytes(c, &s->schemes);
     if (r->ap) count_ap(&cost, s, c, r, always, dir), count_ap_work(&cost, s, c, r);
     if (r->e2e) count_e2e(&cost, s, c, r, always), count_e2e_work(&cost, s, c, r);
-    int64_t writing = always + packing_bytes(c, s->o.bits, s->o.group_size);
+    int64_t writing = always + packing_bytes(c, &s->schemes);
     cost.memory = most(writing, most(cost.ap_memory, cost.e2e_memory));
     return cost;
 }

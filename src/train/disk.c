@@ -4,21 +4,23 @@
 #include "base/io.h"
 #include "base/machine.h"
 #include "base/mem.h"
-#include "quant/pack.h"
+#include "model/schemes.h"
 #include "train/quantize_job.h"
 
 eq_job_disk eq_job_disk_of(const eq_settings *s, const eq_config *c, int64_t rest, int64_t T,
                            int64_t windows) {
-    int64_t codes = 0, groups = 0, order = 0;
-    for (eq_lin l = 0; l < EQ_LINS; l++) {
-        eq_lin_spec q = eq_lin_of(c, l);
-        codes += c->L * q.O * eq_pack_words(q.I, s->o.bits) * 4;
-        groups += c->L * q.O * (q.I / eq_group(s->o.group_size, q.I));
-        order += c->L * q.I * 4; /* g_idx */
+    eq_schemes_size n = eq_schemes_count(&s->schemes, c);
+    bool rows = eq_checkpoint_layout(c, &s->schemes, NULL) == EQ_LAYOUT_ROWS;
+    int64_t codes = n.words * 4, groups = n.groups, zeros = 0, order = 0;
+    for (int64_t k = 0; k < c->L * EQ_LINS; k++) {
+        eq_lin_spec of = eq_lin_of(c, (eq_lin)(k % EQ_LINS));
+        eq_scheme q = eq_scheme_at(&s->schemes, k / EQ_LINS, (eq_lin)(k % EQ_LINS));
+        zeros += of.O * (of.I / eq_group(q.group, of.I)) * (rows ? 8 : q.bits) / 8;
+        order += rows ? 0 : of.I * 4; /* g_idx */
     }
-    eq_job_disk d = {.packed = codes + groups * 2 + groups * s->o.bits / 8};
+    eq_job_disk d = {.packed = codes + groups * 2 + zeros};
     d.out = d.packed + order + rest + groups * 8; /* eqat.state */
-    if (s->o.method != EQ_METHOD_RTN && !c->bits) {
+    if (s->o.method != EQ_METHOD_RTN && !eq_config_quantized(c)) {
         eq_block_ap_setup ap = eq_settings_ap(s);
         d.blocks = codes + groups * 8;
         d.first = eq_block_ap_snapshot_bytes(c, &ap);

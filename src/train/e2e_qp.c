@@ -10,6 +10,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/observe.h"
+#include "model/schemes.h"
 #include "quant/number.h"
 #include "train/e2e_job.h"
 #include "train/schedule.h"
@@ -20,9 +21,8 @@ static eq_lm_opts lm_opts(const eq_e2e_setup *s, int64_t T) {
     return (eq_lm_opts){.B = s->qp.micro_batch,
                         .T = T,
                         .backward = true,
-                        .bits = s->bits,
+                        .schemes = s->schemes,
                         .ct = s->precision == EQ_PREC_F32 ? EQ_F32 : EQ_BF16,
-                        .group = s->group,
                         .hints = s->hints,
                         .source = s->source,
                         .ctx = s->ctx};
@@ -47,20 +47,11 @@ int64_t eq_e2e_micro_batch(int64_t batch, int64_t T) {
     return m < 1 ? 1 : m < batch ? m : batch;
 }
 
-static int64_t groups_of(const eq_config *c, const eq_e2e_setup *s) {
-    int64_t groups = 0;
-    for (eq_lin l = 0; l < EQ_LINS; l++) {
-        eq_lin_spec q = eq_lin_of(c, l);
-        groups += c->L * q.O * (q.I / eq_group(s->group, q.I));
-    }
-    return groups;
-}
-
 int64_t eq_e2e_bytes(const eq_config *c, const eq_e2e_setup *s, int64_t T) {
     eq_e2e j = {.setup = *s};
     eq_arena a = {0};
     eq_lm_opts o = lm_opts(s, T);
-    bind(&j, &a, groups_of(c, s));
+    bind(&j, &a, eq_schemes_count(&s->schemes, c).groups);
     return eq_lm_bytes(c, &o) + a.used;
 }
 
@@ -70,7 +61,7 @@ int64_t eq_e2e_disk_bytes(const eq_config *c, const eq_e2e_setup *s, int64_t T) 
     eq_e2e j = {.setup = *s};
     eq_arena a = {0};
     int64_t rows = s->qp.micro_batch * T * c->D, state = 0, sums = 0;
-    bind(&j, &a, groups_of(c, s));
+    bind(&j, &a, eq_schemes_count(&s->schemes, c).groups);
     for (int k = 0; k < 2; k++) {
         state += 4 * (3 * j.par[k].m.n);
         sums += 4 * (j.par[k].g.n + j.par[k].part.n);
@@ -295,30 +286,42 @@ static eq_status stopped(eq_e2e *j, const eq_windows *w, eq_err *err) {
                    step, steps, eq_now() - j->saved);
 }
 
+/* How many of n trained zero points are not what is written for them, and by how much in all. */
+static void count_off(const float *z, int64_t n, eq_qshape q, int64_t *other, double *off) {
+    for (int64_t i = 0; i < n; i++) {
+        double by = fabs((double)z[i] - (double)eq_z_used(z[i], q.bits, q.grid));
+        *off += by;
+        *other += by > 0;
+    }
+}
+
 /* What the GPTQ tensors lose of trained zero points (METHOD section 3: they are real numbers). */
 static eq_status say_rounding(eq_e2e *j, const eq_observer *obs, eq_err *err) {
-    eq_mut z = j->par[1].p;
+    eq_mut all = j->par[1].p;
     int64_t other = 0;
     double off = 0;
     if (!j->par[1].m.n) return EQ_OK;
-    float *host = eq_calloc(z.n, sizeof *host);
-    if (!host) return eq_nomem(err, "a look at the zero points", 4 * z.n);
-    j->be->download(j->be, host, EQ_F32, eq_ro(z));
+    float *host = eq_calloc(all.n, sizeof *host);
+    if (!host) return eq_nomem(err, "a look at the zero points", 4 * all.n);
+    j->be->download(j->be, host, EQ_F32, eq_ro(all));
     eq_status st = j->be->sync(j->be, err);
-    for (int64_t i = 0; i < z.n; i++) {
-        double by = fabs((double)host[i] - (double)eq_z_used(host[i], j->setup.bits));
-        off += by / (double)z.n;
-        other += by > 0;
+    const float *at = host;
+    for (int64_t k = 0; k < j->lm->cfg->L * EQ_LINS; k++) {
+        eq_qshape q = eq_lm_qshape(j->lm, k / EQ_LINS, (eq_lin)(k % EQ_LINS));
+        int64_t n = q.O * (q.I / q.G);
+        count_off(at, n, q, &other, &off);
+        at += n;
     }
     eq_free(host);
     if (st != EQ_OK) return st;
+    off /= (double)all.n;
     eq_note(
         obs,
         "E2E-QP: %lld of %lld trained zero points are no integers (%.2g off on average); eqat's "
         "own state keeps them, GPTQ tensors hold them rounded (ppl --as-written)",
-        (long long)other, (long long)z.n, off);
+        (long long)other, (long long)all.n, off);
     eq_event(obs, "{\"event\":\"zero_points\",\"real\":%lld,\"of\":%lld,\"off\":%.6g}",
-             (long long)other, (long long)z.n, off);
+             (long long)other, (long long)all.n, off);
     return EQ_OK;
 }
 

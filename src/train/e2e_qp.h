@@ -8,8 +8,7 @@
 typedef struct eq_e2e eq_e2e;
 
 typedef struct {
-    int bits;
-    int64_t group;
+    eq_schemes schemes;
     eq_precision precision;
     eq_e2e_opts qp;          /* rate resolved (>= 0), micro_batch > 0 */
     const eq_hints *hints;   /* of the backend, for eq_e2e_bytes */

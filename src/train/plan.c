@@ -12,6 +12,7 @@
 #include "data/sources.h"
 #include "model/checkpoint.h"
 #include "model/qblock.h"
+#include "model/schemes.h"
 #include "train/quantize_job.h"
 #include "train/schedule.h"
 
@@ -142,14 +143,17 @@ static json_t *whole(const plan *p) {
         "seconds", all, "output_bytes", (json_int_t)d->out, "work_bytes", (json_int_t)work,
         "output_free_bytes", (json_int_t)eq_job_disk_free(p->out), "work_free_bytes",
         (json_int_t)eq_job_disk_free(p->work));
-    json_t *more = json_pack("{s:I, s:I, s:i, s:I, s:f, s:f, s:f, s:o*, s:o*}", "parameters",
-                             (json_int_t)eq_config_params(&p->cfg), "linear_parameters",
-                             (json_int_t)eq_config_linear_params(&p->cfg), "bits", p->set.o.bits,
-                             "group_size", (json_int_t)p->set.o.group_size, "bits_per_weight", bits,
-                             "product_flop_per_second", p->rate, "read_seconds", reading,
-                             "block_ap", ap, "e2e_qp", e2e);
+    eq_str words = {0};
+    eq_schemes_words(&words, &p->set.schemes, &p->cfg);
+    json_t *more = json_pack(
+        "{s:I, s:I, s:s, s:i, s:I, s:f, s:f, s:f, s:o*, s:o*}", "parameters",
+        (json_int_t)eq_config_params(&p->cfg), "linear_parameters",
+        (json_int_t)eq_config_linear_params(&p->cfg), "scheme", words.p ? words.p : "", "bits",
+        p->set.o.bits, "group_size", (json_int_t)p->set.o.group_size, "bits_per_weight", bits,
+        "product_flop_per_second", p->rate, "read_seconds", reading, "block_ap", ap, "e2e_qp", e2e);
     if (o && more) json_object_update(o, more);
     json_decref(more);
+    eq_str_free(&words);
     return o;
 }
 
@@ -162,24 +166,29 @@ static void judge(plan *p) {
     eq_job_disk_check(&p->disk, p->out, p->work, e);
 }
 
+static eq_status make(plan *p, const eq_quantize_opts *o, char **json, eq_err *err) {
+    EQ_TRY(eq_settings_resolve(&p->set, o, &p->cfg, false, NULL, err));
+    bool data = o->data || o->qp.data || o->instruct.data;
+    p->set.e2e = o->e2e && (o->method != EQ_METHOD_RTN || data);
+    p->shape = eq_run_shape_of(&p->set, o->method != EQ_METHOD_RTN);
+    char *dir = eq_job_existing(o->work_dir ? o->work_dir : o->out ? o->out : ".");
+    p->cost = eq_run_cost_of(&p->set, &p->cfg, &p->shape, dir);
+    eq_free(dir);
+    EQ_TRY(rates(p, err));
+    disk_bytes(p);
+    judge(p);
+    json_t *v = whole(p);
+    *json = v ? eq_json_text(v, 2) : NULL;
+    json_decref(v);
+    return *json ? EQ_OK : eq_nomem(err, "the plan", 4096);
+}
+
 eq_status eq_plan(const eq_quantize_opts *o, char **json, eq_err *err) {
     plan p = {0};
     *json = NULL;
     if (!o->model) return eq_fail(err, EQ_EINPUT, "plan: expected a model folder");
-    EQ_TRY(eq_config_load(&p.cfg, o->model, err));
-    EQ_TRY(eq_settings_resolve(&p.set, o, &p.cfg, false, NULL, err));
-    EQ_TRY(eq_checkpoint_check(&p.cfg, o->bits, o->group_size, err));
-    bool data = o->data || o->qp.data || o->instruct.data;
-    p.set.e2e = o->e2e && (o->method != EQ_METHOD_RTN || data);
-    p.shape = eq_run_shape_of(&p.set, o->method != EQ_METHOD_RTN);
-    char *dir = eq_job_existing(o->work_dir ? o->work_dir : o->out ? o->out : ".");
-    p.cost = eq_run_cost_of(&p.set, &p.cfg, &p.shape, dir);
-    eq_free(dir);
-    EQ_TRY(rates(&p, err));
-    disk_bytes(&p);
-    judge(&p);
-    json_t *v = whole(&p);
-    *json = v ? eq_json_text(v, 2) : NULL;
-    json_decref(v);
-    return *json ? EQ_OK : eq_nomem(err, "the plan", 4096);
+    eq_status st = eq_config_load(&p.cfg, o->model, err);
+    if (st == EQ_OK) st = make(&p, o, json, err);
+    eq_settings_free(&p.set), eq_config_free(&p.cfg);
+    return st;
 }

@@ -219,7 +219,8 @@ static eq_status look_through(eq_job *j, char hex[33], eq_err *err) {
 }
 
 static eq_status identify(eq_job *j, const char *model, eq_err *err) {
-    j->first = eq_settings_first(&j->set, model, j->side_files, &j->train, &j->val, j->tune);
+    j->first =
+        eq_settings_first(&j->set, &j->src->cfg, model, j->side_files, &j->train, &j->val, j->tune);
     if (j->set.e2e) j->second = eq_settings_second(&j->set, &j->e2e, &j->e2e_val);
     json_t *recipe = eq_settings_recipe(j->first, j->second);
     j->recipe = eq_json_text(recipe, 2);
@@ -279,19 +280,28 @@ static eq_status check_finished(eq_job *j, eq_err *err) {
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
+static void say_packing(const eq_job *j) {
+    eq_err why = {0};
+    if (eq_checkpoint_layout(&j->src->cfg, &j->set.schemes, &why) == EQ_LAYOUT_ROWS)
+        eq_note(j->obs,
+                "%s: the folder is written in eqat's own packing (quant_method \"eqat\"), which "
+                "eqat alone reads",
+                why.msg);
+}
+
 static eq_status open_all(eq_job *j, const eq_quantize_opts *o, bool *begun, bool *finished,
                           eq_err *err) {
     if (!o->model || !o->out)
         return eq_fail(err, EQ_EINPUT, "expected a model folder and an output folder");
     EQ_TRY(eq_weights_open(&j->src, o->model, err));
     EQ_TRY(eq_settings_resolve(&j->set, o, &j->src->cfg, j->tune, j->obs, err));
-    if (!j->tune) EQ_TRY(eq_checkpoint_check(&j->src->cfg, o->bits, o->group_size, err));
+    say_packing(j);
     EQ_TRY(check_places(j, begun, finished, err));
     eq_par_threads(o->compute.threads); /* tokenizing keeps to them, too */
     EQ_TRY(eq_backend_open_for(&j->be, &o->compute, j->obs, err));
     EQ_TRY(eq_stop_wrap(&j->be, j->obs, err));
     EQ_TRY(load_data(j, err));
-    return eq_qblock_alloc(&j->block, &j->src->cfg, j->set.o.bits, j->set.o.group_size, err);
+    return eq_qblock_alloc(&j->block, &j->src->cfg, &j->set.schemes, err);
 }
 
 eq_status eq_job_look(eq_job *j, const eq_quantize_opts *o, eq_err *err) {

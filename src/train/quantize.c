@@ -12,7 +12,7 @@
 #include "base/mem.h"
 #include "base/observe.h"
 #include "base/par.h"
-#include "quant/number.h"
+#include "model/schemes.h"
 #include "train/block_ap.h"
 #include "train/quantize_job.h"
 #include "train/rtn.h"
@@ -29,7 +29,7 @@ static void note_fate(eq_job *j, int64_t i) {
 static eq_status one_block(eq_job *j, eq_block_ap *ap, int64_t i, const char *path, eq_err *err) {
     const eq_config *c = &j->src->cfg;
     if (eq_exists(path)) {
-        EQ_TRY(eq_qblock_load(&j->block, c, j->set.o.bits, j->set.o.group_size, path, err));
+        EQ_TRY(eq_qblock_load(&j->block, c, &j->set.schemes, i, path, err));
     } else {
         EQ_TRY(eq_block_ap_train(ap, i, &j->block, j->obs, err));
         eq_rtn_say_held(&j->block, c, i, j->obs);
@@ -49,7 +49,7 @@ static eq_status blocks(eq_job *j, eq_block_ap *ap, eq_err *err) {
         if (st == EQ_OK && ap)
             st = one_block(j, ap, i, path, err);
         else if (st == EQ_OK)
-            st = eq_qblock_load(&j->block, c, j->set.o.bits, j->set.o.group_size, path, err);
+            st = eq_qblock_load(&j->block, c, &j->set.schemes, i, path, err);
         if (st == EQ_OK) note_fate(j, i);
         eq_free(path);
         EQ_TRY(st);
@@ -129,6 +129,7 @@ static eq_status start_block(void *ctx, int64_t i, const eq_qblock **b, eq_err *
     *b = &j->block;
     if (j->tune) return eq_qblock_read(&j->block, j->src, i, err);
     if (!eq_job_trains_blocks(j)) {
+        eq_qblock_turn(&j->block, &j->src->cfg, &j->set.schemes, i);
         EQ_TRY(eq_rtn_block(j->be, j->src, i, &j->block, err));
         if (i >= j->rounded) eq_rtn_say_held(&j->block, &j->src->cfg, i, j->obs);
         if (i >= j->rounded) j->rounded = i + 1;
@@ -136,8 +137,7 @@ static eq_status start_block(void *ctx, int64_t i, const eq_qblock **b, eq_err *
     }
     char *path = eq_work_block(j->work.dir, i);
     if (!path) return eq_nomem(err, "a path", 256);
-    eq_status st =
-        eq_qblock_load(&j->block, &j->src->cfg, j->set.o.bits, j->set.o.group_size, path, err);
+    eq_status st = eq_qblock_load(&j->block, &j->src->cfg, &j->set.schemes, i, path, err);
     eq_free(path);
     return st;
 }
@@ -161,8 +161,7 @@ static eq_status e2e(eq_job *j, eq_err *err) {
 
 static eq_status write_out(eq_job *j, eq_err *err) {
     eq_checkpoint c = {.base = j->src,
-                       .bits = j->set.o.bits,
-                       .group = j->set.o.group_size,
+                       .schemes = j->set.schemes,
                        .source = final_block,
                        .ctx = j,
                        .recipe = j->recipe,
@@ -284,26 +283,13 @@ static eq_status run(eq_job *j, eq_err *err) {
     return eq_work_remove(&j->work, err);
 }
 
-/* Over the linears: N + (N + 16) / g, weighted where groups are whole rows of different lengths. */
-static double bits_per_weight(const eq_job *j) {
-    const eq_config *c = &j->src->cfg;
-    double bits = 0, weights = 0;
-    for (eq_lin l = 0; l < EQ_LINS; l++) {
-        eq_lin_spec s = eq_lin_of(c, l);
-        double n = (double)s.O * (double)s.I;
-        bits += n * eq_bits_per_weight(j->set.o.bits, eq_group(j->set.o.group_size, s.I));
-        weights += n;
-    }
-    return bits / weights;
-}
-
 static eq_status whole(const eq_quantize_opts *o, bool tune, const eq_observer *obs,
                        eq_quantize_result *res, eq_err *err) {
     eq_job j = {.tune = tune, .work = {.lock = -1}};
     j.obs = eq_share_open(&j.share, obs);
     eq_status st = eq_job_look(&j, o, err);
     if (st == EQ_OK) st = run(&j, err);
-    if (st == EQ_OK) j.res.bits_per_weight = bits_per_weight(&j);
+    if (st == EQ_OK) j.res.bits_per_weight = eq_schemes_count(&j.set.schemes, &j.src->cfg).bits;
     if (st == EQ_OK && res) *res = j.res;
     eq_e2e_close(j.qp);
     eq_qblock_free(&j.block);
@@ -314,6 +300,7 @@ static eq_status whole(const eq_quantize_opts *o, bool tune, const eq_observer *
     eq_work_close(&j.work);
     json_decref(j.first), json_decref(j.second), json_decref(j.side_files);
     eq_free(j.recipe), eq_free(j.fate), eq_free(j.work_dir), eq_free(j.cache);
+    eq_settings_free(&j.set);
     eq_weights_close(j.src);
     return st;
 }

@@ -40,11 +40,12 @@ static void bind(buffers *b, eq_arena *a, const eq_qblock *out) {
 static eq_status run(eq_backend *be, const buffers *b, const eq_weights *src, int64_t i, eq_lin l,
                      eq_qlinear *q, int64_t o, int64_t n, eq_err *err) {
     int64_t NG = q->I / q->G, words = eq_pack_words(q->I, q->bits);
-    eq_qshape shape = {.O = n, .I = q->I, .G = q->G, .bits = q->bits};
+    eq_qshape shape = eq_qlinear_shape(q);
     eq_mut w = eq_mut_at(b->w, 0, n * q->I), rows = eq_mut_at(b->rows, 0, n * words);
     eq_mut s = eq_mut_at(b->s, 0, n * NG), z = eq_mut_at(b->z, 0, n * NG);
     EQ_TRY(eq_weights_check_rows(src, i, l, o, n, err));
     eq_weights_put_rows(src, i, l, o, n, be, w);
+    shape.O = n;
     EQ_DO(be, fq_init, s, z, eq_ro(w), shape);
     EQ_DO(be, fq_pack, rows, s, z, eq_ro(w), shape);
     be->download(be, q->rows + o * words, EQ_U32, eq_ro(rows));

@@ -6,7 +6,7 @@
 #include "base/io.h"
 #include "base/machine.h"
 #include "base/observe.h"
-#include "quant/pack.h"
+#include "model/schemes.h"
 
 void eq_quantize_opts_init(eq_quantize_opts *o) {
     *o = (eq_quantize_opts){
@@ -83,9 +83,7 @@ static eq_status check(const eq_quantize_opts *o, eq_err *err) {
 static eq_status check_format(const eq_quantize_opts *o, eq_err *err) {
     if (o->bits < 2 || o->bits > 4)
         return eq_fail(err, EQ_EINPUT, "bits: expected 2, 3 or 4, found %d", o->bits);
-    const int64_t known[] = {32, 64, 128, 256, -1};
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (o->group_size == known[i]) return EQ_OK;
+    if (eq_scheme_group_known(o->group_size)) return EQ_OK;
     return eq_fail(err, EQ_EINPUT,
                    "group-size: expected 32, 64, 128, 256 or -1 (a whole row), found %lld",
                    (long long)o->group_size);
@@ -100,25 +98,37 @@ static int64_t length(int64_t asked, int64_t usual, const eq_config *c, const ch
     return asked ? asked : usual < c->T_max ? usual : c->T_max;
 }
 
+/* A checkpoint under tuning keeps its own. */
+static eq_status resolve_schemes(eq_settings *s, const eq_config *c, bool tune, eq_err *err) {
+    eq_scheme all = {s->o.bits, s->o.group_size, s->o.grid};
+    if (tune) return eq_schemes_copy(&s->schemes, &c->schemes, c, err);
+    EQ_TRY(eq_schemes_make(&s->schemes, c, all, s->o.scheme, err));
+    return eq_schemes_check(&s->schemes, c, err);
+}
+
+void eq_settings_free(eq_settings *s) { eq_schemes_free(&s->schemes); }
+
 eq_status eq_settings_resolve(eq_settings *s, const eq_quantize_opts *o, const eq_config *c,
                               bool tune, const eq_observer *obs, eq_err *err) {
     *s = (eq_settings){.o = *o, .e2e = o->e2e || tune};
     EQ_TRY(check(o, err));
     if (tune) {
-        if (!c->bits)
+        if (!eq_config_quantized(c))
             return eq_fail(
                 err, EQ_EINPUT,
                 "%s: expected a quantized model (quantization_config), found full precision",
                 o->model);
-        s->o.bits = c->bits, s->o.group_size = c->G;
+        const eq_scheme *all = &c->schemes.all;
+        s->o.bits = all->bits, s->o.group_size = all->group, s->o.grid = all->grid;
     } else {
-        if (c->bits)
+        if (eq_config_quantized(c))
             return eq_fail(err, EQ_EINPUT,
                            "%s: expected a full-precision model, found %d-bit weights (eqat tune "
                            "trains those)",
-                           o->model, c->bits);
+                           o->model, c->schemes.all.bits);
         EQ_TRY(check_format(o, err));
     }
+    EQ_TRY(resolve_schemes(s, c, tune, err));
     bool two = s->o.bits == 2;
     if (o->method == EQ_METHOD_GPTQ)
         s->o.ap.start = EQ_START_GPTQ, s->o.ap.epochs = 0, s->o.ap.val_size = 0;
@@ -143,8 +153,7 @@ eq_status eq_settings_resolve(eq_settings *s, const eq_quantize_opts *o, const e
 /* ---- the jobs' own structs ------------------------------------------------------------------- */
 
 eq_block_ap_setup eq_settings_ap(const eq_settings *s) {
-    return (eq_block_ap_setup){.bits = s->o.bits,
-                               .group = s->o.group_size,
+    return (eq_block_ap_setup){.schemes = s->schemes,
                                .ap = s->o.ap,
                                .save_seconds = s->o.save_seconds,
                                .hints = eq_backend_hints(s->o.compute.backend),
@@ -152,8 +161,7 @@ eq_block_ap_setup eq_settings_ap(const eq_settings *s) {
 }
 
 eq_e2e_setup eq_settings_e2e(const eq_settings *s, int64_t T, int64_t windows) {
-    eq_e2e_setup e = {.bits = s->o.bits,
-                      .group = s->o.group_size,
+    eq_e2e_setup e = {.schemes = s->schemes,
                       .precision = s->o.compute.precision,
                       .save_seconds = s->o.save_seconds,
                       .hints = eq_backend_hints(s->o.compute.backend),
@@ -210,8 +218,9 @@ static json_t *e2e_json(const eq_e2e_opts *q) {
     return o;
 }
 
-json_t *eq_settings_first(const eq_settings *s, const char *model, const json_t *side_files,
-                          const eq_windows *train, const eq_windows *val, bool tune) {
+json_t *eq_settings_first(const eq_settings *s, const eq_config *c, const char *model,
+                          const json_t *side_files, const eq_windows *train, const eq_windows *val,
+                          bool tune) {
     const eq_quantize_opts *o = &s->o;
     json_t *data = json_object(), *recipe = json_object();
     const char *method = tune                          ? "tune"
@@ -221,6 +230,9 @@ json_t *eq_settings_first(const eq_settings *s, const char *model, const json_t 
     json_object_set_new(recipe, "method", json_string(method));
     json_object_set_new(recipe, "bits", json_integer(o->bits));
     json_object_set_new(recipe, "group_size", json_integer(o->group_size));
+    json_t *dynamic = eq_schemes_dynamic(&s->schemes, c);
+    if (dynamic) json_object_set_new(recipe, "dynamic", dynamic);
+    if (o->grid == EQ_GRID_PORTABLE) json_object_set_new(recipe, "grid", json_string("portable"));
     json_object_set_new(recipe, "precision",
                         json_string(o->compute.precision == EQ_PREC_F32 ? "f32" : "bf16"));
     json_object_set_new(recipe, "seed", json_integer((json_int_t)o->seed));

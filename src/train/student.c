@@ -7,10 +7,12 @@
 #include "quant/pack.h"
 #include "train/schedule.h"
 
-static eq_qshape shape(const eq_student *st, eq_lin l) {
+static eq_qshape shape_in(const eq_student *st, int64_t block, eq_lin l) {
     eq_lin_spec s = eq_lin_of(st->cfg, l);
-    return (eq_qshape){.O = s.O, .I = s.I, .G = eq_group(st->group, s.I), .bits = st->bits};
+    eq_scheme q = eq_scheme_at(&st->schemes, block, l);
+    return (eq_qshape){s.O, s.I, eq_group(q.group, s.I), q.bits, q.grid};
 }
+static eq_qshape shape(const eq_student *st, eq_lin l) { return shape_in(st, st->block, l); }
 eq_qshape eq_student_shape(const eq_student *st, eq_lin l) { return shape(st, l); }
 static int64_t groups(eq_qshape q) { return q.O * (q.I / q.G); }
 static int64_t words(eq_qshape q) { return q.O * eq_pack_words(q.I, q.bits); }
@@ -21,17 +23,22 @@ static eq_param take(eq_arena *a, int64_t n, bool trained) {
                       .v = trained ? eq_take(a, EQ_F32, n) : EQ_NONE_MUT};
 }
 
-void eq_student_bind(eq_student *st, eq_arena *a, const eq_config *c, int bits, int64_t group,
+void eq_student_bind(eq_student *st, eq_arena *a, const eq_config *c, const eq_schemes *t,
                      unsigned train) {
     int64_t most_groups = 0, most_words = 0;
-    st->cfg = c, st->bits = bits, st->group = group, st->train = train;
+    st->cfg = c, st->schemes = *t, st->train = train;
     for (eq_lin l = 0; l < EQ_LINS; l++) {
-        eq_qshape q = shape(st, l);
+        eq_qshape q = shape_in(st, 0, l);
+        int64_t n = 0; /* groups in the block that has most of them */
+        for (int64_t i = 0; i < (t->at ? c->L : 1); i++) {
+            q = shape_in(st, i, l);
+            if (groups(q) > n) n = groups(q);
+            if (words(q) > most_words) most_words = words(q);
+        }
         st->W[l] = take(a, q.O * q.I, train & EQ_TRAIN_W);
-        st->s[l] = take(a, groups(q), train & EQ_TRAIN_S);
-        st->z[l] = take(a, groups(q), train & EQ_TRAIN_Z);
-        if (groups(q) > most_groups) most_groups = groups(q);
-        if (words(q) > most_words) most_words = words(q);
+        st->s[l] = take(a, n, train & EQ_TRAIN_S);
+        st->z[l] = take(a, n, train & EQ_TRAIN_Z);
+        if (n > most_groups) most_groups = n;
     }
     for (eq_norm n = 0; n < EQ_NORM_COUNT; n++) {
         eq_norm_spec s = eq_norm_of(c, n);
@@ -43,6 +50,19 @@ void eq_student_bind(eq_student *st, eq_arena *a, const eq_config *c, int bits, 
     st->total = eq_take(a, EQ_F64, 1);
 }
 
+/* The arrays stay where they are, only how much of them is used changes. */
+void eq_student_turn(eq_student *st, int64_t i) {
+    st->block = i;
+    for (eq_lin l = 0; l < EQ_LINS; l++) {
+        eq_param *const of[] = {&st->s[l], &st->z[l]};
+        int64_t n = groups(shape(st, l));
+        for (int k = 0; k < 2; k++) {
+            of[k]->p.n = n;
+            if (of[k]->m.n) of[k]->m.n = of[k]->v.n = n;
+        }
+    }
+}
+
 static void forget(eq_backend *be, eq_param *p) {
     if (p->m.n) EQ_DO(be, fill, p->m, 0.0f);
     if (p->v.n) EQ_DO(be, fill, p->v, 0.0f);
@@ -51,6 +71,7 @@ static void forget(eq_backend *be, eq_param *p) {
 eq_status eq_student_start(eq_student *st, const eq_weights *src, int64_t i, eq_err *err) {
     eq_backend *be = st->be;
     const eq_block_tensors *b = &src->blocks[i];
+    eq_student_turn(st, i);
     for (eq_lin l = 0; l < EQ_LINS; l++) {
         EQ_TRY(eq_weights_check_rows(src, i, l, 0, eq_lin_of(&src->cfg, l).O, err));
         eq_weights_put_rows(src, i, l, 0, eq_lin_of(st->cfg, l).O, be, st->W[l].p);
@@ -149,6 +170,7 @@ static int64_t round_fp16(float *s, int64_t n) {
 
 eq_status eq_student_finalise(eq_student *st, eq_qblock *out, eq_err *err) {
     eq_backend *be = st->be;
+    eq_qblock_turn(out, st->cfg, &st->schemes, st->block);
     for (eq_lin l = 0; l < EQ_LINS; l++) {
         eq_qshape q = shape(st, l);
         eq_qlinear *o = &out->lin[l];
@@ -184,7 +206,7 @@ eq_block_w eq_student_room(const eq_student *st, const eq_block_w *w, eq_dtype c
 void eq_student_load(eq_student *st, const eq_qblock *b, eq_block_w *w) {
     eq_backend *be = st->be;
     for (eq_lin l = 0; l < EQ_LINS; l++) {
-        eq_qshape q = shape(st, l);
+        eq_qshape q = eq_qlinear_shape(&b->lin[l]);
         eq_mut s = eq_mut_at(st->ds, 0, groups(q)), z = eq_mut_at(st->dz, 0, groups(q));
         eq_mut rows = eq_mut_at(st->rows, 0, words(q));
         be->upload(be, rows, b->lin[l].rows, EQ_U32);

@@ -14,8 +14,8 @@ typedef struct {
 typedef struct {
     eq_backend *be;
     const eq_config *cfg;
-    int bits;
-    int64_t group;
+    eq_schemes schemes;
+    int64_t block;  /* the one that W, s and z are of */
     unsigned train; /* set of EQ_TRAIN_* */
     eq_param W[EQ_LINS], s[EQ_LINS], z[EQ_LINS], norm[EQ_NORM_COUNT];
     eq_mut ds, dz;              /* of the largest linear; also scratch when finalising */
@@ -27,8 +27,11 @@ typedef struct {
     double quant_lr, weight_lr; /* of the update under way */
 } eq_student;
 
-void eq_student_bind(eq_student *st, eq_arena *a, const eq_config *c, int bits, int64_t group,
+/* Room for any block of the model. */
+void eq_student_bind(eq_student *st, eq_arena *a, const eq_config *c, const eq_schemes *t,
                      unsigned train);
+/* From here on it is block i, with undefined masters: eq_student_start or a snapshot fills them. */
+void eq_student_turn(eq_student *st, int64_t i);
 /* Block i from its full-precision weights: min-max start, moments zero. */
 eq_status eq_student_start(eq_student *st, const eq_weights *src, int64_t i, eq_err *err);
 eq_qshape eq_student_shape(const eq_student *st, eq_lin l);

@@ -83,6 +83,25 @@ ok tune tuned --data d.npy -o again --train-size 32 --seqlen 32 --batch-size 4 -
 cases=$((cases + 1))
 diff -q ap/model.safetensors tuned/model.safetensors >/dev/null && fail "tune changed nothing"
 
+# linears that differ, and a model that GPTQ's words cannot hold
+ok quantize m --data d.npy -o schemes "${SMALL[@]}" --scheme w2g64,down_proj=w4g32,layers.1.mlp.up_proj=w3g128 --json
+printf '%s\n' "$out" >json
+ok inspect schemes --json
+printf '%s\n' "$out" >json
+has "inspect of schemes" json '"scheme": "w2g64,1\.mlp\.up_proj=w3g128,mlp\.down_proj=w4g32"' '"grid": "free"'
+has "dynamic" schemes/config.json '"\+:\^model\\\\\.layers\\\\\.\(\[0-9\]\+\)\\\\\.mlp\\\\\.down_proj\$"'
+ok tune schemes --data d.npy -o schemes-tuned --train-size 8 --seqlen 32 --batch-size 4 --train s,z -q
+ok ppl schemes-tuned --data d.npy --seqlen 32 --limit 4 --json -q
+tiny odd --hidden 64 --inner 172 --heads 4 --kv-heads 2
+ok quantize odd --data d.npy -o odd-w2 "${SMALL[@]::${#SMALL[@]}-1}" --scheme w2g64,down_proj=w3g-1 --grid portable
+printf '%s\n' "$err" >note
+has "a model that GPTQ cannot hold" note 'down_proj|gate_proj' 'eqat.s own packing'
+ok inspect odd-w2 --json
+printf '%s\n' "$out" >json
+has "inspect of it" json '"format": "eqat"' '"grid": "portable"'
+ok tune odd-w2 --data d.npy -o odd-tuned --train-size 8 --seqlen 32 --batch-size 4 -q
+ok ppl odd-tuned --data d.npy --seqlen 32 --limit 4 --json -q
+
 # trace: says where the time went
 ok ppl m --data d.npy --seqlen 32 --limit 4 --backend trace:cpu
 printf '%s\n' "$err" >trace

@@ -120,6 +120,12 @@ tiny odd --hidden 96 --inner 160 --heads 3 --kv-heads 3
 refused 'model\.layers\.\*\.self_attn\.q_proj \[96, 96\]: .*' quantize odd "${q[@]}" --group-size 64 -o out
 why=$err
 expect 1 '' "$why" plan odd --group-size 64
+refused 'model\.layers\.1\.mlp\.down_proj \[96, 160\]: expected inputs that the groups of w4g64 divide, found 160' \
+    quantize odd "${q[@]}" --scheme w2g32,1.*.down_proj=w4g64 -o out
+refused 'scheme: expected a pattern that fits a linear of this model \(the last is .*\.mlp\.down_proj\), found "expert"' \
+    quantize m "${q[@]}" --scheme w2g64,expert=w4 -o out
+why=$err
+expect 1 '' "$why" plan m --scheme w2g64,expert=w4
 
 # ---- places that need root: a mount point, a disk too small
 mkdir vol

@@ -11,7 +11,9 @@ cd "$TMP" || exit 1
 ids 20000 d.npy
 BLOCKS=4
 tiny m --layers $BLOCKS
-args=(quantize m --data d.npy "${SMALL[@]}" --e2e-train-size 64 --train-size 64)
+# blocks of four sizes
+args=(quantize m --data d.npy "${SMALL[@]}" --e2e-train-size 64 --train-size 64
+    --scheme w2g64,down_proj=w4g32,layers.1=w3g128,2.*.q_proj=w2g32)
 windows=68 # 64 and 4 of validation
 
 start=${EPOCHREALTIME/[.,]/}

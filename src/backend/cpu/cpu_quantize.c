@@ -23,7 +23,7 @@ static bool fits(const eq_qshape *q) { return q->G % 32 == 0; }
 /* The groups of the weights from `at` on. */
 static eq_groups groups_at(const quant_job *j, int64_t at) {
     int64_t g = at / j->q.G;
-    return (eq_groups){j->s + g, j->z + g, j->q.G, at % j->q.G, j->q.bits};
+    return (eq_groups){j->s + g, j->z + g, j->q.G, at % j->q.G, j->q.bits, j->q.grid};
 }
 
 /* ---- whole groups: start and gradients ------------------------------------------------------- */
@@ -40,7 +40,8 @@ static void init_groups(void *ctx, int64_t item, int thread) {
     int64_t per = groups_per_item(&j->q), end = eq_least((item + 1) * per, groups_of(&j->q));
     for (int64_t g = item * per; g < end; g++) {
         const float *w = j->w + g * j->q.G;
-        eq_minmax_start(j->k->min(w, j->q.G), j->k->max(w, j->q.G), j->q.bits, j->s + g, j->z + g);
+        eq_minmax_start(j->k->min(w, j->q.G), j->k->max(w, j->q.G), j->q.bits, j->q.grid, j->s + g,
+                        j->z + g);
     }
 }
 
@@ -111,7 +112,7 @@ static void round_row(const quant_job *j, int64_t row) {
     int64_t per_row = j->q.I / j->q.G;
     for (int64_t g = row * per_row; g < (row + 1) * per_row; g++) {
         j->s[g] = j->k->fq_step(j->s[g], j->w + g * j->q.G, j->q.G);
-        j->z[g] = eq_z_used(j->z[g], j->q.bits);
+        j->z[g] = eq_z_used(j->z[g], j->q.bits, j->q.grid);
     }
 }
 

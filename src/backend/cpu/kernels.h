@@ -11,6 +11,7 @@ typedef struct {
     const float *s, *z; /* of the first group */
     int64_t G, off;     /* group size; weights of the first group before the run */
     int bits;
+    eq_grid grid;
 } eq_groups;
 
 /* clang-format off */

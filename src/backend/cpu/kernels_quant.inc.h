@@ -26,7 +26,7 @@ static inline void k_fq_fwd(float *w_hat, const float *w, eq_groups g, int64_t n
     const float top = eq_q_max(g.bits);
     EQ_EACH_GROUP(i, run, k, g, n) {
         const float s = k_fq_step(g.s[k], k ? w + i : w - g.off, g.G);
-        const float z = eq_z_used(g.z[k], g.bits);
+        const float z = eq_z_used(g.z[k], g.bits, g.grid);
 #pragma omp simd
         for (int64_t j = i; j < i + run; j++)
             w_hat[j] = (eq_clampf(eq_code(w[j], s, z), 0.0f, top) - z) * s;
@@ -72,7 +72,7 @@ static inline void k_fq_bwd(float *dw, float *ds, float *dz, const float *dw_hat
     EQ_EACH_GROUP(i, run, k, g, n) {
         float gs, gz;
         fq_bwd_group(dw ? dw + i : NULL, &gs, &gz, dw_hat + i, w + i, k_fq_step(g.s[k], w + i, g.G),
-                     eq_z_used(g.z[k], g.bits), eq_q_max(g.bits), run);
+                     eq_z_used(g.z[k], g.bits, g.grid), eq_q_max(g.bits), run);
         if (ds) ds[k] = gs;
         if (dz) dz[k] = gz;
     }

@@ -94,6 +94,23 @@ void eq_blas_close(eq_blas *b);
 /* a and b of one type (F32 or BF16); y F32, or BF16 where a and b are. Errors go to sync. */
 void eq_blas_product(eq_backend *be, eq_mut y, eq_view a, eq_view b, eq_product p);
 
+/* ---- odd.cu: the number format for groups that are no multiples of 32 ------------------------ */
+
+static inline bool eq_is_odd(const eq_qshape *q) { return q->G % 32 != 0; }
+void eq_odd_fq_init(eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_qshape q);
+void eq_odd_fq_fwd(eq_backend *be, eq_mut w_hat, eq_view w, eq_view s, eq_view z, eq_qshape q);
+void eq_odd_fq_bwd(eq_backend *be, eq_mut dw, eq_mut ds, eq_mut dz, eq_view dw_hat, eq_view w,
+                   eq_view s, eq_view z, eq_qshape q);
+void eq_odd_fq_pack(eq_backend *be, eq_mut q, eq_mut s, eq_mut z, eq_view w, eq_qshape qs);
+void eq_odd_fq_step(eq_backend *be, eq_mut w_hat, eq_mut w, eq_mut mw, eq_mut vw, eq_mut s,
+                    eq_mut ms, eq_mut vs, eq_mut z, eq_mut mz, eq_mut vz, eq_mut dw, eq_mut ds,
+                    eq_mut dz, eq_qshape q, eq_adamw aw, eq_adamw aq);
+void eq_odd_dequant(eq_backend *be, eq_mut w_hat, eq_view q, eq_view s, eq_view z, eq_qshape qs);
+void eq_odd_dequant_bwd(eq_backend *be, eq_mut ds, eq_mut dz, eq_view dw_hat, eq_view q, eq_view s,
+                        eq_view z, eq_qshape qs);
+void eq_odd_matvec_q(eq_backend *be, eq_mut y, eq_view x, eq_view q, eq_view s, eq_view z,
+                     int64_t rows, eq_qshape qs, int acc);
+
 /* ---- each fills the slots of its file -------------------------------------------------------- */
 
 void eq_cuda_elementwise(eq_ops *ops);

@@ -375,6 +375,7 @@ static void prepare_q(eq_backend *be, eq_mut q, eq_mut s, eq_mut z, eq_qshape qs
 static void matvec_q(eq_backend *be, eq_mut y, eq_view x, eq_view q, eq_view s, eq_view z,
                      int64_t rows, eq_qshape qs, int act8, int acc) {
     (void)act8;
+    if (eq_is_odd(&qs)) return eq_odd_matvec_q(be, y, x, q, s, z, rows, qs, acc);
     for (int64_t r = 0; r < rows; r += MOST_ROWS) {
         int64_t n = eq_least(MOST_ROWS, rows - r);
         matvec_args a = {};

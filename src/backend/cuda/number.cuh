@@ -7,6 +7,8 @@
 #include <math.h>
 #include <stdint.h>
 
+#include "eqat.h"
+
 #define inline __host__ __device__ inline
 #include "quant/number.h"
 #undef inline

@@ -6,11 +6,11 @@
 /* ---- writing --------------------------------------------------------------------------------- */
 
 static __global__ void finalise_kernel(float *s, float *z, eq_dev w, int64_t groups, int64_t units,
-                                       int bits) {
+                                       int bits, eq_grid grid) {
     int64_t g = eq_unit();
     if (g >= groups) return;
     s[g] = eq_step_used(s[g], w, g * units, units);
-    z[g] = eq_z_used(z[g], bits);
+    z[g] = eq_z_used(z[g], bits, grid);
 }
 
 /* A thread makes the BITS words of 32 weights. */
@@ -49,10 +49,11 @@ static void pack(eq_backend *be, eq_mut q, eq_mut s, eq_mut z, eq_view w, const 
 }
 
 static void fq_pack(eq_backend *be, eq_mut q, eq_mut s, eq_mut z, eq_view w, eq_qshape qs) {
+    if (eq_is_odd(&qs)) return eq_odd_fq_pack(be, q, s, z, w, qs);
     int64_t groups = qs.O * (qs.I / qs.G);
     EQ_RUN(be, "fq_pack", finalise_kernel, eq_ceil_div(groups, EQ_THREADS), EQ_THREADS,
            static_cast<float *>(s.p), static_cast<float *>(z.p), eq_dev_of(w), groups,
-           qs.G / EQ_UNIT, qs.bits);
+           qs.G / EQ_UNIT, qs.bits, qs.grid);
     switch (qs.bits) {
     case 2:
         return pack<2>(be, q, s, z, w, &qs);
@@ -99,6 +100,7 @@ static __global__ void dequant_kernel(eq_dev w_hat, const uint32_t *q, const flo
     eq_write(w_hat, c, EQ_UNIT, v);
 }
 static void dequant(eq_backend *be, eq_mut w_hat, eq_view q, eq_view s, eq_view z, eq_qshape qs) {
+    if (eq_is_odd(&qs)) return eq_odd_dequant(be, w_hat, q, s, z, qs);
     int64_t n = qs.O * qs.I / EQ_UNIT;
     EQ_RUN(be, "dequant", dequant_kernel, eq_ceil_div(n, EQ_THREADS), EQ_THREADS, eq_dev_of(w_hat),
            static_cast<const uint32_t *>(q.p), static_cast<const float *>(s.p),
@@ -125,6 +127,7 @@ static __global__ void dequant_bwd_kernel(float *ds, float *dz, eq_dev dw_hat, c
 }
 static void dequant_bwd(eq_backend *be, eq_mut ds, eq_mut dz, eq_view dw_hat, eq_view q, eq_view s,
                         eq_view z, eq_qshape qs) {
+    if (eq_is_odd(&qs)) return eq_odd_dequant_bwd(be, ds, dz, dw_hat, q, s, z, qs);
     eq_grouping g = eq_grouping_of(&qs);
     EQ_RUN(be, "dequant_bwd", dequant_bwd_kernel, g.blocks, EQ_THREADS,
            static_cast<float *>(ds.n ? ds.p : nullptr), static_cast<float *>(dz.n ? dz.p : nullptr),

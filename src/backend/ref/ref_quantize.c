@@ -12,6 +12,14 @@ enum { CHUNK = 32 }; /* values between two word boundaries of a packed row, at e
 
 static int64_t groups(const eq_qshape *q) { return q->O * (q->I / q->G); }
 
+/* Codes of a row from input c on that are packed at once, and the word they begin at. */
+static int64_t chunk_at(const eq_qshape *q, int64_t c) {
+    return q->I - c < CHUNK ? q->I - c : CHUNK;
+}
+static int64_t word_at(const eq_qshape *q, int64_t o, int64_t c) {
+    return o * eq_pack_words(q->I, q->bits) + c / CHUNK * q->bits;
+}
+
 /* s' of a group; its weights decide the floor where the step is low. */
 static float step_used(float s, const float *w, int64_t n) {
     float most = 0.0f;
@@ -29,7 +37,7 @@ static void fq_init(eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_qshape q) 
             if (wp[i] < lo) lo = wp[i];
             if (wp[i] > hi) hi = wp[i];
         }
-        eq_minmax_start(lo, hi, q.bits, (float *)s.p + g, (float *)z.p + g);
+        eq_minmax_start(lo, hi, q.bits, q.grid, (float *)s.p + g, (float *)z.p + g);
     }
 }
 
@@ -37,7 +45,7 @@ static void fq_fwd(eq_backend *be, eq_mut w_hat, eq_view w, eq_view s, eq_view z
     (void)be;
     for (int64_t g = 0; g < groups(&q); g++) {
         float su = step_used(((const float *)s.p)[g], (const float *)w.p + g * q.G, q.G);
-        float zu = eq_z_used(((const float *)z.p)[g], q.bits);
+        float zu = eq_z_used(((const float *)z.p)[g], q.bits, q.grid);
         for (int64_t i = g * q.G; i < (g + 1) * q.G; i++) {
             float t = eq_code(((const float *)w.p)[i], su, zu);
             eq_store(w_hat.p, w_hat.dt, i, (eq_clampf(t, 0.0f, eq_q_max(q.bits)) - zu) * su);
@@ -67,7 +75,7 @@ static void fq_bwd(eq_backend *be, eq_mut dw, eq_mut ds, eq_mut dz, eq_view dw_h
         fq_bwd_group(dw.n ? (float *)dw.p + g * q.G : NULL, &gs, &gz,
                      (const float *)dw_hat.p + g * q.G, (const float *)w.p + g * q.G,
                      step_used(((const float *)s.p)[g], (const float *)w.p + g * q.G, q.G),
-                     eq_z_used(((const float *)z.p)[g], q.bits), &q);
+                     eq_z_used(((const float *)z.p)[g], q.bits, q.grid), &q);
         if (ds.n) eq_put(ds, g, gs);
         if (dz.n) eq_put(dz, g, gz);
     }
@@ -79,32 +87,37 @@ static void fq_pack(eq_backend *be, eq_mut q, eq_mut s, eq_mut z, eq_view w, eq_
     float *sp = s.p, *zp = z.p;
     for (int64_t g = 0; g < groups(&qs); g++) {
         sp[g] = step_used(sp[g], (const float *)w.p + g * qs.G, qs.G);
-        zp[g] = eq_z_used(zp[g], qs.bits);
+        zp[g] = eq_z_used(zp[g], qs.bits, qs.grid);
     }
-    uint32_t *words = q.p;
-    for (int64_t c = 0; c < qs.O * qs.I; c += CHUNK) {
-        uint8_t code[CHUNK];
-        for (int64_t i = 0; i < CHUNK; i++) {
-            int64_t g = (c + i) / qs.G;
-            float t = eq_code(((const float *)w.p)[c + i], sp[g], zp[g]);
-            code[i] = (uint8_t)eq_clampf(t, 0.0f, eq_q_max(qs.bits));
+    for (int64_t o = 0; o < qs.O; o++)
+        for (int64_t c = 0; c < qs.I; c += CHUNK) {
+            uint8_t code[CHUNK];
+            int64_t n = chunk_at(&qs, c), at = o * qs.I + c;
+            for (int64_t i = 0; i < n; i++) {
+                int64_t g = (at + i) / qs.G;
+                float t = eq_code(((const float *)w.p)[at + i], sp[g], zp[g]);
+                code[i] = (uint8_t)eq_clampf(t, 0.0f, eq_q_max(qs.bits));
+            }
+            eq_pack_row((uint32_t *)q.p + word_at(&qs, o, c), code, n, qs.bits);
         }
-        eq_pack_row(words + eq_pack_words(c, qs.bits), code, CHUNK, qs.bits);
-    }
+}
+
+/* The CHUNK of codes of row o that input c lies in. */
+static void read_codes(uint8_t code[CHUNK], eq_view q, int64_t o, int64_t c, const eq_qshape *qs) {
+    c = c / CHUNK * CHUNK;
+    eq_unpack_row(code, (const uint32_t *)q.p + word_at(qs, o, c), chunk_at(qs, c), qs->bits);
 }
 
 static void dequant(eq_backend *be, eq_mut w_hat, eq_view q, eq_view s, eq_view z, eq_qshape qs) {
     (void)be;
-    const uint32_t *words = q.p;
-    for (int64_t c = 0; c < qs.O * qs.I; c += CHUNK) {
-        uint8_t code[CHUNK];
-        eq_unpack_row(code, words + eq_pack_words(c, qs.bits), CHUNK, qs.bits);
-        for (int64_t i = 0; i < CHUNK; i++) {
-            int64_t g = (c + i) / qs.G;
+    uint8_t code[CHUNK];
+    for (int64_t o = 0; o < qs.O; o++)
+        for (int64_t i = 0; i < qs.I; i++) {
+            int64_t at = o * qs.I + i, g = at / qs.G;
             float su = ((const float *)s.p)[g], zu = ((const float *)z.p)[g];
-            eq_store(w_hat.p, w_hat.dt, c + i, ((float)code[i] - zu) * su);
+            if (i % CHUNK == 0) read_codes(code, q, o, i, &qs);
+            eq_store(w_hat.p, w_hat.dt, at, ((float)code[i % CHUNK] - zu) * su);
         }
-    }
 }
 
 /* The layout of a row is its own here. */
@@ -119,9 +132,9 @@ typedef struct {
 /* w_int - z */
 static int number(const packed *p, int64_t at) {
     uint8_t code[CHUNK];
-    eq_unpack_row(code, (const uint32_t *)p->q.p + eq_pack_words(at / CHUNK * CHUNK, p->qs.bits),
-                  CHUNK, p->qs.bits);
-    return code[at % CHUNK] - ((const uint8_t *)p->z.p)[at / p->qs.G];
+    int64_t i = at % p->qs.I;
+    read_codes(code, p->q, at / p->qs.I, i, &p->qs);
+    return code[i % CHUNK] - ((const uint8_t *)p->z.p)[at / p->qs.G];
 }
 static double dot_row(const packed *p, eq_view x, int64_t r, int64_t o) {
     double sum = 0.0;
@@ -163,14 +176,14 @@ static void matvec_q(eq_backend *be, eq_mut y, eq_view x, eq_view q, eq_view s, 
 static void dequant_bwd(eq_backend *be, eq_mut ds, eq_mut dz, eq_view dw_hat, eq_view q, eq_view s,
                         eq_view z, eq_qshape qs) {
     (void)be;
-    const uint32_t *words = q.p;
     for (int64_t g = 0; g < groups(&qs); g++) {
         double gs = 0.0, gz = 0.0, su = eq_get(s, g), zu = eq_get(z, g);
-        for (int64_t i = g * qs.G; i < (g + 1) * qs.G; i++) {
+        for (int64_t at = g * qs.G; at < (g + 1) * qs.G; at++) {
             uint8_t code[CHUNK];
-            eq_unpack_row(code, words + eq_pack_words(i / CHUNK * CHUNK, qs.bits), CHUNK, qs.bits);
-            gs += ((double)code[i % CHUNK] - zu) * eq_get(dw_hat, i);
-            gz -= su * eq_get(dw_hat, i);
+            int64_t i = at % qs.I;
+            read_codes(code, q, at / qs.I, i, &qs);
+            gs += ((double)code[i % CHUNK] - zu) * eq_get(dw_hat, at);
+            gz -= su * eq_get(dw_hat, at);
         }
         if (ds.n) ((float *)ds.p)[g] += (float)gs;
         if (dz.n) ((float *)dz.p)[g] += (float)gz;
