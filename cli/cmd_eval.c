@@ -55,32 +55,60 @@ static const opt_rule rules[] = {{"num-fewshot", no_mmlu, "without mmlu among th
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
-static void cell(const json_t *row, const char *metric) {
+/* THE list of columns: metric, head. One that no task has is left out. */
+static const struct {
+    const char *metric, *head;
+} columns[] = {{"acc", "acc"}, {"acc_norm", "acc_norm"}, {"perplexity", "ppl"}};
+enum { COLUMNS = sizeof columns / sizeof *columns };
+
+static const json_t *figure(const json_t *row, const char *metric, const char *what) {
     char key[64];
-    snprintf(key, sizeof key, "%s,none", metric);
-    const json_t *v = json_object_get(row, key);
-    snprintf(key, sizeof key, "%s_stderr,none", metric);
-    const json_t *e = json_object_get(row, key);
-    if (!v) {
-        printf("  %17s", "");
-        return;
-    }
-    printf("  %8.4f", json_number_value(v));
-    if (json_is_number(e))
-        printf(" %8.4f", json_number_value(e));
-    else
-        printf(" %8s", "-");
+    snprintf(key, sizeof key, "%s%s,none", metric, what);
+    return json_object_get(row, key);
 }
 
-static void print_row(const char *name, const json_t *row, const json_t *shots, int width) {
-    const json_t *n = json_object_get(shots, name);
-    printf("%-*s  %6lld  ", width, name,
+static bool has(const json_t *results, int column) {
+    const char *name;
+    json_t *row;
+    json_object_foreach((json_t *)results, name, row) {
+        if (figure(row, columns[column].metric, "")) return true;
+    }
+    return false;
+}
+
+/* Blanks in front of what comes next: none stand at the end of a line. */
+static void put(int *pad, int width, const char *text) {
+    int n = (int)strlen(text), blanks = *pad + 2 + (width > n ? width - n : 0);
+    if (!n) {
+        *pad += 2 + width;
+        return;
+    }
+    printf("%*s%s", blanks, "", text);
+    *pad = 0;
+}
+
+static void number(char out[32], const json_t *v) {
+    double x = json_number_value(v);
+    *out = 0;
+    if (json_is_number(v)) snprintf(out, 32, x < 1e4 ? "%.4f" : "%.4g", x);
+}
+
+static void print_row(const char *name, const json_t *row, const json_t *results,
+                      const json_t *shots, int width) {
+    const json_t *k = json_object_get(shots, name);
+    char text[32] = "";
+    int pad = 0;
+    printf("%-*s  %6lld", width, name,
            (long long)json_integer_value(json_object_get(row, "sample_len")));
-    if (n)
-        printf("%5lld", (long long)json_integer_value(n));
-    else
-        printf("%5s", "");
-    cell(row, "acc"), cell(row, "acc_norm"), cell(row, "perplexity");
+    if (k) snprintf(text, sizeof text, "%lld", (long long)json_integer_value(k));
+    put(&pad, 5, text);
+    for (int c = 0; c < COLUMNS; c++) {
+        if (!has(results, c)) continue;
+        number(text, figure(row, columns[c].metric, ""));
+        put(&pad, 9, text);
+        number(text, figure(row, columns[c].metric, "_stderr"));
+        put(&pad, 7, text);
+    }
     putchar('\n');
 }
 
@@ -90,13 +118,18 @@ static void print(const json_t *root) {
     const char *name, *steps = json_string_value(json_object_get(eqat, "steps"));
     char time[32];
     json_t *row;
-    int width = 4;
+    int width = 4, pad = 0;
     json_object_foreach((json_t *)results, name, row) {
         if ((int)strlen(name) > width) width = (int)strlen(name);
     }
-    printf("%-*s  %6s  %5s  %8s %8s  %8s %8s  %8s %8s\n", width, "task", "items", "shots", "acc",
-           "+-", "acc_norm", "+-", "ppl", "+-");
-    json_object_foreach((json_t *)results, name, row) { print_row(name, row, shots, width); }
+    printf("%-*s  %6s", width, "task", "items");
+    put(&pad, 5, "shots");
+    for (int c = 0; c < COLUMNS; c++)
+        if (has(results, c)) put(&pad, 9, columns[c].head), put(&pad, 7, "+-");
+    putchar('\n');
+    json_object_foreach((json_t *)results, name, row) {
+        print_row(name, row, results, shots, width);
+    }
     printf("as lm-evaluation-harness %s (%s), %s, %s%s, %s\n",
            json_string_value(json_object_get(eqat, "harness")),
            json_is_true(json_object_get(eqat, "bos")) ? "BOS" : "no BOS",

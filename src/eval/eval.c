@@ -259,6 +259,21 @@ static eq_status with_model(const eq_eval_opts *o, const eq_item_sets *sets, eq_
     return st;
 }
 
+/* Samples are written over what is there: not over what is read. */
+static eq_status check_samples(const eq_eval_opts *o, const eq_item_sets *sets, eq_err *err) {
+    if (!o->samples) return EQ_OK;
+    if (eq_lies_in(o->samples, o->model))
+        return eq_fail(err, EQ_EINPUT, "samples: expected a file outside of the model %s, found %s",
+                       o->model, o->samples);
+    for (int64_t i = 0; i < sets->n; i++)
+        if (eq_exists(o->samples) && eq_same_file(o->samples, sets->set[i].path))
+            return eq_fail(err, EQ_EINPUT,
+                           "samples: expected another file than %s, which task %s "
+                           "is read from",
+                           o->samples, sets->set[i].name);
+    return EQ_OK;
+}
+
 eq_status eq_eval(const eq_eval_opts *o, const eq_observer *obs, char **json, eq_err *err) {
     eq_item_sets sets;
     eq_writer *samples = NULL;
@@ -266,7 +281,8 @@ eq_status eq_eval(const eq_eval_opts *o, const eq_observer *obs, char **json, eq
     if (!o->model || !o->tasks)
         return eq_fail(err, EQ_EINPUT, "eval: expected a model folder and --tasks");
     EQ_TRY(eq_item_sets_read(&sets, o->tasks, o->task_data, o->fewshot, o->limit, err));
-    eq_status st = o->samples ? eq_writer_open(&samples, o->samples, err) : EQ_OK;
+    eq_status st = check_samples(o, &sets, err);
+    if (st == EQ_OK && o->samples) st = eq_writer_open(&samples, o->samples, err);
     if (st == EQ_OK) st = with_model(o, &sets, samples, obs, json, err);
     if (samples && st == EQ_OK)
         st = eq_writer_commit(samples, err);

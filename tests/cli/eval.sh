@@ -83,6 +83,8 @@ no 'x: expected the rows of piqa, found no such file' --tasks piqa=x
 no 'anatomy: expected 3 examples, found 2: lower the few-shot count' --tasks mmlu_anatomy --num-fewshot 3
 echo 0 >t/piqa/valid-labels.lst
 no 't/piqa/valid.jsonl: line 2: expected a label for every row, found 1' --tasks piqa --samples left
+no 'samples: expected a file outside of the model m, found m/config.json' --tasks winogrande --samples m/config.json
+no 'samples: expected another file than t/winogrande/dev.jsonl, which task winogrande is read from' --tasks winogrande --samples t/winogrande/dev.jsonl
 expect_match 2 'eqat: eval: --num-fewshot has no effect without mmlu among the tasks.*' eval m --tasks piqa --num-fewshot 5
 expect 2 "" "eqat: eval: no tasks given: --tasks LIST (eqat help eval)" eval m
 printf '{"goal": "%s", "sol1": "a", "sol2": "%s", "label": 0}\n' x "$(printf 'b%.0s' {1..600})" >long.jsonl
