@@ -11,6 +11,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/par.h"
+#include "bench_eval.h"
 #include "bench_items.h"
 #include "bench_kernels.h"
 #include "bench_ops.h"
@@ -55,6 +56,7 @@ static const struct {
     {"items", items},
     {"kernels", eq_bench_kernels},
     {"generate", eq_bench_generate},
+    {"eval", eq_bench_eval},
     {"block-ap", eq_bench_block_ap},
     {"threads", eq_bench_threads},
     {"e2e-qp", eq_bench_e2e},
@@ -106,8 +108,8 @@ eq_status eq_bench_run(const eq_bench_opts *opts, eq_err *err) {
     }
     if (st == EQ_OK && !ran)
         st = eq_fail(err, EQ_EINPUT,
-                     "--filter %s: expected part of roof, ops, items, kernels, generate, block-ap, "
-                     "threads, e2e-qp, pack",
+                     "--filter %s: expected part of roof, ops, items, kernels, generate, eval, "
+                     "block-ap, threads, e2e-qp, pack",
                      o.filter);
     eq_err ignored = {0};
     if (!o.scratch) eq_remove_tree(dir, &ignored);

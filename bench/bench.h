@@ -15,8 +15,8 @@ typedef struct {
     eq_compute_opts compute;
 } eq_bench_opts;
 
-/* Sections: "roof", "ops", "items", "kernels", "generate", "block-ap", "threads", "e2e-qp", "pack".
- */
+/* Sections: "roof", "ops", "items", "kernels", "generate", "eval", "block-ap", "threads", "e2e-qp",
+ * "pack". */
 eq_status eq_bench_run(const eq_bench_opts *o, eq_err *err);
 
 /* ---- roof.c: oneDNN itself, its own threads, one call for the whole product ------------------ */

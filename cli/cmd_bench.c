@@ -17,7 +17,7 @@ static const opt options[] = {
     {OPT_HEADING, .help = "options"},
     {OPT_STR, 0, "filter", .arg = "NAME", .at = AT(filter), .fallback = "all",
      .help = "sections whose name holds this: roof, ops, items, kernels, generate, "
-             "block-ap, threads, e2e-qp, pack"},
+             "eval, block-ap, threads, e2e-qp, pack"},
     {OPT_STR, 0, "python", .arg = "FILE", .at = AT(python), .fallback = "no peer",
      .help = "interpreter with PyTorch, for the same steps beside ours"},
     {OPT_STR, 0, "make-model", .arg = "FILE", .at = AT(make_model),

@@ -5,6 +5,9 @@ for byte, every log-likelihood, every prediction, every accuracy.
 usage: tools/peer_eval.py EQAT MODEL TASK_DATA [--tasks LIST] [--limit N] [--shots N]
            [--harness 0.4.9.2|0.4.2] [--prompts] [--golden FILE] [-- more options of eqat]
 
+With - for EQAT only the harness runs, on piqa/valid.jsonl with labels in its rows, and says how long it
+took (eqat bench).
+
 TASK_DATA holds the original files (piqa/valid.jsonl, mmlu/mmlu.zip, ...); nothing is downloaded: the
 harness's own task definitions are given rows from these files. --prompts compares prompts alone, without
 a model on the harness's side. --golden writes what the harness found, for tests/test_eval_goldens.c.
@@ -45,6 +48,8 @@ def simple_rows(task, data):
         return [{k: r[k] for k in ("sentence", "option1", "option2", "answer")} for r in rows]
     if task == "piqa":
         rows = rows_of(f"{data}/piqa/valid.jsonl")
+        if "label" in rows[0]:
+            return rows
         labels = labels_of(f"{data}/piqa/valid-labels.lst")
         return [dict(goal=r["goal"], sol1=r["sol1"], sol2=r["sol2"], label=l) for r, l in zip(rows, labels)]
     if task == "hellaswag":  # prepared rows: query, endings, label
@@ -68,6 +73,21 @@ def simple_rows(task, data):
     assert task == "lambada_openai"
     rows = rows_of(f"{data}/lambada/lambada_openai.jsonl")
     return [dict(text=r["context"] + " " + r["continuation"]) for r in rows]
+
+
+def bench(a):
+    from lm_eval.models.huggingface import HFLM
+    import torch
+
+    if a.threads:
+        torch.set_num_threads(a.threads)
+    lm = HFLM(pretrained=a.model, tokenizer=tokenizer_of(a.model), dtype="float32", device="cpu", batch_size=a.batch)
+    task = harness_tasks(["piqa"], a.task_data)["piqa"]
+    flat = [r for t in requests_of(task, 0, 0) for r in t]
+    lm.loglikelihood(flat[:8], disable_tqdm=True)
+    began = time.time()
+    lm.loglikelihood(flat, disable_tqdm=True)
+    print(json.dumps({"seconds": time.time() - began}), flush=True)
 
 
 def mmlu_rows(subject, split, data):
@@ -200,6 +220,7 @@ def main():
     p.add_argument("--shots", type=int, default=0)
     p.add_argument("--harness", default="0.4.9.2")
     p.add_argument("--batch", type=int, default=16)
+    p.add_argument("--threads", type=int, default=0)
     p.add_argument("--prompts", action="store_true")
     p.add_argument("--golden")
     argv, more = sys.argv[1:], []
@@ -207,6 +228,8 @@ def main():
         argv, more = argv[: argv.index("--")], argv[argv.index("--") + 1 :]
     a = p.parse_args(argv)
     a.more = more
+    if a.eqat == "-":
+        return bench(a)
     names = expand(a.tasks)
     with tempfile.TemporaryDirectory() as folder:
         ours, report = eqat_samples(a, folder)
