@@ -76,7 +76,7 @@
 /* P is "e2e-" or "" and goes in front of the names; every row also answers to its e2e- name. */
 #define EQ_E2E_ROWS(T, f, P) \
     {OPT_I64, 0, P "train-size", "e2e-train-size", "N", offsetof(T, f.train_size), 1, BIG, \
-     .fallback = "4096; of instruction rows alone all", .help = "windows"}, \
+     .fallback = "4096; of instruction rows without weights all", .help = "windows"}, \
     {OPT_I64, 0, P "seqlen", "e2e-seqlen", "N", offsetof(T, f.seqlen), 2, 1 << 24, \
      .fallback = "4096, or the model's context if shorter", .help = "tokens a window"}, \
     {OPT_I64, 0, P "batch-size", "e2e-batch-size", "N", offsetof(T, f.batch_size), 1, 1 << 20, \

@@ -122,7 +122,7 @@ typedef struct {
 /* Settings of E2E-QP (paper section 3.3, METHOD section 3). */
 typedef struct {
     const char *data;    /* NULL: the data of Block-AP, or instruction rows alone */
-    int64_t train_size;  /* windows; 0: 4096, of instruction rows alone all */
+    int64_t train_size;  /* windows; 0: 4096, of instruction rows without weights all */
     int64_t seqlen;      /* 0: 4096 or the model's context if shorter */
     int64_t batch_size;  /* windows an update */
     int64_t micro_batch; /* windows held at once; the rest by gradient accumulation */

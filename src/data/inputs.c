@@ -24,8 +24,16 @@ eq_status eq_inputs_add(eq_inputs *s, const char *path, eq_input **added, eq_err
     return EQ_OK;
 }
 
+static bool has(const eq_inputs *s, int64_t n, const eq_input *in) {
+    for (int64_t i = 0; i < n; i++)
+        if (!strcmp(s->p[i].name, in->name) && !strcmp(s->p[i].sum.hex, in->sum.hex)) return true;
+    return false;
+}
+
 eq_status eq_inputs_append(eq_inputs *s, const eq_inputs *more, eq_err *err) {
+    int64_t n = s->n; /* those of one list are as they are */
     for (int64_t i = 0; i < more->n; i++) {
+        if (has(s, n, &more->p[i])) continue;
         eq_input *to = NULL;
         EQ_TRY(eq_inputs_add(s, more->p[i].name, &to, err));
         char *name = to->name;

@@ -15,7 +15,7 @@ typedef struct {
 } eq_inputs;
 
 eq_status eq_inputs_add(eq_inputs *s, const char *path, eq_input **added, eq_err *err);
-/* All of another list, behind these. */
+/* All of another list, behind these, but for a file that is among them: of that name and sum. */
 eq_status eq_inputs_append(eq_inputs *s, const eq_inputs *more, eq_err *err);
 void eq_inputs_free(eq_inputs *s);
 /* {"NAME": {"bytes", "sum"}, ...}, with tokens and so on where they are asked for; the second file

@@ -9,7 +9,10 @@
 #include "base/observe.h"
 #include "data/draw.h"
 
-enum { GROUP = 8 }; /* batches within which rows are put in order */
+enum {
+    GROUP = 8,
+    WINDOWS = 4096
+}; /* batches within which rows are put in order; windows of a mix */
 
 /* ---- order ----------------------------------------------------------------------------------- */
 
@@ -151,7 +154,7 @@ static eq_status parts(eq_windows *part, const int64_t *share, const eq_sources 
         eq_source *src = i < rows->n ? &rows->p[i] : &text->p[i - rows->n];
         if (!share[i])
             return eq_fail(err, EQ_EINPUT, "%s: its weight gives it none of %lld windows",
-                           src->name, (long long)s->n);
+                           src->name, (long long)(s->n ? s->n : WINDOWS));
         EQ_TRY(i < rows->n ? from_source(&part[i], src, share[i], s, o, err)
                            : text_part(&part[i], src, share[i], o, err));
     }
@@ -167,7 +170,7 @@ static eq_status mixed(eq_windows *w, const eq_sources *rows, eq_sources *text,
     if (st == EQ_OK) {
         for (int64_t i = 0; i < n; i++)
             weight[i] = i < rows->n ? rows->p[i].weight : text->p[i - rows->n].weight;
-        eq_windows_shares(share, weight, n, s->n);
+        eq_windows_shares(share, weight, n, s->n ? s->n : WINDOWS);
         st = parts(part, share, rows, text, s, o, err);
     }
     if (st == EQ_OK) st = eq_windows_mix(w, part, n, o, err);

@@ -7,7 +7,7 @@
 typedef struct {
     const char *data; /* rows: see eq_sources_open */
     const char *text; /* NULL: rows alone; else both have weights, by which they are mixed */
-    int64_t n;        /* windows; 0: all rows */
+    int64_t n;        /* windows; 0: all rows, of a mix 4096 */
     int64_t batch;    /* windows of a step */
     bool in_order;    /* the first rows as they stand; else shuffled (o->seed) */
     const eq_instruct_read *read;

@@ -225,7 +225,8 @@ static eq_status identify(eq_job *j, const char *model, eq_err *err) {
     json_t *recipe = eq_settings_recipe(j->first, j->second);
     j->recipe = eq_json_text(recipe, 2);
     json_decref(recipe);
-    return j->first && j->recipe ? EQ_OK : eq_nomem(err, "the recipe", 4096);
+    bool whole = j->first && j->recipe && (!j->set.e2e || j->second);
+    return whole ? EQ_OK : eq_nomem(err, "the recipe", 4096);
 }
 
 /* ---- an output that is there already --------------------------------------------------------- */

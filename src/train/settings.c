@@ -192,13 +192,16 @@ static void put_digest(json_t *o, const char *key, const eq_windows *w) {
                                       (json_int_t)w->n, "tokens", (json_int_t)w->T));
 }
 
-/* By name, so that one that changed is named. */
-static json_t *files(const eq_windows *w, const eq_windows *more) {
-    json_t *all = eq_inputs_json(&w->inputs, false);
-    json_t *own = more && more->inputs.n ? eq_inputs_json(&more->inputs, false) : NULL;
-    if (all && own) json_object_update_missing(all, own);
-    json_decref(own);
-    return all;
+/* By name, so that one that changed is named. Memory that is out takes *data along. */
+static void put_files(json_t **data, const char *key, const eq_windows *w, const eq_windows *more) {
+    eq_inputs all = {0};
+    eq_err ignored = {0};
+    bool good = eq_inputs_append(&all, &w->inputs, &ignored) == EQ_OK &&
+                eq_inputs_append(&all, &more->inputs, &ignored) == EQ_OK;
+    json_t *files = good && all.n ? eq_inputs_json(&all, false) : NULL;
+    if (files) json_object_set_new(*data, key, files);
+    if (!files && (!good || all.n)) json_decref(*data), *data = NULL;
+    eq_inputs_free(&all);
 }
 
 static json_t *ap_json(const eq_block_ap_opts *a) {
@@ -237,7 +240,7 @@ json_t *eq_settings_first(const eq_settings *s, const eq_config *c, const char *
                         json_string(o->compute.precision == EQ_PREC_F32 ? "f32" : "bf16"));
     json_object_set_new(recipe, "seed", json_integer((json_int_t)o->seed));
     if (train->n) json_object_set_new(recipe, "block_ap", ap_json(&o->ap));
-    json_object_set_new(data, "files", files(train, val));
+    put_files(&data, "files", train, val);
     put_digest(data, "train", train), put_digest(data, "val", val);
     return json_pack("{s:o, s:s, s:O, s:o}", "recipe", recipe, "model", model, "side_files",
                      side_files, "data", data);
@@ -252,7 +255,7 @@ static json_t *instruct_json(const eq_instruct_opts *o, const eq_windows *val) {
 json_t *eq_settings_second(const eq_settings *s, const eq_windows *e2e, const eq_windows *val) {
     json_t *data = json_object();
     eq_e2e_setup q = eq_settings_e2e(s, e2e->T, e2e->n);
-    json_object_set_new(data, "e2e_files", files(e2e, val));
+    put_files(&data, "e2e_files", e2e, val);
     put_digest(data, "e2e", e2e), put_digest(data, "e2e_val", val);
     return json_pack("{s:{s:o, s:o*}, s:o}", "recipe", "e2e_qp", e2e_json(&q.qp), "instruct",
                      instruct_json(&s->o.instruct, val), "data", data);
