@@ -173,6 +173,19 @@ static void own_settings(void **state) {
     check("ab.", false, IDS(5, 7));
 }
 
+/* Merges come in the order of the scores, whatever the ids are. */
+static void scores_rank_merges(void **state) {
+    (void)state;
+    static const piece p[] = {{"<unk>", 0, 2}, {"a", -9, 1},  {"b", -9, 1}, {"c", -9, 1},
+                              {"bc", -2, 1},   {"ab", -1, 1}, {META, -9, 1}};
+    new_folder("{\"tokenizer_class\":\"LlamaTokenizer\",\"add_prefix_space\":false}");
+    put_model(p, 7, 2, true, NULL, 0);
+    check("abc", false, IDS(5, 3));
+    new_folder(NULL);
+    put_model(p, 7, 2, false, "\x18\x00", 2);
+    check("abc", false, IDS(5, 3));
+}
+
 static void gemma_kind(void **state) {
     (void)state;
     static const piece p[] = {{"<pad>", 0, 3}, {"<eos>", 0, 3}, {"<bos>", 0, 3},   {"<unk>", 0, 2},
@@ -295,9 +308,10 @@ static int clean(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(llama_kind), cmocka_unit_test(own_settings),
-        cmocka_unit_test(gemma_kind), cmocka_unit_test(tiktoken),
-        cmocka_unit_test(broken),     cmocka_unit_test(memory_runs_out),
+        cmocka_unit_test(llama_kind),      cmocka_unit_test(own_settings),
+        cmocka_unit_test(gemma_kind),      cmocka_unit_test(scores_rank_merges),
+        cmocka_unit_test(tiktoken),        cmocka_unit_test(broken),
+        cmocka_unit_test(memory_runs_out),
     };
     return cmocka_run_group_tests(tests, NULL, clean);
 }

@@ -149,6 +149,47 @@ static void unknown(void **state) {
     eq_tokenizer_close(t);
 }
 
+/* Of equal sums the one that comes first stays: that of the token which begins further left. */
+static void equal_sums(void **state) {
+    (void)state;
+    tiny_tokenizer s = {.pieces = "<unk> 0;a -1;aa -2;xa -50;b -0.5", .model = "'unk_id':0"};
+    tiny_check(&s, "aa", "aa");
+    tiny_check(&s, "aaa", "a|aa");
+    tiny_check(&s, "xa", "xa"); /* unknown costs 10 more than the least */
+    s.pieces = "<unk> 0;b -0.5;xb -50";
+    tiny_check(&s, "xb", "xb");
+}
+
+/* "aaa" and three times "a" have the same sum; behind a long row of b, whose sum has fewer places
+ * for them, they do not. */
+static void sums_of_the_whole_word(void **state) {
+    (void)state;
+    enum { ROW = 20000 };
+    static char word[ROW + 3], text[200];
+    double sum = 0, x = 0, z = 0;
+    bool apart = false;
+    memset(word, 'b', ROW), memset(word + ROW, 'a', 3);
+    for (int i = 0; i < ROW; i++) sum += -1.7;
+    for (int k = 1; k < 1000 && !apart; k++) {
+        x = -(double)(1000 + k) / 1024 / 1.25; /* 15 digits say it */
+        snprintf(text, sizeof text, "%.15g", x);
+        x = strtod(text, NULL), z = x + x + x;
+        snprintf(text, sizeof text, "%.15g", z);
+        apart = strtod(text, NULL) == z && sum + x + x + x > sum + z;
+    }
+    assert_true(apart);
+    snprintf(text, sizeof text, "<unk> 0;b -1.7;aaa %.15g;a %.15g", z, x);
+    eq_tokenizer *t = tiny_tokenizer_open(&(tiny_tokenizer){.pieces = text, .model = "'unk_id':0"});
+    eq_ids ids = {0};
+    assert_int_equal(eq_encode(t, &ids, word, sizeof word, false, NULL), EQ_OK);
+    assert_int_equal(ids.n, ROW + 3);
+    ids.n = 0;
+    assert_int_equal(eq_encode(t, &ids, "aaa", 3, false, NULL), EQ_OK);
+    assert_int_equal(ids.n, 1);
+    eq_ids_free(&ids);
+    eq_tokenizer_close(t);
+}
+
 /* Found by reading numbers with Hugging Face `tokenizers` 0.23.3 and writing them again. */
 static void scores(void **state) {
     (void)state;
@@ -373,6 +414,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(best_way),         cmocka_unit_test(long_word_without_a_gap),
         cmocka_unit_test(unknown),          cmocka_unit_test(scores),
+        cmocka_unit_test(equal_sums),       cmocka_unit_test(sums_of_the_whole_word),
         cmocka_unit_test(t5_kind),          cmocka_unit_test(charsmaps),
         cmocka_unit_test(broken_charsmaps), cmocka_unit_test(base64),
         cmocka_unit_test(errors),           cmocka_unit_test(memory_runs_out),
