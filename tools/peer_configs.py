@@ -107,11 +107,13 @@ def by_eqat(program, where, npy):
     return (json.loads(r.stdout)["nll"], "") if r.returncode == 0 else (None, r.stderr.strip())
 
 
-def changes(rng, count, families):
-    keys = list(VALUES)
-    while count > 0:
-        yield rng.choice(families), (key := rng.choice(keys)), rng.choice(VALUES[key])
-        count -= 1
+def changes(rng, count, base):
+    """Three in four of keys that the family's own config.json has, or of rope and windows."""
+    for _ in range(count):
+        family = rng.choice(list(base))
+        own = [k for k in VALUES if k in base[family] or "rope" in k or "window" in k or "rotary" in k]
+        key = rng.choice(own if rng.random() < 0.75 else list(VALUES))
+        yield family, key, rng.choice(VALUES[key])
 
 
 def main():
@@ -130,7 +132,7 @@ def main():
         np.save(tmp + "/ids.npy", ids.numpy().astype(np.int32))
         families = [a.family] if a.family else list(FAMILIES)
         base = {f: make(f, f"{tmp}/{f}") for f in families}
-        todo = [(f, None, DROP) for f in families] + list(changes(rng, a.count, families))
+        todo = [(f, None, DROP) for f in families] + list(changes(rng, a.count, base))
         for family, key, value in todo:
             where, c = f"{tmp}/{family}", dict(base[family])
             c.pop(key, None)
