@@ -378,7 +378,7 @@ static void fp8(void **state) {
     eq_config c =
         good("{" LLAMA ",\"quantization_config\":{\"quant_method\":\"fp8\",\"fmt\":\"e4m3\","
              "\"activation_scheme\":\"dynamic\",\"weight_block_size\":[128,64]}}");
-    assert_true(c.bits == 0 && c.fp8[0] == 128 && c.fp8[1] == 64);
+    assert_true(!eq_config_quantized(&c) && c.fp8[0] == 128 && c.fp8[1] == 64);
     bad("{" LLAMA ",\"quantization_config\":{\"quant_method\":\"fp8\"}}", "\"weight_block_size\"");
     bad("{" LLAMA ",\"quantization_config\":{\"quant_method\":\"fp8\",\"fmt\":\"e5m2\"}}",
         "\"e5m2\"");
