@@ -67,6 +67,10 @@ static inline emu_i _mm512_sub_epi32(emu_i a, emu_i b) {
     LANE(16) a.w[i] -= b.w[i];
     return a;
 }
+static inline emu_i _mm512_add_epi32(emu_i a, emu_i b) {
+    LANE(16) a.w[i] += b.w[i];
+    return a;
+}
 static inline emu_i _mm512_mullo_epi32(emu_i a, emu_i b) {
     LANE(16) a.w[i] *= b.w[i];
     return a;

@@ -23,16 +23,23 @@ INLINE vec v_zeros(const uint8_t *p) {
 INLINE vec v_lanes_mul(vec v, int32_t n) { return _mm512_mullo_epi32(v, _mm512_set1_epi32(n)); }
 #define v_code(v, j) _mm512_and_si512(_mm512_srli_epi32(v, 8 * (j)), _mm512_set1_epi32(255))
 
+/* Four sums, so that a dot product need not wait for the one before. */
 typedef struct {
-    vec sum;
+    vec sum[4];
 } acc;
-INLINE acc a_zero(void) { return (acc){_mm512_setzero_si512()}; }
-INLINE void a_step(acc *a, vec codes, int32_t x4) {
-    a->sum = _mm512_dpbusd_epi32(a->sum, codes, _mm512_set1_epi32(x4));
+INLINE acc a_zero(void) {
+    vec none = _mm512_setzero_si512();
+    return (acc){{none, none, none, none}};
 }
-INLINE void a_step8(acc *a, vec codes, int32_t x4) { a_step(a, codes, x4); }
+INLINE void a_step(acc *a, vec codes, int32_t x4, int t) {
+    a->sum[t % 4] = _mm512_dpbusd_epi32(a->sum[t % 4], codes, _mm512_set1_epi32(x4));
+}
+INLINE void a_step8(acc *a, vec codes, int32_t x4, int t) { a_step(a, codes, x4, t); }
 INLINE void a_run(acc *a) { (void)a; }
-INLINE vec a_sum(const acc *a) { return a->sum; }
+INLINE vec a_sum(const acc *a) {
+    return _mm512_add_epi32(_mm512_add_epi32(a->sum[0], a->sum[1]),
+                            _mm512_add_epi32(a->sum[2], a->sum[3]));
+}
 
 INLINE vecf f_zero(void) { return _mm512_setzero_ps(); }
 INLINE vecf f_load(const float *p) { return _mm512_loadu_ps(p); }

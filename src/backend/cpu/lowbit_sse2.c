@@ -29,7 +29,8 @@ typedef struct {
     vec sum;
 } acc;
 INLINE acc a_zero(void) { return (acc){_mm_setzero_si128()}; }
-INLINE void a_step(acc *a, vec codes, int32_t x4) {
+INLINE void a_step(acc *a, vec codes, int32_t x4, int t) {
+    (void)t;
     vec none = _mm_setzero_si128(), x = _mm_set1_epi32(x4);
     x = _mm_unpacklo_epi8(x, _mm_cmpgt_epi8(none, x)); /* sign-extended */
     vec low = _mm_madd_epi16(_mm_unpacklo_epi8(codes, none), x);
@@ -39,7 +40,7 @@ INLINE void a_step(acc *a, vec codes, int32_t x4) {
         odd = _mm_castps_si128(_mm_shuffle_ps(l, h, 0xdd));
     a->sum = _mm_add_epi32(a->sum, _mm_add_epi32(even, odd));
 }
-INLINE void a_step8(acc *a, vec codes, int32_t x4) { a_step(a, codes, x4); }
+INLINE void a_step8(acc *a, vec codes, int32_t x4, int t) { a_step(a, codes, x4, t); }
 INLINE void a_run(acc *a) { (void)a; }
 INLINE vec a_sum(const acc *a) { return a->sum; }
 
