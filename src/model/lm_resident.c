@@ -40,7 +40,7 @@ void eq_resident_bind(eq_lm *lm, eq_arena *a) {
         for (eq_lin l = 0; l < EQ_LINS; l++) packed_bind(&w->packed[l], a, eq_lm_qshape(lm, i, l));
         w->act8 = fast;
     }
-    if (fast && G)
+    if (fast && G && eq_lm_quantized(lm))
         packed_bind(&lm->res.head, a, (eq_qshape){.O = c->V, .I = c->D, .G = G, .bits = HEAD_BITS});
     else
         lm->head = eq_take(a, lm->opts.ct, c->V * c->D);

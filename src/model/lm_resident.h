@@ -1,8 +1,8 @@
 /* A model that generates: the weights of all blocks stay in the backend, those of a quantized model
  * packed as prepare_q lays them out, full-precision ones in the compute type; and with them the
  * keys and values of one sequence. Where the backend's hints have 8-bit activations (and the
- * compute type is bf16) packed linears meet those, and the head is rounded to 8 bits as runtimes
- * hold it; in fp32 nothing is rounded. Used by lm.c alone. */
+ * compute type is bf16) packed linears meet those, and the head of their model is rounded to
+ * 8 bits as runtimes hold it; in fp32 nothing is rounded. Used by lm.c alone. */
 #ifndef EQ_MODEL_LM_RESIDENT_H
 #define EQ_MODEL_LM_RESIDENT_H
 #include "model/lm.h"
