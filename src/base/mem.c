@@ -1,6 +1,7 @@
 /* Counted host memory. A 64-byte head in front of every block holds its size. */
 #include "base/mem.h"
 
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -84,6 +85,12 @@ char *eq_sprintf(const char *fmt, ...) {
 eq_status eq_nomem(eq_err *err, const char *what, int64_t bytes) {
     return eq_fail(err, EQ_ENOMEM, "out of memory: %s needs %.1f MiB more", what,
                    (double)bytes / (1 << 20));
+}
+
+void eq_mem_give_back(void) {
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 int64_t eq_mem_current(void) { return atomic_load(&current); }

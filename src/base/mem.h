@@ -20,6 +20,9 @@ char *eq_sprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 eq_status eq_nomem(eq_err *err, const char *what, int64_t bytes);
 
+/* Gives the system back what the heap keeps of freed blocks: many small ones leave megabytes. */
+void eq_mem_give_back(void);
+
 int64_t eq_mem_current(void);
 int64_t eq_mem_peak(void); /* high-water mark of this module since the last reset */
 void eq_mem_peak_reset(void);

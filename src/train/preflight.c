@@ -162,6 +162,7 @@ static eq_status load_data(eq_job *j, eq_err *err) {
         st = eq_windows_chunks(&j->e2e, o->qp.data, o->qp.train_size, &w, err);
     eq_tokens_close(last);
     eq_tokenizer_close(tok);
+    eq_mem_give_back(); /* a tokenizer is a hundred thousand of them, and the plan counts none */
     return st;
 }
 
