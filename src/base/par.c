@@ -142,6 +142,7 @@ static void start(void) {
 
 int eq_par_threads(int n) {
     eq_par_shutdown();
+    omp_set_num_threads(1); /* its first call takes memory, and ends the program without any */
     pool.want = n < 1 ? eq_par_cores() : n > MAX_THREADS ? MAX_THREADS : n;
     return pool.want;
 }

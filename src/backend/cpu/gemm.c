@@ -6,6 +6,7 @@
 
 #include <dnnl.h>
 #include <dnnl_debug.h>
+#include <execinfo.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -18,7 +19,9 @@
 enum { THREADS = 512, SETS = 64, WAYS = 4, ARGS = 4 };
 /* Depth of one widened piece, which bounds the copies. */
 enum { WIDEN_K = 512 };
-enum { PRIMITIVE_ROOM = 4 << 20 };
+/* Of a primitive and its first run; and of the first run of all, which makes 6 MiB of kernels. */
+enum { PRIMITIVE_ROOM = 4 << 20, KERNELS_ROOM = 16 << 20 };
+static _Atomic bool kernels_made; /* oneDNN keeps them as long as the process lives */
 
 typedef struct {
     int64_t M, N, K, ldc, lda, ldb;
@@ -185,14 +188,18 @@ typedef struct {
     const shape_key *k;
 } filling;
 /* oneDNN 2.6 reads behind a null pointer where some of its own memory cannot be had, and nothing
- * can be caught there: so a few times what a primitive takes must be free before one is made. */
+ * can be caught there: so a few times what a primitive takes must be free before one is made, and
+ * before it first runs, since some kernels are made only then. */
+static bool has_room(void) {
+    size_t n = atomic_load(&kernels_made) ? PRIMITIVE_ROOM : KERNELS_ROOM;
+    void *room = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (room == MAP_FAILED) return false;
+    munmap(room, n);
+    return true;
+}
 static int fill_entry(void *ctx) {
     const filling *f = ctx;
-    void *room =
-        mmap(NULL, PRIMITIVE_ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (room == MAP_FAILED) return dnnl_out_of_memory;
-    munmap(room, PRIMITIVE_ROOM);
-    return (int)entry_fill(f->e, f->engine, f->k);
+    return has_room() ? (int)entry_fill(f->e, f->engine, f->k) : dnnl_out_of_memory;
 }
 static dnnl_status_t entry_new(entry *e, dnnl_engine_t engine, const shape_key *k) {
     filling f = {e, engine, k};
@@ -286,6 +293,10 @@ static void run(eq_gemm *g, worker *w, const eq_product *p) {
                      p->b_t, p->acc};
     entry *e = entry_of(g, w, &key);
     if (!e || !grow(g, &w->pad, &w->pad_bytes, e->pad_bytes)) return;
+    if (!e->used && !has_room()) {
+        fail(g, EQ_ENOMEM, 0);
+        return;
+    }
     e->used = ++w->clock;
     const dnnl_exec_arg_t args[ARGS] = {{DNNL_ARG_SRC, e->a},
                                         {DNNL_ARG_WEIGHTS, e->b},
@@ -293,7 +304,10 @@ static void run(eq_gemm *g, worker *w, const eq_product *p) {
                                         {DNNL_ARG_SCRATCHPAD, e->pad}};
     void *const data[ARGS] = {(void *)p->a, (void *)p->b, p->c, w->pad};
     dnnl_status_t st = execute((execution){e->run, w->stream, args, data});
-    if (st != dnnl_success) fail(g, EQ_EDEVICE, (int)st);
+    if (st == dnnl_success)
+        atomic_store(&kernels_made, true);
+    else
+        fail(g, EQ_EDEVICE, (int)st);
 }
 
 static void widen(const eq_kernels *k, float *to, const uint16_t *from, int64_t ld, int64_t rows,
@@ -372,7 +386,9 @@ static dnnl_status_t try_bf16(dnnl_engine_t engine) {
 eq_status eq_gemm_open(eq_gemm **out, eq_cpu_level level, const eq_kernels *k, bool native_bf16,
                        eq_err *err) {
     eq_gemm *g = eq_calloc(1, sizeof *g);
+    void *frame;
     if (!g) return eq_nomem(err, "matrix products", sizeof *g);
+    backtrace(&frame, 1); /* opens what unwinding needs, which without memory ends the program */
     limit_isa(level);
     beginning b = {NULL, &g->engine};
     int st = eq_cxx_guard(begin, &b, dnnl_out_of_memory);
