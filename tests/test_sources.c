@@ -111,9 +111,27 @@ static void packed(void **state) {
     bad_calibration(put_docs("p1.jsonl", 2), NULL, 2, &o, "p1.jsonl", "2 packed windows");
 }
 
+/* A name that memory is out for is not another name: the list is of a run's identity. */
+static void list_without_memory(void **state) {
+    (void)state;
+    eq_inputs s = {0};
+    eq_input *in;
+    eq_err err = {0};
+    assert_null(eq_inputs_json(&s, false));
+    assert_int_equal(eq_inputs_add(&s, "folder/a.jsonl", &in, &err), EQ_OK);
+    eq_mem_fail_nth(1);
+    assert_null(eq_inputs_json(&s, true));
+    eq_mem_fail_nth(0);
+    json_t *all = eq_inputs_json(&s, true);
+    assert_non_null(json_object_get(all, "a.jsonl"));
+    json_decref(all);
+    eq_inputs_free(&s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(several_files),
+        cmocka_unit_test(list_without_memory),
         cmocka_unit_test(weights),
         cmocka_unit_test(packed),
     };

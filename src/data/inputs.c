@@ -81,12 +81,16 @@ json_t *eq_inputs_json(const eq_inputs *s, bool counts) {
     json_t *all = s->n ? json_object() : NULL;
     for (int64_t i = 0; all && i < s->n; i++) {
         json_t *name = eq_json_lossy(s->p[i].name);
+        const char *text = json_string_value(name);
         char key[600];
-        snprintf(key, sizeof key, "%s", name ? json_string_value(name) : "?");
+        snprintf(key, sizeof key, "%s", text ? text : "");
         for (int k = 2; json_object_get(all, key); k++)
-            snprintf(key, sizeof key, "%s#%d", name ? json_string_value(name) : "?", k);
-        json_object_set_new(all, key, one(&s->p[i], counts));
+            snprintf(key, sizeof key, "%s#%d", text ? text : "", k);
+        bool put = text && !json_object_set_new(all, key, one(&s->p[i], counts));
         json_decref(name);
+        if (put) continue;
+        json_decref(all);
+        return NULL;
     }
     return all;
 }
