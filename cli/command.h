@@ -36,7 +36,7 @@ cli_common *cli_args(const cli_command *c);
 int cli_man(void);
 int cli_completion(const char *shell);
 
-extern const cli_command cmd_quantize, cmd_tune, cmd_export, cmd_ppl, cmd_eval, cmd_kld,
+extern const cli_command cmd_quantize, cmd_tune, cmd_export, cmd_import, cmd_ppl, cmd_eval, cmd_kld,
     cmd_generate, cmd_chat, cmd_inspect, cmd_plan, cmd_demo, cmd_bench;
 
 /* "eqat: " and one line to stderr; returns the exit code. */

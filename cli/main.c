@@ -12,8 +12,8 @@
 #include "signals.h"
 
 const cli_command *const cli_commands[] = {
-    &cmd_quantize, &cmd_tune,    &cmd_export, &cmd_ppl,  &cmd_eval,  &cmd_kld, &cmd_generate,
-    &cmd_chat,     &cmd_inspect, &cmd_plan,   &cmd_demo, &cmd_bench, NULL,
+    &cmd_quantize, &cmd_tune, &cmd_export,  &cmd_import, &cmd_ppl,  &cmd_eval,  &cmd_kld,
+    &cmd_generate, &cmd_chat, &cmd_inspect, &cmd_plan,   &cmd_demo, &cmd_bench, NULL,
 };
 enum { COMMANDS = sizeof cli_commands / sizeof *cli_commands - 1 };
 

@@ -386,6 +386,27 @@ eq_status eq_export(const eq_export_opts *o, const eq_observer *obs, eq_export_r
 /* Name and a line about format i = 0, 1, ...; false: there are no more. */
 bool eq_export_format(int i, const char **name, const char **about);
 
+typedef struct {
+    const char *file, *out; /* a GGUF file in, an absent or empty folder out */
+    int threads;
+} eq_import_opts;
+
+typedef struct {
+    int bits; /* of most linears */
+    int64_t group_size;
+    int64_t weights; /* compared with the file's */
+    double worst;    /* |difference| by the largest weight of its row: 0, or what fp32 rounds where
+                        zero points are real numbers */
+    bool state;      /* eqat.state holds what GPTQ tensors do not */
+    double seconds;
+} eq_import_result;
+
+void eq_import_opts_init(eq_import_opts *o);
+/* A GGUF file of a Llama or Qwen, tokenizer included, as a folder that every command of this
+ * program takes. `res` may be NULL. */
+eq_status eq_import(const eq_import_opts *o, const eq_observer *obs, eq_import_result *res,
+                    eq_err *err);
+
 /* ---- the program and the machine ------------------------------------------------------------- */
 
 /* *json: compiler, oneDNN version, instruction set, CPU, cores this process may use,

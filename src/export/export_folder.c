@@ -258,7 +258,18 @@ static eq_status check_space(const folder *f, eq_err *err) {
                    (long long)f->bytes, (long long)room);
 }
 
+/* Readers of such files want joined tensors, and the joined ones have no bits of their own here. */
+static eq_status check_names(const folder *f, eq_err *err) {
+    const eq_config *c = &f->x->src->cfg;
+    if (c->files == EQ_FILES_LLAMA || c->files == EQ_FILES_GEMMA) return EQ_OK;
+    return eq_fail(
+        err, EQ_EINPUT,
+        "%s: %s is written of models with a tensor for each linear, found joined ones (%s)",
+        f->x->src->dir, f->x->format->name, c->family);
+}
+
 static eq_status write_all(folder *f, eq_err *err) {
+    EQ_TRY(check_names(f, err));
     EQ_TRY(make_list(f, err));
     EQ_TRY(check_space(f, err));
     EQ_TRY(eq_checkpoint_copy_side_files(f->x->src->dir, f->dir, err));

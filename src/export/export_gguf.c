@@ -41,13 +41,13 @@ typedef struct {
  */
 
 /* Names of a block, in the order in which they are written. */
-static const char *const norm_names[EQ_NORM_COUNT] = {
+const char *const eq_gguf_norms[EQ_NORM_COUNT] = {
     [EQ_NORM_IN] = "attn_norm",
     [EQ_NORM_POST] = "ffn_norm",
     [EQ_NORM_QH] = "attn_q_norm",
     [EQ_NORM_KH] = "attn_k_norm",
 };
-static const char *const lin_names[EQ_LINS] = {
+const char *const eq_gguf_linears[EQ_LINS] = {
     [EQ_LIN_Q] = "attn_q",      [EQ_LIN_K] = "attn_k",      [EQ_LIN_V] = "attn_v",
     [EQ_LIN_O] = "attn_output", [EQ_LIN_GATE] = "ffn_gate", [EQ_LIN_UP] = "ffn_up",
     [EQ_LIN_DOWN] = "ffn_down",
@@ -97,8 +97,8 @@ static eq_status add_linear(gguf *g, int64_t i, int l, eq_err *err) {
     const eq_tensor *bias = g->x->src->blocks[i].bias[l];
     entry e = {
         .block = i, .lin = l, .type = g->types[i * EQ_LINS + l], .ndim = 2, .dim = {s.I, s.O}};
-    EQ_TRY(add(g, e, lin_names[l], "weight", err));
-    return bias ? add_vector(g, bias, i, l, lin_names[l], "bias", err) : EQ_OK;
+    EQ_TRY(add(g, e, eq_gguf_linears[l], "weight", err));
+    return bias ? add_vector(g, bias, i, l, eq_gguf_linears[l], "bias", err) : EQ_OK;
 }
 
 static eq_status make_list(gguf *g, eq_err *err) {
@@ -111,7 +111,7 @@ static eq_status make_list(gguf *g, eq_err *err) {
     for (int64_t i = 0; i < g->cfg->L; i++) {
         for (int k = 0; k < EQ_NORM_COUNT; k++)
             if (w->blocks[i].norm[k])
-                EQ_TRY(add_vector(g, w->blocks[i].norm[k], i, -1, norm_names[k], "weight", err));
+                EQ_TRY(add_vector(g, w->blocks[i].norm[k], i, -1, eq_gguf_norms[k], "weight", err));
         for (int l = 0; l < EQ_LINS; l++) EQ_TRY(add_linear(g, i, l, err));
     }
     EQ_TRY(add_vector(g, w->norm, -1, -1, "output_norm", "weight", err));

@@ -4,6 +4,9 @@
 #include "export/export.h"
 #include "format/gguf.h"
 
+/* Names of a block's tensors behind "blk.0.", without ".weight". */
+extern const char *const eq_gguf_norms[EQ_NORM_COUNT], *const eq_gguf_linears[EQ_LINS];
+
 /* How a family is called there, and whether rows of q and k are permuted. */
 typedef struct {
     const char *family, *arch;
@@ -12,12 +15,18 @@ typedef struct {
 /* NULL: not one that is written. */
 const eq_gguf_arch *eq_gguf_arch_of(const eq_config *c);
 
+const eq_gguf_arch *eq_gguf_arch_named(const char *arch); /* the first of that name */
+
 /* Refuses by name what the format's model of this family does not compute. */
 eq_status eq_gguf_check_model(const eq_export_job *x, eq_err *err);
 /* general.* and {arch}.* */
 void eq_gguf_put_model(eq_ggw *w, const eq_export_job *x, int file_type);
 /* Llama 3's rope: the numbers that frequencies are divided by, [HD / 2]. */
 bool eq_gguf_rope_factors(float *out, const eq_config *c);
+
+/* A pattern of words that llama.cpp has under a name: row i, false: there are no more. split: NULL
+ * GPT-2's own, "digits", or the regex. */
+bool eq_gguf_words(int i, const char **name, const char **split, bool *ignore_merges);
 
 /* tokenizer.*: of the model's folder. Refuses by name what llama.cpp would tokenize otherwise. */
 eq_status eq_gguf_put_tokenizer(eq_ggw *w, const eq_export_job *x, eq_err *err);

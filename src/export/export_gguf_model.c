@@ -22,6 +22,12 @@ const eq_gguf_arch *eq_gguf_arch_of(const eq_config *c) {
     return NULL;
 }
 
+const eq_gguf_arch *eq_gguf_arch_named(const char *arch) {
+    for (size_t i = 0; i < sizeof archs / sizeof *archs; i++)
+        if (!strcmp(archs[i].arch, arch)) return &archs[i];
+    return NULL;
+}
+
 /* ---- q and k -----------------------------------------------------------------------------------
  */
 
@@ -79,6 +85,17 @@ eq_status eq_gguf_check_model(const eq_export_job *x, eq_err *err) {
     if (c->rope.kind == EQ_ROPE_LONG || c->act != EQ_ACT_SILU)
         return eq_fail(err, EQ_EINPUT, "%s: gguf's %s has silu and no longrope, found another",
                        x->src->dir, a->arch);
+    bool turned = c->rope.dim == c->HD && !c->two_ropes && c->rope.query_beta == 0;
+    for (int64_t i = 0; i < c->L; i++) turned = turned && !(c->layer[i] & EQ_LAYER_NO_ROPE);
+    if (!turned || c->norms != EQ_NORMS_BEFORE || c->norm_plus_one || c->norm_center)
+        return eq_fail(
+            err, EQ_EINPUT,
+            "%s: gguf's %s turns whole heads alike in every layer and has plain norms in "
+            "front, found another block",
+            x->src->dir, a->arch);
+    if (c->rope.kind == EQ_ROPE_LONG)
+        return eq_fail(err, EQ_EINPUT, "%s: gguf's %s has no rope type longrope", x->src->dir,
+                       a->arch);
     if (c->rope.kind == EQ_ROPE_DYNAMIC)
         return eq_fail(err, EQ_EINPUT,
                        "%s: gguf has no rope type dynamic, whose base grows with the text",

@@ -56,6 +56,12 @@ static const struct {
      true},
 };
 
+bool eq_gguf_words(int i, const char **name, const char **split, bool *ignore_merges) {
+    if (i < 0 || i >= (int)(sizeof words / sizeof *words)) return false;
+    *name = words[i].name, *split = words[i].split, *ignore_merges = words[i].ignore_merges;
+    return true;
+}
+
 static const char *type_of(const json_t *spec) {
     const char *s = json_string_value(json_object_get(spec, "type"));
     return s ? s : "";

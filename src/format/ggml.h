@@ -6,7 +6,8 @@
 
 #include <stdbool.h>
 
-/* X(id, number in files, name, weights of a block, bytes of a block), the smallest first */
+/* X(id, number in files, name, weights of a block, bytes of a block), the smallest first; those
+ * behind F32 are read and not written */
 #define EQ_GGML_TYPES(X) \
     X(Q2_0, 42, "q2_0", 64, 18) \
     X(Q2_K, 10, "q2_k", 256, 84) \
@@ -18,7 +19,10 @@
     X(Q8_0, 8, "q8_0", 32, 34) \
     X(F16, 1, "f16", 1, 2) \
     X(BF16, 30, "bf16", 1, 2) \
-    X(F32, 0, "f32", 1, 4)
+    X(F32, 0, "f32", 1, 4) \
+    X(Q5_1, 7, "q5_1", 32, 24) \
+    X(Q5_K, 13, "q5_k", 256, 176) \
+    X(Q6_K, 14, "q6_k", 256, 210)
 typedef enum {
 #define EQ_ID(id, ...) EQ_GGML_##id,
     EQ_GGML_TYPES(EQ_ID)
@@ -48,6 +52,11 @@ typedef struct {
  * in `out` means nothing. lossy: the nearest that its rule finds, true unless a number is too large
  * for fp16. */
 bool eq_ggml_pack(uint8_t *out, eq_ggml t, const eq_code_row *r, bool lossy);
+/* The other way round: the bits and group size of a type's codes, false where it has none. */
+bool eq_ggml_code_shape(eq_ggml t, int *bits, int64_t *group);
+/* n weights as codes [n], steps above 0 and zero points [n / group]; n % block == 0. Zero points
+ * are real numbers where the type has mins of its own. */
+void eq_ggml_codes(uint8_t *q, float *s, float *z, eq_ggml t, const uint8_t *in, int64_t n);
 /* Any numbers as Q8_0, to nearest (largest |x| / 127 is the step), n % 32 == 0. */
 void eq_ggml_q8_0(uint8_t *out, const float *x, int64_t n);
 /* What a reader makes of n weights, n % block == 0. */

@@ -321,6 +321,7 @@ bool eq_ggml_pack(uint8_t *out, eq_ggml t, const eq_code_row *r, bool lossy) {
     if (t == EQ_GGML_F16) return put_float(out, r, EQ_F16, lossy);
     if (t == EQ_GGML_BF16) return put_float(out, r, EQ_BF16, lossy);
     if (t == EQ_GGML_F32) return put_float(out, r, EQ_F32, lossy);
+    if (!put[t]) return false;
     memset(out, 0, (size_t)(r->n / s.block * s.bytes));
     for (int64_t i = 0; i < r->n; i += s.block, out += s.bytes)
         if (!put[t](out, r, i, lossy)) return false;

@@ -33,16 +33,28 @@ same "gptq without eqat.state holds the same tensors" w2/model.safetensors w2-v2
 
 # what was written opens as a model, with the same perplexity
 ids 4000 d.npy
-want=$("$EQAT" ppl w2 --data d.npy --as-written --precision f32 --json | sed 's/.*"ppl": *\([0-9.]*\).*/\1/')
+want=$("$EQAT" ppl w2 --data d.npy --as-written --precision f32 -q --json | sed 's/.*"ppl": *\([0-9.]*\).*/\1/')
 for f in w2-v1 w2-v2; do
     cases=$((cases + 1))
-    got=$("$EQAT" ppl $f --data d.npy --precision f32 --json | sed 's/.*"ppl": *\([0-9.]*\).*/\1/')
+    got=$("$EQAT" ppl $f --data d.npy --precision f32 -q --json | sed 's/.*"ppl": *\([0-9.]*\).*/\1/')
     [ -n "$want" ] && [ "$want" = "$got" ] || fail "perplexity of $f" "$got, the model's is $want"
 done
-want=$("$EQAT" ppl w4 --data d.npy --as-written --precision f32 --json | sed 's/.*"ppl": *\([0-9.]*\).*/\1/')
+want=$("$EQAT" ppl w4 --data d.npy --as-written --precision f32 -q --json | sed 's/.*"ppl": *\([0-9.]*\).*/\1/')
 cases=$((cases + 1))
-got=$("$EQAT" ppl w4-hf --data d.npy --precision f32 --json | sed 's/.*"ppl": *\([0-9.]*\).*/\1/')
+got=$("$EQAT" ppl w4-hf --data d.npy --precision f32 -q --json | sed 's/.*"ppl": *\([0-9.]*\).*/\1/')
 [ -n "$want" ] && [ "$want" = "$got" ] || fail "perplexity of w4-hf" "$got, the model's is $want"
+
+# and back in from GGUF: the same perplexity, and steps that can be trained
+cases=$((cases + 2))
+run import w2.gguf -o w2-in -q
+[ "$rc" = 0 ] && [[ $out == 'w2-in: 2 bits, groups of 64 ('*'
+read back: all '*" weights are the file's" ]] || fail "import" "$out" "$err"
+want=$("$EQAT" ppl w2 --data d.npy --as-written --precision f32 -q --json | sed 's/.*"ppl": *\([0-9.]*\).*/\1/')
+got=$("$EQAT" ppl w2-in --data d.npy --precision f32 -q --json | sed 's/.*"ppl": *\([0-9.]*\).*/\1/')
+[ -n "$want" ] && [ "$want" = "$got" ] || fail "perplexity of w2-in" "$got, the model's is $want"
+cases=$((cases + 1))
+run tune w2-in --data d.npy --train-size 8 --seqlen 32 --batch-size 4 -o w2-tuned -q
+[ "$rc" = 0 ] || fail "tune of an imported model" "$err"
 
 # one JSON object
 cases=$((cases + 1))
@@ -71,6 +83,12 @@ mkdir plain && cp -r w2/. plain/ && rm plain/tokenizer.json
 refuse 'plain: expected tokenizer\.json, found none' plain --to gguf -o new.gguf
 cp -r w2 cut && truncate -s -100 cut/model.safetensors
 refuse 'cut/model\.safetensors: .*' cut --to gguf -o new.gguf
+
+expect_match 1 'eqat: d\.npy: expected a GGUF file of version 2 or 3, found another file' import d.npy -o new -q
+expect_match 1 'eqat: nowhere\.gguf: .*No such file.*' import nowhere.gguf -o new -q
+expect_match 1 'eqat: w2: expected an absent or empty folder, found files in it' import w2.gguf -o w2 -q
+head -c 300000 w2.gguf >cut.gguf
+expect_match 1 'eqat: cut\.gguf: tensor .*: expected offset .*' import cut.gguf -o new -q
 
 # ---- wrong command lines
 usage() { local line=$1; shift; expect 2 "" "eqat: export: $line (eqat help export)" export "$@"; }
