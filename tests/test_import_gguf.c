@@ -119,6 +119,7 @@ static void back_again(void **state) {
         assert_true(was.tied == is.tied && was.eps == is.eps && was.T_max == is.T_max);
         assert_true(was.rope.theta == is.rope.theta && was.bos == is.bos && was.eos == is.eos);
         assert_true(was.qkv_bias == is.qkv_bias && was.o_bias == is.o_bias);
+        eq_config_free(&was), eq_config_free(&is);
     }
 }
 
@@ -150,6 +151,7 @@ static void llama3(void **state) {
     if (import_it(NULL, &err) != EQ_OK) fail_msg("%s", err.msg);
     assert_int_equal(eq_config_load(&c, tg_at("in"), &err), EQ_OK);
     assert_true(c.rope.kind == EQ_ROPE_LLAMA3 && c.rope.factor == 32 && c.rope.original_T == 8192);
+    eq_config_free(&c);
 }
 
 /* ---- what is wrong ------------------------------------------------------------------------------

@@ -112,18 +112,17 @@ static void values_sym(float *out, const eq_tensor *const *t, const eq_qlinear *
 static eq_status config(const eq_export_job *x, json_t *root, const char *version, bool sym,
                         eq_err *err) {
     const eq_schemes *t = &x->src->cfg.schemes;
-    json_t *dynamic = eq_schemes_dynamic(t, &x->src->cfg);
     json_t *q = json_pack(
         "{s:i, s:I, s:b, s:b, s:b, s:b, s:f, s:b, s:s, s:s, s:s, s:s, s:s, s:{s:s}}", "bits",
         t->all.bits, "group_size", (json_int_t)t->all.group, "sym", (int)sym, "desc_act", 0,
         "static_groups", 0, "true_sequential", 1, "damp_percent", 0.01, "lm_head", 0,
         "quant_method", "gptq", "checkpoint_format", version, "method", "gptq", "format", version,
         "pack_dtype", "int32", "meta", "quantizer", "eqat:" EQ_VERSION);
-    if (q && dynamic) json_object_set(q, "dynamic", dynamic);
-    json_decref(dynamic);
-    if (!q || json_object_set_new(root, "quantization_config", q))
-        return eq_nomem(err, "config.json", 1 << 12);
-    return EQ_OK;
+    json_t *dynamic = eq_schemes_dynamic(t, &x->src->cfg); /* NULL: all linears are alike */
+    bool ok = q && (!dynamic || !json_object_set(q, "dynamic", dynamic)) &&
+              !json_object_set(root, "quantization_config", q);
+    json_decref(dynamic), json_decref(q);
+    return ok ? EQ_OK : eq_nomem(err, "config.json", 1 << 12);
 }
 static eq_status config_v1(const eq_export_job *x, json_t *root, eq_err *err) {
     return config(x, root, "gptq", false, err);

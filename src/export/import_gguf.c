@@ -122,6 +122,7 @@ static eq_status fill(eq_gguf_import *x, const char *dir, eq_err *err) {
         st = write_json(json_object_get(config, "quantization_config"), dir, "quantize_config.json",
                         err);
     json_decref(config), json_decref(spec), json_decref(tok);
+    eq_config_free(&cfg);
     return st == EQ_OK ? compare_all(x, dir, err) : st;
 }
 

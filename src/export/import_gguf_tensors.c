@@ -158,7 +158,7 @@ static eq_status take_linear(taker *k, eq_qlinear *q, int64_t i, int l, eq_err *
 static bool holds_all(const eq_qlinear *q) {
     for (int64_t i = 0; i < q->O * (q->I / q->G); i++)
         if (eq_f16_to_f32(eq_f32_to_f16(q->s[i])) != q->s[i] ||
-            eq_z_used(q->z[i], q->bits) != q->z[i])
+            eq_z_used(q->z[i], q->bits, EQ_GRID_FREE) != q->z[i])
             return false;
     return true;
 }
@@ -238,7 +238,7 @@ static eq_status pack(packed *a, const eq_qlinear *q, eq_err *err) {
     bool ok = z && a->words && a->zeros && a->scales && a->g_idx;
     for (int64_t o = 0; ok && o < q->O; o++)
         for (int64_t g = 0; g < NG; g++) {
-            z[o * NG + g] = (uint8_t)eq_z_used(q->z[o * NG + g], q->bits);
+            z[o * NG + g] = (uint8_t)eq_z_used(q->z[o * NG + g], q->bits, EQ_GRID_FREE);
             a->scales[g * q->O + o] = eq_f32_to_f16(q->s[o * NG + g]);
         }
     if (ok) {
