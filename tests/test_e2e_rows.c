@@ -21,7 +21,12 @@ static eq_status source(void *ctx, int64_t i, const eq_qblock **b, eq_err *e) {
 
 static int open_all(void **state) {
     (void)state;
+    static eq_hints hints;
     tiny_train_open("llama", "cpu");
+    /* logits of one row of the longest at once, of several narrow ones */
+    hints = tiny.be->hints ? *tiny.be->hints : eq_host_hints;
+    hints.logits_bytes = 4 * 50 * 64;
+    tiny.be->hints = &hints;
     rounded = tiny_qblock();
     return 0;
 }
@@ -176,8 +181,7 @@ static void loss_of_a_step(void **state) {
     eq_lm_opts o = {.B = 1,
                     .T = LENGTH,
                     .ct = EQ_F32,
-                    .bits = TINY_BITS,
-                    .group = TINY_GROUP,
+                    .schemes = EQ_ONE_SCHEME(TINY_BITS, TINY_GROUP),
                     .source = source};
     tiny_ok(eq_lm_open(&lm, tiny.be, tiny.src, &o, &err), &err);
     for (int64_t i = 0; i < BATCH; i++) { /* each alone, as wide as it is */
@@ -275,11 +279,34 @@ static void widths(void **state) {
     eq_windows_free(&w);
 }
 
+/* Narrow windows take no more rows of logits at once than the widest ones have room for. */
+static void room_for_logits(void **state) {
+    (void)state;
+    eq_err err = {0};
+    eq_windows w = rows(4, 3);
+    eq_lm *lm;
+    eq_lm_opts o = {.B = 4,
+                    .T = LENGTH,
+                    .ct = EQ_F32,
+                    .schemes = EQ_ONE_SCHEME(TINY_BITS, TINY_GROUP),
+                    .source = source};
+    tiny_ok(eq_lm_open(&lm, tiny.be, tiny.src, &o, &err), &err);
+    int64_t most = lm->chunk;
+    assert_int_equal(most, LENGTH);
+    for (int64_t T = 2; T <= LENGTH; T++) {
+        eq_lm_embed(lm, w.ids, 4, T);
+        assert_true(lm->chunk > 0 && lm->chunk <= most && lm->chunk % T == 0);
+    }
+    eq_lm_close(lm);
+    eq_windows_free(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(widths),        cmocka_unit_test(what_counts),
-        cmocka_unit_test(prompts_alone), cmocka_unit_test(loss_of_a_step),
-        cmocka_unit_test(same_bytes),    cmocka_unit_test(best_state),
+        cmocka_unit_test(widths),         cmocka_unit_test(room_for_logits),
+        cmocka_unit_test(what_counts),    cmocka_unit_test(prompts_alone),
+        cmocka_unit_test(loss_of_a_step), cmocka_unit_test(same_bytes),
+        cmocka_unit_test(best_state),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }

@@ -45,6 +45,14 @@ static int64_t logit_rows(const eq_config *c, const eq_hints *hints, int64_t B, 
     return rows / T < B ? rows / T * T : B * T;
 }
 
+/* The same within a model that was opened for larger windows: more whole ones of narrow windows may
+ * go into the same room, but not beyond it. */
+static int64_t step_rows(const eq_lm *lm, const eq_hints *hints, int64_t B, int64_t T) {
+    int64_t rows = logit_rows(lm->cfg, hints, B, T);
+    int64_t room = logit_rows(lm->cfg, hints, lm->opts.B, lm->opts.T);
+    return rows <= room ? rows : room / T * T;
+}
+
 static bool keeps_weights(const eq_lm *lm, const eq_hints *hints) {
     const eq_config *c = lm->cfg;
     int64_t block = eq_config_linear_params(c) / c->L * eq_dtype_size(lm->opts.ct);
@@ -82,7 +90,7 @@ static void bind_step(eq_lm *lm, eq_arena *a, int64_t B, int64_t T) {
     int64_t N = B * T;
     a->used = 0;
     if (o->places) eq_block_shared_bind(&lm->shared, a, c, o->ct, 1, o->places, o->B * o->T);
-    lm->chunk = logit_rows(c, a->hints, B, T);
+    lm->chunk = step_rows(lm, a->hints, B, T);
     for (int64_t i = 0; i <= c->L; i++)
         lm->x[i] = o->backward || i < 2 ? eq_take(a, lm->st, N * c->D) : lm->x[i % 2];
     lm->hn = eq_take(a, o->ct, N * c->D);
