@@ -1,6 +1,6 @@
 #!/bin/bash
 # What a grid of zero points costs: perplexity of rounding, Block-AP and both phases on each grid, at every
-# bit width, for several seeds (which draw other training windows). Prints a line for each run, then the
+# bit width, for several seeds (which draw other windows for Block-AP). Prints a line for each run, then the
 # means over the seeds with their standard deviation, and each grid's ratio to the first.
 # usage: tools/grids.sh MODEL TRAIN TEST [BUILD]
 # By environment: GRIDS, BITS, SEEDS, GROUP; WINDOWS, SEQLEN, LIMIT; QUANT_LR, WEIGHT_LR, E2E_LR (at 2 bits; half
@@ -27,7 +27,7 @@ one() { # bits grid seed
             --quant-lr "$(rate "${QUANT_LR:-1e-3}" "$1")" --weight-lr "$(rate "${WEIGHT_LR:-2e-4}" "$1")"
         steps=(ap)
     fi
-    run tune "$T/${steps[0]:-rtn}" -o "$T/both" "${size[@]}" --batch-size 8 --lr "$(rate "${E2E_LR:-2e-4}" "$1")"
+    run tune "$T/${steps[0]:-rtn}" -o "$T/both" "${size[@]::6}" --batch-size 8 --lr "$(rate "${E2E_LR:-2e-4}" "$1")"
     for m in rtn "${steps[@]}" both; do ppl "$T/$m"; P[$m]=$p; done
     rm -rf "$T/rtn" "$T/ap" "$T/both"
     echo "w$1 $2 seed $3: rounding ${P[rtn]}${P[ap]:+ Block-AP ${P[ap]}} both ${P[both]}"
