@@ -278,7 +278,10 @@ static char *folder(const char *name, const char *index) {
 
 static void shards(void **state) {
     (void)state;
-    char *dir = folder("shards", INDEX("\"c\":\"two\",\"a\":\"one\",\"b\":\"one\""));
+    /* with a buffer that nobody wrote */
+    char *dir =
+        folder("shards", INDEX("\"c\":\"two\",\"x.rotary_emb.inv_freq\":\"one\",\"a\":\"one\","
+                               "\"b\":\"one\""));
     eq_st *st = open_good(dir);
     assert_int_equal(eq_st_count(st), 3);
     assert_int_equal(eq_st_files(st), 2);

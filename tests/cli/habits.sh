@@ -78,5 +78,8 @@ cp m/* hub/models--a--b/snapshots/0123abc
 expect 1 "" 'eqat: hub: expected a model folder, found a hub cache; the folder is hub/models--a--b/snapshots/0123abc' inspect hub
 expect 1 "" 'eqat: hub/models--a--b: expected a model folder, found the hub cache of a model; the folder is hub/models--a--b/snapshots/0123abc' \
     plan hub/models--a--b
+# a file
+: >m.gguf
+expect 1 "" 'eqat: m.gguf: expected a model folder, found a file; the Hugging Face folder it was made from is needed' inspect m.gguf
 expect_match 1 'eqat: no/such/folder.*: No such file or directory' inspect no/such/folder
 finish
