@@ -62,7 +62,7 @@ completes() { # what the line is, what must be offered
 }
 completes 'quantize' eqat qu
 completes '--cache-dir' eqat quantize m --cac
-completes 'block-ap rtn' eqat quantize --method ''
+completes 'block-ap rtn gptq' eqat quantize --method ''
 completes 'avx2 avx512' eqat ppl m --cpu-mask avx
 completes '--man --completion' eqat help --
 mkdir -p deep/er

@@ -57,7 +57,7 @@ q '--e2e-warmup: expected a number from 0 to 1, found "3"' M --e2e-warmup 3
 q '--train: expected some of s,z,w,norm, found "s,q"' M --train s,q
 q '--train: expected some of s,z,w,norm, found ""' M --train=
 q '--e2e-train: expected some of s,z, found "w"' M --e2e-train w
-q '--method: expected block-ap|rtn, found "gptq"' M --method gptq
+q '--method: expected block-ap|rtn|gptq, found "awq"' M --method awq
 q '--precision: expected bf16|f32, found "fp16"' M --precision fp16
 q '--cpu-mask: expected sse2|avx2|avx512, found "neon"' M --cpu-mask neon
 q '--threads: expected a whole number from 1 to 512, found "0"' M --threads 0
@@ -96,7 +96,7 @@ q 'no output given: -o DIR' M --data F
 q 'no training text given: --data FILE' M -o O
 wrong 'tune: no MODEL given (eqat help tune)' tune
 wrong 'tune: no output given: -o DIR (eqat help tune)' tune M --data F
-wrong 'tune: no training text given: --data FILE (eqat help tune)' tune M -o O
+wrong 'tune: no training text given: --data FILE or --instruct FILE (eqat help tune)' tune M -o O
 wrong 'ppl: no MODEL given (eqat help ppl)' ppl --data F
 wrong 'ppl: no text given: --data, --wikitext2 or --c4 FILE (eqat help ppl)' ppl M
 wrong 'ppl: --c4: expected one of --data, --wikitext2 and --c4, once, found "G" (eqat help ppl)' ppl M --data F --c4 G
