@@ -98,8 +98,8 @@ static void start(const float *w, float *s, float *z, eq_qshape q) {
         float lo = INFINITY, hi = -INFINITY;
         for (int64_t i = g * q.G; i < (g + 1) * q.G; i++)
             lo = fminf(lo, w[i]), hi = fmaxf(hi, w[i]);
-        eq_minmax_start(lo, hi, q.bits, &s[g], &z[g]);
-        s[g] = eq_f16_to_f32(eq_f32_to_f16(s[g])), z[g] = eq_z_used(z[g], q.bits);
+        eq_minmax_start(lo, hi, q.bits, q.grid, &s[g], &z[g]);
+        s[g] = eq_f16_to_f32(eq_f32_to_f16(s[g])), z[g] = eq_z_used(z[g], q.bits, q.grid);
     }
 }
 static int code_of(float w, float s, float z, int bits) {
