@@ -1,5 +1,6 @@
 /* Any bytes as a GGUF file. What opens must be readable to its last byte: keys, elements, texts,
- * tensors, weights. */
+ * tensors, weights; and what the importer makes of its metadata is JSON or an error. */
+#include "export/import_gguf.h"
 #include "format/gguf.h"
 #include "fuzz_main.h"
 
@@ -32,6 +33,16 @@ static void read_tensor(const eq_gguf *g, const eq_gguf_tensor *t) {
     (void)sink;
 }
 
+static void take_metadata(eq_gguf *g) {
+    json_t *config = NULL, *spec = NULL, *tok = NULL;
+    eq_err err = {0};
+    eq_gguf_import x = {.g = g, .arch = eq_gguf_arch_named("llama")};
+    eq_status st = eq_gguf_take_config(&config, &x, &err);
+    if (st == EQ_OK) st = eq_gguf_take_tokenizer(&spec, &tok, &x, &err);
+    if (st != EQ_OK) fuzz_check_error(&err);
+    json_decref(config), json_decref(spec), json_decref(tok);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const char *path = fuzz_file("input.gguf", data, size);
     eq_gguf *g;
@@ -40,6 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (eq_gguf_open(&g, path, &err) == EQ_OK) {
         for (int64_t i = 0; i < eq_gguf_keys(g); i++) read_value(g, eq_gguf_key(g, i));
         for (int64_t i = 0; i < eq_gguf_count(g); i++) read_tensor(g, eq_gguf_at(g, i));
+        take_metadata(g);
     } else {
         fuzz_check_error(&err);
     }
