@@ -13,7 +13,7 @@ BLOCKS=4
 tiny m --layers $BLOCKS
 # blocks of four sizes
 args=(quantize m --data d.npy "${SMALL[@]}" --e2e-train-size 64 --train-size 64
-    --scheme w2g64,down_proj=w4g32,layers.1=w3g128,2.*.q_proj=w2g32)
+    --scheme w2g64,down_proj=w4g32,layers.1=w3g128,0.*.q_proj=w2g32)
 windows=68 # 64 and 4 of validation
 
 start=${EPOCHREALTIME/[.,]/}
