@@ -75,7 +75,7 @@ static eq_status advance(eq_text_out *t, bool whole, eq_err *err) {
 
 eq_status eq_text_out_begin(eq_text_out *t, const int32_t *ids, int64_t n, bool echo, eq_err *err) {
     EQ_TRY(eq_ids_room(&t->ids, n, err));
-    memcpy(t->ids.p, ids, (size_t)n * sizeof *ids);
+    if (n) memcpy(t->ids.p, ids, (size_t)n * sizeof *ids);
     t->ids.n = t->read = n;
     t->base = n > BEFORE ? n - BEFORE : 0;
     if (!echo) return EQ_OK;
