@@ -380,7 +380,7 @@ static void test_codes_agree(void **state) {
             z[i] = (float)((round + i) % 4);
         }
         /* the first group begins before the run, the last ends behind it */
-        eq_groups g = {s, z, G, round % 3 * 32, 2};
+        eq_groups g = {s, z, G, round % 3 * 32, 2, EQ_GRID_FREE};
         for (int i = 0; i < N; i++)
             w[i] = round % 2 ? s[(i + g.off) / G] * (float)(i - N / 2) * 0.5f
                              : 0.02f * eq_rand_normal((uint64_t)round, (uint64_t)i);
