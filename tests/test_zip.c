@@ -94,7 +94,7 @@ static void fields(void **state) {
     static const char text[] = "a,\"b \"\"x\"\", c\",\r\n\n\"two\r\nlines\",e\"f\"\rlast,";
     eq_csv c;
     eq_err err = {0};
-    static const char *const want[] = {"a", "b \"x\", c", "", "two\nlines", "e\"f\"", "last", ""};
+    static const char *const want[] = {"a", "b \"x\", c", "", "two\r\nlines", "e\"f\"", "last", ""};
     static const int counts[] = {3, 2, 2}, lines[] = {1, 3, 5};
     assert_int_equal(eq_csv_parse(&c, text, sizeof text - 1, "f.csv", &err), EQ_OK);
     assert_int_equal(c.n_rows, 3);

@@ -26,8 +26,8 @@ static void pass_line_end(reader *r) {
     r->at += two ? 2 : 1, r->line++;
 }
 
-/* From behind the opening quote to behind the closing one; a line end within becomes \n, as files
- * opened as text have it. */
+/* From behind the opening quote to behind the closing one; a line end within stays as it is, as
+ * csv.reader has it, and with it the hub's rows. */
 static eq_status quoted(reader *r, eq_str *to, eq_err *err) {
     int64_t opened = r->line;
     while (r->at < r->n) {
@@ -35,8 +35,9 @@ static eq_status quoted(reader *r, eq_str *to, eq_err *err) {
             if (r->at + 1 >= r->n || r->p[r->at + 1] != '"') return r->at++, EQ_OK;
             r->at++;
         } else if (at_line_end(r)) {
-            eq_str_put(to, "\n", 1);
+            int64_t from = r->at;
             pass_line_end(r);
+            eq_str_put(to, r->p + from, r->at - from);
             continue;
         }
         eq_str_put(to, r->p + r->at++, 1);
