@@ -5,28 +5,14 @@
 #include "common_options.h"
 #include "observer.h"
 #include "output.h"
+#include "protocol.h"
 
 typedef struct {
     cli_common common;
     eq_kld_opts o;
 } kld_args;
 
-static const char *const protocol_names[] = {"windows", "wikitext2", "c4"};
-
-static const char *set_data(void *args, const char *path, eq_ppl_protocol protocol) {
-    eq_kld_opts *o = &((kld_args *)args)->o;
-    if (o->data) return "one of --data, --wikitext2 and --c4, once";
-    o->data = path;
-    o->protocol = protocol;
-    return NULL;
-}
-static const char *plain(void *args, const char *path) {
-    return set_data(args, path, EQ_PPL_WINDOWS);
-}
-static const char *wiki(void *args, const char *path) {
-    return set_data(args, path, EQ_PPL_WIKITEXT2);
-}
-static const char *c4(void *args, const char *path) { return set_data(args, path, EQ_PPL_C4); }
+EQ_PROTOCOL_CALLS(kld_args)
 
 #define AT(field) offsetof(kld_args, o.field)
 static const opt options[] = {
@@ -80,29 +66,25 @@ static void init(void *args) { eq_kld_opts_init(&((kld_args *)args)->o); }
     X("ppl_ratio", r->ratio, "    ratio") \
     X("ppl_ratio_stderr", r->ratio_err, "    +-")
 
-static const char *steps_name(const eq_kld_result *r) {
-    return !r->bits ? NULL : r->fp32_steps ? "fp32" : "as written";
-}
-
 static json_t *result_json(const kld_args *a, const eq_kld_result *r) {
     json_t *o = json_object();
 #define PUT(key, value, label) json_object_set_new(o, key, cli_number(value));
     FIGURES(PUT)
 #undef PUT
-    json_t *more =
-        json_pack("{s:s, s:s?, s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "protocol",
-                  protocol_names[a->o.protocol], "steps", steps_name(r), "bos",
-                  r->text ? json_boolean(r->bos) : json_null(), "windows", (json_int_t)r->windows,
-                  "seqlen", (json_int_t)r->seqlen, "targets", (json_int_t)r->targets, "seconds",
-                  cli_number(r->seconds), "model", eq_json_lossy(a->o.model), "reference",
-                  eq_json_lossy(a->o.reference), "data", eq_json_lossy(a->o.data));
+    json_t *more = json_pack(
+        "{s:s, s:s?, s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "protocol",
+        cli_protocol_names[a->o.protocol], "steps", cli_steps_name(r->bits, r->fp32_steps), "bos",
+        r->text ? json_boolean(r->bos) : json_null(), "windows", (json_int_t)r->windows, "seqlen",
+        (json_int_t)r->seqlen, "targets", (json_int_t)r->targets, "seconds", cli_number(r->seconds),
+        "model", eq_json_lossy(a->o.model), "reference", eq_json_lossy(a->o.reference), "data",
+        eq_json_lossy(a->o.data));
     json_object_update(o, more);
     json_decref(more);
     return o;
 }
 
 static void print(const kld_args *a, const eq_kld_result *r) {
-    const char *steps = steps_name(r);
+    const char *steps = cli_steps_name(r->bits, r->fp32_steps);
     char time[32];
     if (a->common.json) {
         cli_print_json(result_json(a, r));
@@ -113,10 +95,7 @@ static void print(const kld_args *a, const eq_kld_result *r) {
 #undef LINE
     printf("%lld targets of %lld windows of %lld tokens, protocol %s%s, %s%s, %s\n",
            (long long)r->targets, (long long)r->windows, (long long)r->seqlen,
-           protocol_names[a->o.protocol],
-           !r->text ? ""
-           : r->bos ? ", BOS"
-                    : ", no BOS",
+           cli_protocol_names[a->o.protocol], cli_bos_words(r->text, r->bos),
            steps ? steps : "full precision", steps ? " steps" : "", cli_seconds(time, r->seconds));
 }
 

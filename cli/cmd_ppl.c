@@ -5,28 +5,14 @@
 #include "common_options.h"
 #include "observer.h"
 #include "output.h"
+#include "protocol.h"
 
 typedef struct {
     cli_common common;
     eq_ppl_opts o;
 } ppl_args;
 
-static const char *const protocol_names[] = {"windows", "wikitext2", "c4"};
-
-static const char *set_data(void *args, const char *path, eq_ppl_protocol protocol) {
-    eq_ppl_opts *o = &((ppl_args *)args)->o;
-    if (o->data) return "one of --data, --wikitext2 and --c4, once";
-    o->data = path;
-    o->protocol = protocol;
-    return NULL;
-}
-static const char *plain(void *args, const char *path) {
-    return set_data(args, path, EQ_PPL_WINDOWS);
-}
-static const char *wiki(void *args, const char *path) {
-    return set_data(args, path, EQ_PPL_WIKITEXT2);
-}
-static const char *c4(void *args, const char *path) { return set_data(args, path, EQ_PPL_C4); }
+EQ_PROTOCOL_CALLS(ppl_args)
 
 #define AT(field) offsetof(ppl_args, o.field)
 static const opt options[] = {
@@ -60,34 +46,27 @@ static const opt options[] = {
 
 static void init(void *args) { eq_ppl_opts_init(&((ppl_args *)args)->o); }
 
-static const char *steps_name(const eq_ppl_result *r) {
-    return !r->bits ? NULL : r->fp32_steps ? "fp32" : "as written";
-}
-
 static json_t *result_json(const ppl_args *a, const eq_ppl_result *r) {
-    return json_pack("{s:o, s:o, s:s, s:s?, s:o, s:I, s:I, s:I, s:o, s:o, s:o}", "ppl",
-                     cli_number(r->ppl), "nll", cli_number(r->nll), "protocol",
-                     protocol_names[a->o.protocol], "steps", steps_name(r), "bos",
-                     r->text ? json_boolean(r->bos) : json_null(), "windows",
-                     (json_int_t)r->windows, "seqlen", (json_int_t)r->seqlen, "targets",
-                     (json_int_t)r->targets, "seconds", cli_number(r->seconds), "model",
-                     eq_json_lossy(a->o.model), "data", eq_json_lossy(a->o.data));
+    return json_pack(
+        "{s:o, s:o, s:s, s:s?, s:o, s:I, s:I, s:I, s:o, s:o, s:o}", "ppl", cli_number(r->ppl),
+        "nll", cli_number(r->nll), "protocol", cli_protocol_names[a->o.protocol], "steps",
+        cli_steps_name(r->bits, r->fp32_steps), "bos", r->text ? json_boolean(r->bos) : json_null(),
+        "windows", (json_int_t)r->windows, "seqlen", (json_int_t)r->seqlen, "targets",
+        (json_int_t)r->targets, "seconds", cli_number(r->seconds), "model",
+        eq_json_lossy(a->o.model), "data", eq_json_lossy(a->o.data));
 }
 
 static void print(const ppl_args *a, const eq_ppl_result *r) {
-    const char *protocol = protocol_names[a->o.protocol];
-    const char *steps = steps_name(r);
+    const char *protocol = cli_protocol_names[a->o.protocol];
+    const char *steps = cli_steps_name(r->bits, r->fp32_steps);
     char time[32];
     if (a->common.json)
         cli_print_json(result_json(a, r));
     else
         printf("ppl %.4f (%lld windows of %lld tokens, protocol %s%s, %s%s%s)\n", r->ppl,
                (long long)r->windows, (long long)r->seqlen, protocol,
-               !r->text ? ""
-               : r->bos ? ", BOS"
-                        : ", no BOS",
-               steps ? steps : "full precision", steps ? " steps, " : ", ",
-               cli_seconds(time, r->seconds));
+               cli_bos_words(r->text, r->bos), steps ? steps : "full precision",
+               steps ? " steps, " : ", ", cli_seconds(time, r->seconds));
 }
 
 static int run(void *arguments) {

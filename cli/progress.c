@@ -176,12 +176,15 @@ void cli_progress_say(cli_progress *c, const eq_progress *p) {
         c->rate = 0;
     }
     update_rate(c, p, now, anew);
-    double loss = c->last.loss, job = c->last.job;
+    double loss = c->last.loss;
     c->last = *p;
     if (!new_phase && !isfinite(p->loss)) c->last.loss = loss; /* a pass has none */
     c->unit_ended = now;
-    /* of a job: the demo has several, and a roll-back goes back in one */
-    if (p->job > 0 && (!(c->job_at > 0) || p->job < job)) c->job_at = now, c->job_first = p->job;
+    /* The share goes back where a job follows another (the demo) or rolls back; reports that do not
+     * know it lie between. */
+    if (p->job > 0 && (!(c->job_at > 0) || p->job < c->job_known))
+        c->job_at = now, c->job_first = p->job;
+    if (p->job > 0) c->job_known = p->job;
     if (c->quiet) return;
     if (!p->blocks && !p->part && p->total > 0 && p->done >= p->total)
         finish_unit(c);

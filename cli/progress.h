@@ -22,6 +22,7 @@ typedef struct {
     bool unit_told;                /* the line of the unit that ended is written */
     double unit_began, unit_ended; /* ended: the newest report of it */
     double job_at, job_first;      /* the first report that knew its share of the job */
+    double job_known;              /* the share of the newest report that knew it */
     /* The first report of a phase comes after its first step, and a resumed one starts half-way:
      * rates are counted from that report on. */
     cli_mark rate_mark;

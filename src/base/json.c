@@ -166,3 +166,11 @@ char *eq_json_text(const json_t *v, int indent) {
     }
     return s.p;
 }
+
+eq_status eq_json_write(const json_t *v, const char *dir, const char *name, eq_err *err) {
+    char *path = eq_path(dir, name), *text = eq_json_text(v, 2);
+    eq_status st = path && text ? eq_write_file(path, text, (int64_t)strlen(text), err)
+                                : eq_nomem(err, name, 1 << 12);
+    eq_free(path), eq_free(text);
+    return st;
+}

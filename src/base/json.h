@@ -40,4 +40,6 @@ void eq_json_event(const eq_observer *obs, json_t *o);
 
 /* Compact (indent 0) or indented text; eq_free it; NULL when memory is out. */
 char *eq_json_text(const json_t *v, int indent);
+/* Writes dir/name, indented by 2 (eq_write_file). */
+eq_status eq_json_write(const json_t *v, const char *dir, const char *name, eq_err *err);
 #endif

@@ -7,15 +7,12 @@
 #include "text/unicode.h"
 #include "text/utf8.h"
 
-/* str.isspace: White_Space, and the four separators that Unicode leaves out. */
-static bool is_space(uint32_t cp) { return (cp >= 0x1c && cp <= 0x1f) || eq_uni_space(cp); }
-
 eq_text eq_py_rstrip(eq_text t) {
     uint32_t cp;
     while (t.n > 0) {
         int64_t at = eq_utf8_back(t.p, t.n);
         eq_utf8_get(t.p + at, &cp);
-        if (!is_space(cp)) break;
+        if (!eq_uni_py_space(cp)) break;
         t.n = at;
     }
     return t;
@@ -26,7 +23,7 @@ eq_text eq_py_strip(eq_text t) {
     t = eq_py_rstrip(t);
     while (t.n > 0) {
         int k = eq_utf8_get(t.p, &cp);
-        if (!is_space(cp)) break;
+        if (!eq_uni_py_space(cp)) break;
         t.p += k, t.n -= k;
     }
     return t;

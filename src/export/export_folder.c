@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/observe.h"
 #include "export/export_blocks.h"
+#include "format/shards.h"
 #include "model/checkpoint.h"
 
 typedef struct {
@@ -182,22 +183,8 @@ static void say(folder *f, const entry *e, const char *part) {
     eq_progress_say(f->x->obs, &p);
 }
 
-static void file_name(char out[64], int file, int files) {
-    if (files == 1)
-        snprintf(out, 64, "model.safetensors");
-    else
-        snprintf(out, 64, "model-%05d-of-%05d.safetensors", file + 1, files);
-}
-
 static eq_status write_file(folder *f, const entry *e, int64_t n, eq_err *err) {
-    char name[64];
-    file_name(name, e->file, f->files);
-    char *path = eq_path(f->dir, name);
-    if (!path) return eq_nomem(err, "a path", 256);
-    eq_status st = eq_stw_new(&f->out, path, err);
-    eq_free(path);
-    if (st != EQ_OK) return st;
-    EQ_TRY(eq_stw_meta(f->out, "format", "pt", err));
+    EQ_TRY(eq_shard_new(&f->out, f->dir, e->file, f->files, err));
     for (int64_t i = 0; i < n; i++)
         EQ_TRY(eq_stw_tensor(f->out, name_of(&e[i]), e[i].dt, e[i].ndim, e[i].shape, err));
     EQ_TRY(eq_stw_begin(f->out, err));
@@ -207,16 +194,8 @@ static eq_status write_file(folder *f, const entry *e, int64_t n, eq_err *err) {
                          : eq_stw_put(f->out, f->data[e[i].part], e[i].bytes, err));
         say(f, &e[i], NULL);
     }
-    st = eq_stw_end(f->out, err);
+    eq_status st = eq_stw_end(f->out, err);
     f->out = NULL;
-    return st;
-}
-
-static eq_status write_json(const json_t *v, const char *dir, const char *name, eq_err *err) {
-    char *path = eq_path(dir, name), *text = eq_json_text(v, 2);
-    eq_status st = path && text ? eq_write_file(path, text, (int64_t)strlen(text), err)
-                                : eq_nomem(err, name, 1 << 12);
-    eq_free(path), eq_free(text);
     return st;
 }
 
@@ -225,15 +204,10 @@ static eq_status write_index(folder *f, eq_err *err) {
     json_t *map = json_object();
     for (int64_t i = 0; i < f->n; i++) {
         char name[64];
-        file_name(name, f->e[i].file, f->files);
+        eq_shard_name(name, f->e[i].file, f->files);
         json_object_set_new(map, name_of(&f->e[i]), json_string(name));
     }
-    json_t *root = json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)f->bytes,
-                             "weight_map", map);
-    eq_status st = root ? write_json(root, f->dir, "model.safetensors.index.json", err)
-                        : eq_nomem(err, "the index", f->n * 128);
-    json_decref(root);
-    return st;
+    return eq_shard_index(map, f->bytes, f->dir, err);
 }
 
 static eq_status write_config(folder *f, eq_err *err) {
@@ -242,11 +216,11 @@ static eq_status write_config(folder *f, eq_err *err) {
     EQ_TRY(eq_json_parse(&root, text->p, text->n, "config.json", err));
     json_object_del(root, "quantization_config");
     eq_status st = f->x->format->config(f->x, root, err);
-    if (st == EQ_OK) st = write_json(root, f->dir, "config.json", err);
+    if (st == EQ_OK) st = eq_json_write(root, f->dir, "config.json", err);
     const json_t *q = json_object_get(root, "quantization_config");
     const char *method = json_string_value(json_object_get(q, "quant_method"));
     if (st == EQ_OK && method && !strcmp(method, "gptq"))
-        st = write_json(q, f->dir, "quantize_config.json", err);
+        st = eq_json_write(q, f->dir, "quantize_config.json", err);
     json_decref(root);
     return st;
 }

@@ -17,14 +17,6 @@
 
 void eq_import_opts_init(eq_import_opts *o) { *o = (eq_import_opts){0}; }
 
-static eq_status write_json(const json_t *v, const char *dir, const char *name, eq_err *err) {
-    char *path = eq_path(dir, name), *text = eq_json_text(v, 2);
-    eq_status st = path && text ? eq_write_file(path, text, (int64_t)strlen(text), err)
-                                : eq_nomem(err, name, 1 << 12);
-    eq_free(path), eq_free(text);
-    return st;
-}
-
 /* ---- comparing ---------------------------------------------------------------------------------
  */
 
@@ -111,16 +103,16 @@ static eq_status fill(eq_gguf_import *x, const char *dir, eq_err *err) {
     EQ_TRY(find_arch(x, err));
     eq_status st = eq_gguf_take_config(&config, x, err);
     if (st == EQ_OK) st = eq_gguf_take_tokenizer(&spec, &tok, x, err);
-    if (st == EQ_OK) st = write_json(spec, dir, "tokenizer.json", err);
-    if (st == EQ_OK) st = write_json(tok, dir, "tokenizer_config.json", err);
+    if (st == EQ_OK) st = eq_json_write(spec, dir, "tokenizer.json", err);
+    if (st == EQ_OK) st = eq_json_write(tok, dir, "tokenizer_config.json", err);
     /* read as every config is: what does not go together is said there */
-    if (st == EQ_OK) st = write_json(config, dir, "config.json", err);
+    if (st == EQ_OK) st = eq_json_write(config, dir, "config.json", err);
     if (st == EQ_OK) st = eq_config_load(&cfg, dir, err);
     if (st == EQ_OK) st = eq_gguf_take_tensors(x, dir, &cfg, config, err);
-    if (st == EQ_OK) st = write_json(config, dir, "config.json", err);
+    if (st == EQ_OK) st = eq_json_write(config, dir, "config.json", err);
     if (st == EQ_OK)
-        st = write_json(json_object_get(config, "quantization_config"), dir, "quantize_config.json",
-                        err);
+        st = eq_json_write(json_object_get(config, "quantization_config"), dir,
+                           "quantize_config.json", err);
     json_decref(config), json_decref(spec), json_decref(tok);
     eq_config_free(&cfg);
     return st == EQ_OK ? compare_all(x, dir, err) : st;

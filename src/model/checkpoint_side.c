@@ -31,22 +31,14 @@ static json_t *quantization_config(const eq_checkpoint *c) {
     return q;
 }
 
-static eq_status write_json(const json_t *v, const char *dir, const char *name, eq_err *err) {
-    char *path = eq_path(dir, name), *text = eq_json_text(v, 2);
-    eq_status st = path && text ? eq_write_file(path, text, (int64_t)strlen(text), err)
-                                : eq_nomem(err, name, 1 << 12);
-    eq_free(path), eq_free(text);
-    return st;
-}
-
 static eq_status write_config(const eq_checkpoint *c, const char *dir, eq_err *err) {
     json_t *root = NULL, *q = quantization_config(c);
     const eq_str *text = &c->base->config; /* not the file: what was trained is what this says */
     eq_status st = eq_json_parse(&root, text->p, text->n, "config.json", err);
     if (st == EQ_OK && (!q || json_object_set(root, "quantization_config", q)))
         st = eq_nomem(err, "config.json", 1 << 12);
-    if (st == EQ_OK) st = write_json(root, dir, "config.json", err);
-    if (st == EQ_OK) st = write_json(q, dir, "quantize_config.json", err);
+    if (st == EQ_OK) st = eq_json_write(root, dir, "config.json", err);
+    if (st == EQ_OK) st = eq_json_write(q, dir, "quantize_config.json", err);
     json_decref(root), json_decref(q);
     return st;
 }

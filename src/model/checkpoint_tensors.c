@@ -7,11 +7,11 @@
 #include <string.h>
 
 #include "base/io.h"
-#include "base/json.h"
 #include "base/machine.h"
 #include "base/mem.h"
 #include "base/observe.h"
 #include "base/par.h"
+#include "format/shards.h"
 #include "model/checkpoint_parts.h"
 #include "model/schemes.h"
 #include "quant/number.h"
@@ -298,22 +298,8 @@ static eq_status put_entry(writer *w, const entry *e, eq_err *err) {
     }
 }
 
-static void file_name(char out[64], int file, int files) {
-    if (files == 1)
-        snprintf(out, 64, "model.safetensors");
-    else
-        snprintf(out, 64, "model-%05d-of-%05d.safetensors", file + 1, files);
-}
-
 static eq_status write_file(writer *w, int file, const entry *e, int64_t n, eq_err *err) {
-    char name[64];
-    file_name(name, file, w->files);
-    char *path = eq_path(w->dir, name);
-    if (!path) return eq_nomem(err, "a path", 256);
-    eq_status st = eq_stw_new(&w->out, path, err);
-    eq_free(path);
-    if (st != EQ_OK) return st;
-    EQ_TRY(eq_stw_meta(w->out, "format", "pt", err));
+    EQ_TRY(eq_shard_new(&w->out, w->dir, file, w->files, err));
     for (int64_t i = 0; i < n; i++)
         EQ_TRY(eq_stw_tensor(w->out, name_of(&e[i]), e[i].dt, e[i].ndim, e[i].shape, err));
     EQ_TRY(eq_stw_begin(w->out, err));
@@ -328,7 +314,7 @@ static eq_status write_file(writer *w, int file, const entry *e, int64_t n, eq_e
                          .loss = NAN};
         eq_progress_say(w->obs, &p);
     }
-    st = eq_stw_end(w->out, err);
+    eq_status st = eq_stw_end(w->out, err);
     w->out = NULL;
     return st;
 }
@@ -338,18 +324,10 @@ static eq_status write_index(const writer *w, eq_err *err) {
     json_t *map = json_object();
     for (int64_t i = 0; i < w->n; i++) {
         char name[64];
-        file_name(name, w->e[i].file, w->files);
+        eq_shard_name(name, w->e[i].file, w->files);
         json_object_set_new(map, name_of(&w->e[i]), json_string(name));
     }
-    json_t *root = json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)w->bytes,
-                             "weight_map", map);
-    char *text = root ? eq_json_text(root, 2) : NULL;
-    char *path = eq_path(w->dir, "model.safetensors.index.json");
-    json_decref(root);
-    eq_status st = text && path ? eq_write_file(path, text, (int64_t)strlen(text), err)
-                                : eq_nomem(err, "the index", w->n * 128);
-    eq_free(text), eq_free(path);
-    return st;
+    return eq_shard_index(map, w->bytes, w->dir, err);
 }
 
 static eq_status declare_state(writer *w, eq_err *err) {
@@ -410,7 +388,7 @@ static eq_status drop_written(writer *w, eq_err *err) {
     drop_open(w);
     for (int f = 0; f < w->files; f++) {
         char name[64];
-        file_name(name, f, w->files);
+        eq_shard_name(name, f, w->files);
         char *path = eq_path(w->dir, name);
         if (!path) return eq_nomem(err, "a path", 256);
         eq_status st = eq_remove_tree(path, err);

@@ -45,6 +45,8 @@ bool eq_uni_space(uint32_t cp) {
            cp == 0x2028 || cp == 0x2029 || cp == 0x202f || cp == 0x205f || cp == 0x3000;
 }
 
+bool eq_uni_py_space(uint32_t cp) { return eq_uni_space(cp) || (cp >= 0x1c && cp <= 0x1f); }
+
 bool eq_uni_word(uint32_t cp) {
     /* Alphabetic characters outside the letters, marks and letter numbers: the circled ones. */
     static const eq_uni_range circled[] = {

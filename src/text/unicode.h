@@ -22,11 +22,12 @@ extern const int eq_uni_newer_n, eq_uni_lower_more_n, eq_uni_inert_n, eq_uni_num
 /* cp, or for a character younger than Unicode 14 an older one of the same category and of the same
  * length in UTF-8, which regexes and tables judge in its place. */
 uint32_t eq_uni_standin(uint32_t cp);
-bool eq_uni_space(uint32_t cp);   /* White_Space */
-bool eq_uni_word(uint32_t cp);    /* \w of Rust's regexes */
-bool eq_uni_numeric(uint32_t cp); /* category N */
-bool eq_uni_punct(uint32_t cp);   /* category P, or an ASCII symbol */
-bool eq_uni_mark(uint32_t cp);    /* category M, for StripAccents */
+bool eq_uni_space(uint32_t cp);    /* White_Space */
+bool eq_uni_py_space(uint32_t cp); /* str.isspace: the separators 1c to 1f, too */
+bool eq_uni_word(uint32_t cp);     /* \w of Rust's regexes */
+bool eq_uni_numeric(uint32_t cp);  /* category N */
+bool eq_uni_punct(uint32_t cp);    /* category P, or an ASCII symbol */
+bool eq_uni_mark(uint32_t cp);     /* category M, for StripAccents */
 /* Does a cluster (extended grapheme cluster) end between the two? *state is 0 at its beginning. */
 bool eq_uni_cluster_ends(uint32_t a, uint32_t b, int32_t *state);
 int eq_uni_script(uint32_t cp); /* a number for each script; -1: none */

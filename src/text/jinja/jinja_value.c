@@ -306,11 +306,8 @@ int64_t eq_j_find(eq_jv s, eq_jv what, int64_t from) {
     return -1;
 }
 
-/* Python's str.isspace counts the separators 1c to 1f, too. */
-static bool is_space(uint32_t cp) { return eq_uni_space(cp) || (cp >= 0x1c && cp <= 0x1f); }
-
 static bool stripped(eq_jv set, const char *c, int64_t n, uint32_t cp) {
-    if (set.type != EQ_J_STR) return is_space(cp);
+    if (set.type != EQ_J_STR) return eq_uni_py_space(cp);
     for (int64_t i = 0, len; i < set.n; i += len) {
         uint32_t other;
         len = eq_utf8_get(set.u.s + i, &other);
