@@ -45,23 +45,6 @@ eq_status eq_export_block(eq_qblock *b, const eq_weights *w, int64_t block, eq_e
     return EQ_OK;
 }
 
-void eq_qlinear_rows(const void *ctx, float *out, int64_t o0, int64_t n) {
-    enum { PIECE = 512 };
-    const eq_qlinear *q = ctx;
-    int64_t NG = q->I / q->G;
-    uint8_t codes[PIECE];
-    for (int64_t o = o0; o < o0 + n; o++, out += q->I)
-        for (int64_t at = 0; at < q->I; at += PIECE) {
-            int64_t m = q->I - at < PIECE ? q->I - at : PIECE;
-            const uint32_t *row = q->rows + o * eq_pack_words(q->I, q->bits);
-            eq_unpack_row(codes, row + eq_pack_words(at, q->bits), m, q->bits);
-            for (int64_t i = 0; i < m; i++) {
-                int64_t g = o * NG + (at + i) / q->G;
-                out[at + i] = ((float)codes[i] - q->z[g]) * q->s[g];
-            }
-        }
-}
-
 void eq_tensor_rows(const void *ctx, float *out, int64_t o, int64_t n) {
     const eq_tensor *t = ctx;
     int64_t I = t->shape[t->ndim - 1];

@@ -28,8 +28,7 @@ typedef struct {
     void (*get)(const void *ctx, float *out, int64_t o, int64_t n);
     const void *ctx;
 } eq_rows;
-void eq_qlinear_rows(const void *q, float *out, int64_t o, int64_t n); /* q: eq_qlinear */
-void eq_tensor_rows(const void *t, float *out, int64_t o, int64_t n);  /* t: eq_tensor */
+void eq_tensor_rows(const void *t, float *out, int64_t o, int64_t n); /* t: eq_tensor */
 
 /* Every number of [O, I] against what it was. The first difference is an error that names it,
  * unless it may differ; x->diff counts. -0 is 0. */

@@ -80,6 +80,25 @@ static eq_status have(eq_qblock *b, bool *own, const eq_config *c, const eq_sche
     return EQ_OK;
 }
 
+/* ---- its weights ----------------------------------------------------------------------------- */
+
+void eq_qlinear_rows(const void *ctx, float *out, int64_t o0, int64_t n) {
+    enum { PIECE = 512 };
+    const eq_qlinear *q = ctx;
+    int64_t NG = q->I / q->G;
+    uint8_t codes[PIECE];
+    for (int64_t o = o0; o < o0 + n; o++, out += q->I)
+        for (int64_t at = 0; at < q->I; at += PIECE) {
+            int64_t m = q->I - at < PIECE ? q->I - at : PIECE;
+            const uint32_t *row = q->rows + o * eq_pack_words(q->I, q->bits);
+            eq_unpack_row(codes, row + eq_pack_words(at, q->bits), m, q->bits);
+            for (int64_t i = 0; i < m; i++) {
+                int64_t g = o * NG + (at + i) / q->G;
+                out[at + i] = ((float)codes[i] - q->z[g]) * q->s[g];
+            }
+        }
+}
+
 /* ---- from a model folder --------------------------------------------------------------------- */
 
 static eq_status check_g_idx(const eq_tensor *t, int64_t G, eq_err *err) {

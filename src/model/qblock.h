@@ -28,6 +28,9 @@ static inline eq_qshape eq_qlinear_shape(const eq_qlinear *q) {
     return (eq_qshape){q->O, q->I, q->G, q->bits, q->grid};
 }
 
+/* Its weights by equation (2), rows [o, o + n); ctx: an eq_qlinear. */
+void eq_qlinear_rows(const void *ctx, float *out, int64_t o, int64_t n);
+
 /* Room for any block of the model; it is block 0. eq_qblock_turn makes it block i, whatever it
  * holds undefined. Those below turn what they fill. */
 eq_status eq_qblock_alloc(eq_qblock *b, const eq_config *c, const eq_schemes *t, eq_err *err);

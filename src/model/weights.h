@@ -144,6 +144,8 @@ eq_status eq_weights_check_rows(const eq_weights *w, int64_t i, eq_lin l, int64_
 /* They, or l's bias, to the backend. */
 void eq_weights_put_rows(const eq_weights *w, int64_t i, eq_lin l, int64_t row, int64_t rows,
                          eq_backend *be, eq_mut dst);
+/* One row of it, as fp32, on the host. */
+void eq_weights_row(const eq_weights *w, int64_t i, eq_lin l, int64_t row, float *out);
 void eq_weights_put_bias(const eq_weights *w, int64_t i, eq_lin l, eq_backend *be, eq_mut dst);
 /* Row `id` of the embeddings times the config's scale, to n elements of the host. */
 void eq_embed_row(void *to, eq_dtype dt, const eq_tensor *embed, int64_t id, int64_t n,

@@ -65,6 +65,17 @@ void eq_weights_put_rows(const eq_weights *w, int64_t i, eq_lin l, int64_t row, 
     }
 }
 
+void eq_weights_row(const eq_weights *w, int64_t i, eq_lin l, int64_t row, float *out) {
+    eq_lin_spec s = eq_lin_of(&w->cfg, l);
+    const eq_tensor *t = w->blocks[i].weight[l];
+    int64_t at = eq_lin_row(&s, row);
+    if (t->dt == EQ_F8)
+        scaled(out, t, w->blocks[i].scale8[l], w->cfg.fp8, at, 0, s.I);
+    else
+        eq_convert(out, EQ_F32, (const char *)t->data + at * s.I * eq_dtype_size(t->dt), t->dt,
+                   s.I);
+}
+
 void eq_weights_put_bias(const eq_weights *w, int64_t i, eq_lin l, eq_backend *be, eq_mut dst) {
     eq_lin_spec s = eq_lin_of(&w->cfg, l);
     const eq_tensor *t = w->blocks[i].bias[l];

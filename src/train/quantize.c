@@ -17,6 +17,7 @@
 #include "train/quantize_job.h"
 #include "train/rtn.h"
 #include "train/stream.h"
+#include "train/weight_error.h"
 
 /* ---- phase one ------------------------------------------------------------------------------- */
 
@@ -145,7 +146,10 @@ static eq_status start_block(void *ctx, int64_t i, const eq_qblock **b, eq_err *
 static eq_status final_block(void *ctx, int64_t i, const eq_qblock **b, eq_err *err) {
     eq_job *j = ctx;
     EQ_TRY(start_block(ctx, i, b, err));
-    return j->qp ? eq_e2e_apply(j->qp, i, &j->block, err) : EQ_OK;
+    if (j->qp) EQ_TRY(eq_e2e_apply(j->qp, i, &j->block, err));
+    if (j->tune || i < j->told) return EQ_OK; /* what is tuned has no weights to compare with */
+    j->told = i + 1;
+    return eq_weight_error_say(&j->block, j->src, i, j->obs, err);
 }
 
 /* ---- phase two and the file ------------------------------------------------------------------ */

@@ -35,6 +35,7 @@ typedef struct {
     eq_e2e *qp;
     eq_qblock block; /* the one under way */
     int64_t rounded; /* blocks that were rounded to nearest once */
+    int64_t told;    /* blocks whose error is in the log */
     eq_fate *fate;   /* [L] */
     eq_quantize_result res;
 } eq_job;
