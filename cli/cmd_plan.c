@@ -42,9 +42,11 @@ const cli_command cmd_plan = {
         "Takes every option of quantize, so that `quantize` in a command line can be replaced by\n"
         "`plan`; data and output may be left out. Of MODEL only config.json is read; nothing is\n"
         "written. Exit 1 when quantize would refuse the run: memory, disk, group size, output.",
-    .example = "  eqat plan Llama-2-70b --bits 2 --group-size 64 --train-size 4096",
+    .example = "  eqat plan Llama-3.2-1B --recipe light\n"
+               "  eqat plan Llama-2-70b --bits 2 --group-size 64 --train-size 4096",
     .options = quantize_options,
     .rules = quantize_rules,
+    .more_help = cli_recipes_help,
     .args_size = sizeof(quantize_args),
     .init = quantize_args_init,
     .run = run,

@@ -17,12 +17,14 @@ const cli_command cmd_quantize = {
     .about =
         "Trains a quantized copy of a model in two phases, Block-AP and E2E-QP, and writes it as\n"
         "a Hugging Face folder with GPTQ v2 tensors. Defaults are the paper's.",
-    .example = "  eqat quantize Llama-3.2-1B --data corpus.jsonl.zst -o Llama-3.2-1B-w2g64\n"
+    .example = "  eqat quantize Llama-3.2-1B --recipe light --data corpus.jsonl.zst -o "
+               "Llama-3.2-1B-w2g64\n"
                "  eqat quantize Llama-3.2-1B --scheme w4g128 --method rtn -o Llama-rtn\n"
                "  eqat quantize Llama-3.2-1B --scheme w4g128 --method gptq --no-e2e --data "
                "corpus.jsonl --train-size 128 -o Llama-gptq",
     .options = quantize_options,
     .rules = quantize_rules,
+    .more_help = cli_recipes_help,
     .args_size = sizeof(quantize_args),
     .init = quantize_args_init,
     .run = run,

@@ -8,6 +8,7 @@ static const opt options[] = {
     {OPT_POSITIONAL, .name = "MODEL", .at = AT(model), .help = "quantized model folder"},
     {OPT_STR, 'o', "out", .arg = "DIR", .at = AT(out), .help = "folder to write, absent or empty"},
     {OPT_LIST, 0, "data", "e2e-data", "FILE", AT(data), .help = "training text: " EQ_DATA_HELP},
+    EQ_RECIPE_ROW,
     {OPT_ENUM, 0, "bos", .arg = "auto|yes|no", .at = AT(bos),
      .help = "a BOS in front of every text; auto: as transformers 4 does for this model"},
     EQ_TEXT_ROWS(quantize_args, o.text),
@@ -20,6 +21,7 @@ static const opt options[] = {
     {OPT_FLAG, 0, "dry-run", .at = AT(dry_run), .help = "check everything, write nothing"},
     {OPT_STR, 0, "work-dir", .arg = "DIR", .at = AT(work_dir), .fallback = "OUT.work",
      .help = "state for --resume"},
+    EQ_REPORT_ROW(quantize_args),
     EQ_TALK_ROWS(quantize_args),
     EQ_COMMON_ROWS(quantize_args),
     EQ_COMPUTE_ROWS(quantize_args, o.compute),
@@ -29,7 +31,11 @@ static const opt options[] = {
 static const eq_quantize_opts *of(const void *args) { return &((const quantize_args *)args)->o; }
 static bool no_rows(const void *args) { return !of(args)->instruct.data; }
 static bool no_held_out(const void *args) { return !of(args)->instruct.val; }
-static const opt_rule rules[] = {EQ_INSTRUCT_RULES(no_rows, no_held_out), {0}};
+static const opt_rule rules[] = {
+    EQ_INSTRUCT_RULES(no_rows, no_held_out),
+    {"report", cli_no_log, "without --log, which it is made from"},
+    {0},
+};
 
 static int run(void *arguments) {
     quantize_args *a = arguments;
@@ -53,6 +59,7 @@ const cli_command cmd_tune = {
         "-o Llama-it",
     .options = options,
     .rules = rules,
+    .more_help = cli_recipes_help,
     .args_size = sizeof(quantize_args),
     .init = quantize_args_init,
     .run = run,

@@ -9,7 +9,7 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_STOPPED = 130 };
 /* Settings of every command: how to talk. First member of each command's arguments. */
 typedef struct {
     bool json, quiet, verbose, help;
-    const char *log;
+    const char *log, *report;
     double progress_every; /* seconds */
     int argc;              /* the whole command line, to repeat it with --resume */
     char **argv;
@@ -21,8 +21,9 @@ typedef struct {
     const char *about;   /* a paragraph or two, NULL: none */
     const char *example; /* complete lines */
     const opt *options;
-    const opt_rule *rules; /* NULL: none */
-    size_t args_size;      /* bytes of the arguments, a cli_common first */
+    const opt_rule *rules;                 /* NULL: none */
+    void (*more_help)(const opt *options); /* behind the options; NULL: nothing */
+    size_t args_size;                      /* bytes of the arguments, a cli_common first */
     void (*init)(void *args);
     int (*run)(void *args);
 } cli_command;
@@ -37,7 +38,10 @@ int cli_man(void);
 int cli_completion(const char *shell);
 
 extern const cli_command cmd_quantize, cmd_tune, cmd_export, cmd_import, cmd_ppl, cmd_eval, cmd_kld,
-    cmd_generate, cmd_chat, cmd_inspect, cmd_plan, cmd_demo, cmd_bench;
+    cmd_compare, cmd_report, cmd_generate, cmd_chat, cmd_inspect, cmd_plan, cmd_demo, cmd_bench;
+
+/* Once, at the start: makes the option table that consists of others (cmd_compare.c). */
+void cli_join_tables(void);
 
 /* "eqat: " and one line to stderr; returns the exit code. */
 int cli_usage(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -18,6 +18,10 @@
      .help = "pass over lines without a readable text, and say how many"}, \
     {OPT_WORD, 0, "ids-dtype", .arg = "u16|u32|i32|i64", .at = offsetof(T, f.ids_dtype), \
      .fallback = "a .bin needs it", .help = "integers of a .bin of token ids"}
+/* See quantize_options.h. */
+#define EQ_RECIPE_ROW \
+    {OPT_BASE, 0, "recipe", .arg = "paper|light|best", .apply = cli_recipe_apply, \
+     .fallback = "paper", .help = "settings to begin with, below; options beside it win over it"}
 #define EQ_PACK_ROW(T, f) \
     {OPT_FLAG, 0, "pack", .at = offsetof(T, f.pack), \
      .help = "documents joined by the end token and cut into windows, so that short ones count too"}
@@ -47,9 +51,14 @@
     "FILE, folder, 'pattern' or - (standard input); given again: more of the same set, or, as " \
     "FILE:WEIGHT, its share. .txt, .jsonl, .json (all also .gz, .zst); token ids: .npy, .bin"
 
+#define EQ_REPORT_ROW(T) \
+    {OPT_STR, 0, "report", .arg = "FILE", .at = offsetof(T, common.report), \
+     .help = "make a page (.html) with plots of the log when the run ends; also: eqat report"}
 #define EQ_TALK_ROWS(T) \
     {OPT_STR, 0, "log", .arg = "FILE", .at = offsetof(T, common.log), \
      .help = "write the run's events, one JSON object a line"}, \
+    EQ_QUIET_ROWS(T)
+#define EQ_QUIET_ROWS(T) \
     {OPT_NUM, 0, "progress-every", NULL, "SECONDS", offsetof(T, common.progress_every), 1, 86400, \
      .help = "between two lines of progress where stderr is no terminal"}, \
     {OPT_FLAG, 'q', "quiet", .at = offsetof(T, common.quiet), .help = "no notes, no progress"}, \

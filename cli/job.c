@@ -8,8 +8,9 @@
 #include "base/mem.h"
 #include "observer.h"
 #include "output.h"
+#include "run_page.h"
 
-static json_t *result_json(const char *out, const eq_quantize_result *r) {
+json_t *cli_job_result(const char *out, const eq_quantize_result *r) {
     return json_pack("{s:o, s:o, s:I, s:o, s:o, s:o, s:I, s:I}", "out", eq_json_lossy(out),
                      "bits_per_weight", cli_number(r->bits_per_weight), "bytes",
                      (json_int_t)r->bytes, "seconds_block_ap", cli_number(r->seconds_block_ap),
@@ -21,7 +22,7 @@ static json_t *result_json(const char *out, const eq_quantize_result *r) {
 static void print(const cli_common *common, const char *out, const eq_quantize_result *r) {
     char size[32], time[32];
     if (common->json) {
-        cli_print_json(result_json(out, r));
+        cli_print_json(cli_job_result(out, r));
         return;
     }
     printf("%s: %.2f bits per weight, %s (", out, r->bits_per_weight,
@@ -55,7 +56,21 @@ static eq_status open_observer(cli_observer *c, const quantize_args *a, char *de
                              {"--work-dir", a->o.work_dir ? a->o.work_dir : default_work},
                              {"--cache-dir", a->o.cache_dir},
                              {0}};
+    const cli_used log[] = {{"--log", a->common.log}, {0}};
+    if (a->common.report) {
+        EQ_TRY(cli_check_own_file(a->common.report, "the page", used, err));
+        EQ_TRY(cli_check_own_file(a->common.report, "the page", log, err));
+    }
     return cli_observer_open(c, &a->common, used, a->o.resume, err);
+}
+
+/* Of the log, however the run ended: a stopped one is looked at too. */
+static void make_page(const cli_common *common, eq_status *st, eq_err *err) {
+    eq_err why = {0};
+    if (run_page(common->log, common->report, &why) == EQ_OK) return;
+    if (*st != EQ_OK) return; /* the run's own error is what counts */
+    *st = why.status;
+    *err = why;
 }
 
 int cli_job(quantize_args *a, cli_job_fn run) {
@@ -68,7 +83,8 @@ int cli_job(quantize_args *a, cli_job_fn run) {
     eq_free(work);
     if (st != EQ_OK) return cli_fail(&err);
     st = run(&a->o, &c.obs, &res, &err);
-    st = cli_observer_close(&c, st, result_json(a->o.out, &res), &err);
+    st = cli_observer_close(&c, st, cli_job_result(a->o.out, &res), &err);
+    if (a->common.report && a->common.log && c.begun) make_page(&a->common, &st, &err);
     if (st == EQ_OK && !a->o.dry_run) {
         print(&a->common, a->o.out, &res);
         warn(a->o.out, &res);

@@ -27,28 +27,36 @@ static eq_status is_file_of(const char *path, const char *folder, bool *is, eq_e
     return EQ_OK;
 }
 
-static eq_status check_use(const char *path, const cli_used *u, eq_err *err) {
+static eq_status check_use(const char *path, const char *what, const cli_used *u, eq_err *err) {
     bool bad = eq_same_file(path, u->path) || eq_lies_in(path, u->path);
     if (!bad && eq_exists(path) && eq_is_dir(u->path)) EQ_TRY(is_file_of(path, u->path, &bad, err));
     if (!bad) return EQ_OK;
-    return eq_fail(err, EQ_EINPUT, "%s: expected a file of its own for the log, found %s (%s)",
-                   path, u->what, u->path);
+    return eq_fail(err, EQ_EINPUT, "%s: expected a file of its own for %s, found %s (%s)", path,
+                   what, u->what, u->path);
 }
 
 /* Data may be several names, one a line, each with a weight behind a colon. */
-static eq_status check_uses(const char *path, const cli_used *u, eq_err *err) {
-    EQ_TRY(check_use(path, u, err));
+static eq_status check_uses(const char *path, const char *what, const cli_used *u, eq_err *err) {
+    EQ_TRY(check_use(path, what, u, err));
     for (const char *at = u->path; at;) {
         int n = (int)strcspn(at, "\n");
         char *name = eq_sprintf("%.*s", n, at);
         if (!name) return eq_nomem(err, "a path", n);
         char *colon = eq_exists(name) ? NULL : strrchr(name, ':');
         if (colon) *colon = 0;
-        eq_status st = *name ? check_use(path, &(cli_used){u->what, name}, err) : EQ_OK;
+        eq_status st = *name ? check_use(path, what, &(cli_used){u->what, name}, err) : EQ_OK;
         eq_free(name);
         EQ_TRY(st);
         at = at[n] ? at + n + 1 : NULL;
     }
+    return EQ_OK;
+}
+
+eq_status cli_check_own_file(const char *path, const char *what, const cli_used *used,
+                             eq_err *err) {
+    if (!*path) return eq_fail(err, EQ_EINPUT, "expected a file for %s, found an empty name", what);
+    for (; used && used->what; used++)
+        if (used->path && *used->path) EQ_TRY(check_uses(path, what, used, err));
     return EQ_OK;
 }
 
@@ -63,9 +71,7 @@ eq_status cli_log_open(cli_log *l, const char *path, const cli_used *used, bool 
                        eq_err *err) {
     *l = (cli_log){.path = path, .resume = resume};
     if (!path) return EQ_OK;
-    if (!*path) return eq_fail(err, EQ_EINPUT, "expected a file for the log, found an empty name");
-    for (; used && used->what; used++)
-        if (used->path && *used->path) EQ_TRY(check_uses(path, used, err));
+    EQ_TRY(cli_check_own_file(path, "the log", used, err));
     int flags = O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY, fd = open(path, flags);
     if (fd < 0 && errno == ENOENT) {
         fd = open(path, flags | O_CREAT | O_EXCL, 0666);

@@ -21,7 +21,9 @@ typedef struct {
     bool resume;
 } cli_log;
 
-/* Refuses a path that is, or lies in, something that is used. */
+/* Refuses a path for `what` ("the log") that is, or lies in, something that is used. */
+eq_status cli_check_own_file(const char *path, const char *what, const cli_used *used, eq_err *err);
+
 eq_status cli_log_open(cli_log *l, const char *path, const cli_used *used, bool resume,
                        eq_err *err);
 void cli_log_line(cli_log *l, const char *line); /* one JSON object */

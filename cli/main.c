@@ -12,8 +12,9 @@
 #include "signals.h"
 
 const cli_command *const cli_commands[] = {
-    &cmd_quantize, &cmd_tune, &cmd_export,  &cmd_import, &cmd_ppl,  &cmd_eval,  &cmd_kld,
-    &cmd_generate, &cmd_chat, &cmd_inspect, &cmd_plan,   &cmd_demo, &cmd_bench, NULL,
+    &cmd_quantize, &cmd_tune,    &cmd_export, &cmd_import,   &cmd_ppl,  &cmd_eval,
+    &cmd_kld,      &cmd_compare, &cmd_report, &cmd_generate, &cmd_chat, &cmd_inspect,
+    &cmd_plan,     &cmd_demo,    &cmd_bench,  NULL,
 };
 enum { COMMANDS = sizeof cli_commands / sizeof *cli_commands - 1 };
 
@@ -63,7 +64,8 @@ static void help_all(FILE *to) {
     fprintf(
         to,
         "\nexample:\n"
-        "  eqat quantize Llama-3.2-1B --data corpus.jsonl.zst -o Llama-3.2-1B-w2g64\n"
+        "  eqat quantize Llama-3.2-1B --recipe light --data corpus.jsonl.zst -o "
+        "Llama-3.2-1B-w2g64\n"
         "  eqat ppl Llama-3.2-1B-w2g64 --wikitext2 wiki.test.raw\n"
         "\nexit: 0 done, 1 failed, 2 usage, 130 stopped (quantize and tune: --resume goes on)\n");
 }
@@ -72,6 +74,7 @@ static int help_command(const cli_command *c, const void *args) {
     printf("usage: eqat %s\n", c->usage);
     if (c->about) printf("\n%s\n", c->about);
     opt_help(c->options, args);
+    if (c->more_help) c->more_help(c->options);
     printf("\nexample:\n%s\n", c->example);
     return EXIT_DONE;
 }
@@ -152,6 +155,7 @@ static int dispatch(int argc, char **argv) {
 int main(int argc, char **argv) {
     cli_hold_streams();
     cli_catch_bus_errors();
+    cli_join_tables();
     int code = dispatch(argc, argv);
     /* A full disk behind a redirection must not look like success. */
     if (fflush(stdout) || ferror(stdout)) {

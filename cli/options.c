@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -79,6 +80,23 @@ static eq_status wrong(const opt *o, const char *expected, const char *found, eq
     return eq_fail(err, EQ_EINPUT, "--%s: expected %s, found \"%s\"", o->name, expected, found);
 }
 
+/* One of the words of `arg` was expected. */
+static eq_status wrong_word(const opt *o, const char *found, eq_err *err) {
+    enum { MAX = 16, SIZE = 24 };
+    char word[MAX][SIZE];
+    const char *words[MAX + 1] = {NULL}, *at = o->arg;
+    for (int i = 0; i < MAX && *at; i++) {
+        size_t n = strcspn(at, "|");
+        snprintf(word[i], SIZE, "%.*s", (int)n, at);
+        words[i] = word[i];
+        at += n + (at[n] != 0);
+    }
+    const char *near = eq_nearest(found, words);
+    if (!near) return wrong(o, o->arg, found, err);
+    return eq_fail(err, EQ_EINPUT, "--%s: expected %s, found \"%s\"; did you mean %s?", o->name,
+                   o->arg, found, near);
+}
+
 static eq_status out_of_range(const opt *o, const char *what, const char *found, eq_err *err) {
     if (o->hi >= 1e15)
         return eq_fail(err, EQ_EINPUT, "--%s: expected %s of at least %.15g, found \"%s\"", o->name,
@@ -120,7 +138,7 @@ static eq_status add_line(char **list, const char *text, eq_err *err) {
 
 void opt_free(const opt *table, void *args) {
     for (const opt *o = table; o->kind != OPT_END; o++) {
-        if (o->kind != OPT_LIST) continue;
+        if (o->kind != OPT_LIST && o->kind != OPT_REST) continue;
         char **list = (char **)((char *)args + o->at);
         eq_free(*list);
         *list = NULL;
@@ -132,9 +150,10 @@ static eq_status store(const opt *o, void *args, const char *text, eq_err *err) 
     int index = -1;
     int64_t number;
     const char *expected;
-    if (o->kind == OPT_WORD || o->kind == OPT_ENUM || o->kind == OPT_ONE_OF) {
+    bool number_list = o->kind == OPT_ONE_OF;
+    if (o->kind == OPT_WORD || o->kind == OPT_ENUM || o->kind == OPT_BASE || number_list) {
         if ((index = word_index(o->arg, text, strlen(text))) < 0)
-            return wrong(o, o->arg, text, err);
+            return number_list ? wrong(o, o->arg, text, err) : wrong_word(o, text, err);
     }
     switch (o->kind) {
     case OPT_INT:
@@ -158,6 +177,7 @@ static eq_status store(const opt *o, void *args, const char *text, eq_err *err) 
     case OPT_LIST:
         return add_line(at, text, err);
     case OPT_CALL:
+    case OPT_BASE:
         expected = o->apply(args, text);
         return expected ? wrong(o, expected, text, err) : EQ_OK;
     default:
@@ -177,6 +197,12 @@ static const opt *find_long(const opt *table, const char *name, size_t n) {
     return NULL;
 }
 
+eq_status opt_store(const opt *table, void *args, const char *name, const char *value,
+                    eq_err *err) {
+    const opt *o = find_long(table, name, strlen(name));
+    return o ? store(o, args, value, err) : eq_fail(err, EQ_EINPUT, "unknown option --%s", name);
+}
+
 static const opt *find_letter(const opt *table, char letter) {
     for (const opt *o = table; o->kind != OPT_END; o++)
         if (letter && o->letter == letter) return o;
@@ -184,8 +210,10 @@ static const opt *find_letter(const opt *table, char letter) {
 }
 
 static const opt *find_positional(const opt *table, int index) {
-    for (const opt *o = table; o->kind != OPT_END; o++)
+    for (const opt *o = table; o->kind != OPT_END; o++) {
+        if (o->kind == OPT_REST) return o;
         if (o->kind == OPT_POSITIONAL && index-- == 0) return o;
+    }
     return NULL;
 }
 
@@ -221,15 +249,17 @@ typedef struct {
     cli_given *given;
     int argc, i; /* i: the argument under way */
     char **argv;
+    bool base; /* only OPT_BASE rows are stored, else only the others */
 } line;
 
 static eq_status take(line *l, const opt *o, const char *inline_value, eq_err *err) {
+    bool now = (o->kind == OPT_BASE) == l->base;
     l->given->bit[(o - l->table) / 64] |= (uint64_t)1 << (o - l->table) % 64;
     if (o->kind == OPT_FLAG || o->kind == OPT_UNSET) {
         if (inline_value)
             return eq_fail(err, EQ_EINPUT, "--%s takes no value, found \"%s\"", o->name,
                            inline_value);
-        *(bool *)((char *)l->args + o->at) = o->kind == OPT_FLAG;
+        if (now) *(bool *)((char *)l->args + o->at) = o->kind == OPT_FLAG;
         return EQ_OK;
     }
     const char *value = inline_value;
@@ -238,7 +268,7 @@ static eq_status take(line *l, const opt *o, const char *inline_value, eq_err *e
             return eq_fail(err, EQ_EINPUT, "--%s needs a value (%s)", o->name, o->arg);
         value = l->argv[++l->i];
     }
-    return store(o, l->args, value, err);
+    return now ? store(o, l->args, value, err) : EQ_OK;
 }
 
 /* -qv is -q -v; -oDIR is -o DIR. */
@@ -279,27 +309,41 @@ eq_status opt_check(const opt *table, const opt_rule *rules, const void *args,
     return EQ_OK;
 }
 
-eq_status opt_parse(const opt *table, void *args, cli_given *given, int argc, char **argv,
-                    eq_err *err) {
-    line l = {.table = table, .args = args, .given = given, .argc = argc, .argv = argv};
+static eq_status take_argument(line *l, const char *a, int *positional, eq_err *err) {
+    const opt *o = find_positional(l->table, (*positional)++);
+    if (!o) return eq_fail(err, EQ_EINPUT, "unexpected argument \"%s\"", a);
+    if (l->base) return EQ_OK;
+    if (o->kind == OPT_REST) return add_line((char **)((char *)l->args + o->at), a, err);
+    *(const char **)((char *)l->args + o->at) = a;
+    return EQ_OK;
+}
+
+static eq_status parse(line *l, eq_err *err) {
     int positional = 0;
     bool options = true;
-    for (; l.i < argc; l.i++) {
-        const char *a = argv[l.i];
+    for (l->i = 0; l->i < l->argc; l->i++) {
+        const char *a = l->argv[l->i];
         if (options && !strcmp(a, "--")) {
             options = false;
         } else if (options && a[0] == '-' && a[1] == '-') {
             size_t n = strcspn(a + 2, "=");
-            const opt *o = find_long(table, a + 2, n);
-            if (!o) return unknown(table, a + 2, n, err);
-            EQ_TRY(take(&l, o, a[2 + n] ? a + 3 + n : NULL, err));
+            const opt *o = find_long(l->table, a + 2, n);
+            if (!o) return unknown(l->table, a + 2, n, err);
+            EQ_TRY(take(l, o, a[2 + n] ? a + 3 + n : NULL, err));
         } else if (options && a[0] == '-' && a[1]) {
-            EQ_TRY(take_letters(&l, err));
+            EQ_TRY(take_letters(l, err));
         } else {
-            const opt *o = find_positional(table, positional++);
-            if (!o) return eq_fail(err, EQ_EINPUT, "unexpected argument \"%s\"", a);
-            *(const char **)((char *)args + o->at) = a;
+            EQ_TRY(take_argument(l, a, &positional, err));
         }
     }
     return EQ_OK;
+}
+
+eq_status opt_parse(const opt *table, void *args, cli_given *given, int argc, char **argv,
+                    eq_err *err) {
+    line l = {.table = table, .args = args, .given = given, .argc = argc, .argv = argv};
+    l.base = true;
+    EQ_TRY(parse(&l, err));
+    l.base = false;
+    return parse(&l, err);
 }

@@ -8,8 +8,9 @@
 #include "eqat.h"
 
 typedef enum {
-    OPT_END,        /* last row */
-    OPT_HEADING,    /* help only: `help` opens a group */
+    OPT_END,     /* last row */
+    OPT_HEADING, /* help only: `help` opens a group */
+    OPT_REST,    /* char *, all arguments without a name behind the others, one a line (opt_free) */
     OPT_POSITIONAL, /* const char *, an argument without a name */
     OPT_FLAG,       /* bool, true when given */
     OPT_UNSET,      /* bool, false when given (--no-x) */
@@ -24,7 +25,9 @@ typedef enum {
     OPT_ENUM,       /* int-sized enum, the index of the word in `arg` */
     OPT_ONE_OF,     /* int64_t, one of the numbers in `arg` */
     OPT_SET,        /* unsigned, bit i for word i of `arg`; words joined by commas */
-    OPT_CALL        /* `apply` decides */
+    OPT_CALL,       /* `apply` decides */
+    OPT_BASE        /* the same, one of the words in `arg`, taken before all others wherever it
+                       stands: they win over what it sets */
 } opt_kind;
 
 typedef struct {
@@ -37,7 +40,7 @@ typedef struct {
     double lo, hi;        /* of numbers */
     const char *fallback; /* shown as default where the stored one says nothing; "" hides it */
     const char *help;
-    /* OPT_CALL: NULL, or what was expected. */
+    /* OPT_CALL, OPT_BASE: NULL, or what was expected. */
     const char *(*apply)(void *args, const char *value);
 } opt;
 
@@ -57,6 +60,10 @@ typedef struct {
 /* Reads argv[0 .. argc) into `args`. EQ_EINPUT with one line on the first thing wrong. */
 eq_status opt_parse(const opt *table, void *args, cli_given *given, int argc, char **argv,
                     eq_err *err);
+/* One value, as if the option of this name had been given. */
+eq_status opt_store(const opt *table, void *args, const char *name, const char *value, eq_err *err);
+/* What is stored for a row: "512", "bf16", "s,z"; "" where that is nothing or no text. */
+void opt_value(const opt *o, const void *args, char *out, size_t cap);
 /* Refuses options that were given and change nothing. rules NULL: none. */
 eq_status opt_check(const opt *table, const opt_rule *rules, const void *args,
                     const cli_given *given, eq_err *err);
@@ -67,9 +74,12 @@ void opt_free(const opt *table, void *args);
 /* One row for people: "-o, --out DIR", and its help with the default, read from `args` as
  * initialised, and the alias. */
 typedef struct {
-    char head[96], help[512];
+    char head[96], help[640];
 } opt_text;
 void opt_describe(const opt *o, const void *args, opt_text *t);
+
+/* Where two arguments of a row differ: "--epochs 3" as b has it. false: they are the same. */
+bool opt_differs(const opt *o, const void *a, const void *b, char *out, size_t cap);
 
 /* Help lines of a table; defaults are read from `args` as initialised. To stdout. */
 void opt_help(const opt *table, const void *args);

@@ -126,6 +126,7 @@ static void zsh(void) {
         for (const opt *o = (*c)->options; o->kind != OPT_END; o++) {
             if (named(o)) zsh_option(o);
             if (o->kind == OPT_POSITIONAL) printf(" \\\n        ':%s:_files -/'", o->name);
+            if (o->kind == OPT_REST) printf(" \\\n        '*:%s:_files'", o->name);
         }
         puts(" ;;");
     }

@@ -25,15 +25,11 @@ static void put_set(char *out, size_t cap, const char *list, unsigned set) {
     }
 }
 
-static void default_text(const opt *o, const void *args, char *out, size_t cap) {
+void opt_value(const opt *o, const void *args, char *out, size_t cap) {
     const void *at = (const char *)args + o->at;
     const char *text;
     int index;
     *out = 0;
-    if (o->fallback) {
-        snprintf(out, cap, "%s", o->fallback);
-        return;
-    }
     switch (o->kind) {
     case OPT_INT:
         snprintf(out, cap, "%d", *(const int *)at);
@@ -66,6 +62,27 @@ static void default_text(const opt *o, const void *args, char *out, size_t cap) 
     }
 }
 
+static void default_text(const opt *o, const void *args, char *out, size_t cap) {
+    if (o->fallback)
+        snprintf(out, cap, "%s", o->fallback);
+    else
+        opt_value(o, args, out, cap);
+}
+
+bool opt_differs(const opt *o, const void *a, const void *b, char *out, size_t cap) {
+    char was[96], is[96];
+    if (o->kind == OPT_FLAG || o->kind == OPT_UNSET) {
+        bool p, q;
+        memcpy(&p, (const char *)a + o->at, sizeof p),
+            memcpy(&q, (const char *)b + o->at, sizeof q);
+        snprintf(out, cap, "--%s", o->name);
+        return p != q;
+    }
+    opt_value(o, a, was, sizeof was), opt_value(o, b, is, sizeof is);
+    snprintf(out, cap, "--%s %s", o->name, is);
+    return strcmp(was, is) != 0;
+}
+
 /* Prints `text` from column `at` on, broken between words. */
 static void put_wrapped(const char *text, int at) {
     int column = at;
@@ -89,7 +106,7 @@ void opt_describe(const opt *o, const void *args, opt_text *t) {
     char fallback[96];
     int n = 0;
     size_t cap = sizeof t->head;
-    if (o->kind == OPT_POSITIONAL) {
+    if (o->kind <= OPT_POSITIONAL) {
         snprintf(t->head, cap, "%s", o->name);
     } else {
         if (o->letter) n = snprintf(t->head, cap, "-%c, ", o->letter);

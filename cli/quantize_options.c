@@ -1,7 +1,14 @@
 /* See quantize_options.h. Names are those of the published tools where they have one. */
 #include "quantize_options.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "common_options.h"
+
+const char *cli_recipe_apply(void *args, const char *name) {
+    return eq_recipe_set(&((quantize_args *)args)->o, name) ? NULL : "a recipe";
+}
 
 static const char *apply_scheme(void *args, const char *text) {
     return eq_scheme_set(&((quantize_args *)args)->o, text);
@@ -13,6 +20,7 @@ const opt quantize_options[] = {
     {OPT_POSITIONAL, .name = "MODEL", .at = AT(model), .help = "Hugging Face model folder"},
     {OPT_STR, 'o', "out", .arg = "DIR", .at = AT(out), .help = "folder to write, absent or empty"},
     {OPT_LIST, 0, "data", .arg = "FILE", .at = AT(data), .help = "training text: " EQ_DATA_HELP},
+    EQ_RECIPE_ROW,
     {OPT_LIST, 0, "val-data", .arg = "FILE", .at = AT(val_data), .fallback = "held out of --data",
      .help = "text of the validation loss"},
     {OPT_LIST, 0, "e2e-data", .arg = "FILE", .at = AT(qp.data), .fallback = "--data",
@@ -70,6 +78,7 @@ const opt quantize_options[] = {
     {OPT_STR, 0, "cache-dir", .arg = "DIR", .at = AT(cache_dir),
      .fallback = "in the work folder when they are large",
      .help = "activations between blocks in mapped files here, kept until the blocks are done"},
+    EQ_REPORT_ROW(quantize_args),
     EQ_TALK_ROWS(quantize_args),
     EQ_COMMON_ROWS(quantize_args),
     EQ_COMPUTE_ROWS(quantize_args, o.compute),
@@ -99,6 +108,8 @@ static bool no_weights(const void *args) {
     return !(of(args)->ap.train & (EQ_TRAIN_W | EQ_TRAIN_NORM));
 }
 
+bool cli_no_log(const void *args) { return !((const cli_common *)args)->log; }
+
 #define SECOND \
     "e2e-data e2e-train-size e2e-seqlen e2e-batch-size e2e-micro-batch e2e-epochs e2e-max-steps " \
     "e2e-lr " \
@@ -116,9 +127,37 @@ const opt_rule quantize_rules[] = {
     EQ_INSTRUCT_RULES(no_rows, no_held_out),
     {"keep-best early-stop val-data", no_validation, "with --val-size 0"},
     {"keep-best early-stop", one_epoch, "with --epochs 1"},
+    {"report", cli_no_log, "without --log, which it is made from"},
     {"quant-lr", no_steps, "when --train names neither s nor z"},
     {"weight-lr", no_weights, "when --train names neither w nor norm"},
     {0},
 };
 
 void quantize_args_init(void *args) { eq_quantize_opts_init(&((quantize_args *)args)->o); }
+
+/* ---- recipes --------------------------------------------------------------------------------- */
+
+/* Read out of the settings that a recipe leaves, so that the text cannot disagree with it. */
+void cli_recipes_help(const opt *table) {
+    enum { WIDTH = 96, INDENT = 10 };
+    const char *name, *about;
+    char text[128];
+    printf("\nrecipes (--recipe NAME)\n");
+    for (int i = 0; eq_recipe(i, &name, &about); i++) {
+        quantize_args plain = {0}, with = {0};
+        quantize_args_init(&plain), quantize_args_init(&with);
+        eq_recipe_set(&with.o, name);
+        printf("  %-*s%s\n", INDENT - 2, name, about);
+        int column = 0;
+        for (const opt *o = table; o->kind != OPT_END; o++) {
+            if (o->kind <= OPT_POSITIONAL || !opt_differs(o, &plain, &with, text, sizeof text))
+                continue;
+            int n = (int)strlen(text);
+            bool fresh = !column || column + 1 + n > WIDTH;
+            if (fresh) printf("%s%*s", column ? "\n" : "", INDENT, "");
+            column = fresh ? INDENT + n : column + 1 + n;
+            printf("%s%s", fresh ? "" : " ", text);
+        }
+        if (column) putchar('\n');
+    }
+}

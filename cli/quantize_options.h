@@ -13,4 +13,12 @@ extern const opt quantize_options[];
 extern const opt_rule quantize_rules[];
 void quantize_args_init(void *args);
 
+/* For rules: no --log is given. */
+bool cli_no_log(const void *args);
+
+/* --recipe of a command whose arguments begin as quantize_args do (EQ_RECIPE_ROW); and what each
+ * recipe sets of the options in a table, to stdout. */
+const char *cli_recipe_apply(void *args, const char *name);
+void cli_recipes_help(const opt *table);
+
 #endif

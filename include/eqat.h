@@ -179,6 +179,12 @@ typedef struct {
 /* Fills the paper's settings (2 bits, groups of 64). */
 void eq_quantize_opts_init(eq_quantize_opts *o);
 
+/* Named settings of both phases: name and a line about recipe i = 0, 1, ...; false: there are no
+ * more. Setting one takes the place of o->ap and o->qp (their data stays), so do it first. false:
+ * there is none of that name, *o is as it was. */
+bool eq_recipe(int i, const char **name, const char **about);
+bool eq_recipe_set(eq_quantize_opts *o, const char *name);
+
 /* "w2g64", "W3A16G128", "w2g64,down_proj=w4g64": bits and group_size as the first part says, scheme
  * the rest, which stays in `text`. NULL, or what was expected (then *o is as it was). */
 const char *eq_scheme_set(eq_quantize_opts *o, const char *text);

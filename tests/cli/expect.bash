@@ -41,6 +41,26 @@ same() { # what, a, b: two files or folders with the same bytes
     diff -r "$2" "$3" >"$TMP/.diff" 2>&1 && return
     fail "$1" "$(head -n 5 "$TMP/.diff")"
 }
+# well_formed FILE: a page that is XML, fetches nothing and runs nothing.
+well_formed() {
+    cases=$((cases + 1))
+    local bad
+    bad=$(awk 'BEGIN { RS = "<" }
+        NR > 1 {
+            end = index($0, ">")
+            if (!end) { print "no end of a tag: " substr($0, 1, 40); exit }
+            tag = substr($0, 1, end - 1); text = substr($0, end + 1)
+            if ($0 ~ /&([^a-z#]|$)/) print "a bare &: " substr($0, 1, 60)
+            if (tag ~ /^!/ || tag ~ /\/$/) next
+            split(tag, word, /[ \n]/)
+            if (tag !~ /^\//) stack[++n] = word[1]
+            else if (n < 1 || stack[n--] != substr(word[1], 2)) { print "closed but not open: " tag; exit }
+        }
+        END { if (n) print "left open: " stack[n] }' "$1")
+    [ -z "$bad" ] || fail "$1 is not well-formed" "$bad"
+    ! command -v xmllint >/dev/null || xmllint --noout "$1" 2>"$TMP/.xml" || fail "$1 by xmllint" "$(head -n 3 "$TMP/.xml")"
+    ! grep -qE '<(script|iframe|img|link|object)|(src|href)=|url\(|@import' "$1" || fail "$1 fetches something"
+}
 finish() {
     echo "$cases cases, $failures failed"
     [ $failures = 0 ] && [ $cases -gt 0 ]

@@ -1,0 +1,56 @@
+/* Named settings: what a recipe decides and why. Everything it does not name stays the paper's;
+ * model, data, number format and machine are never its business. */
+#include <string.h>
+
+#include "eqat.h"
+
+static void paper(eq_quantize_opts *o) { (void)o; }
+
+/* For models of 135M to 1B weights on a laptop: an eighth of a million tokens a phase and pass. */
+static void light(eq_quantize_opts *o) {
+    o->ap.train_size = 512; /* Table 15: 64 to 4096 windows of Block-AP are 2.5 % apart */
+    o->ap.val_size = 16;
+    o->ap.seqlen = 512;
+    o->ap.quant_lr = 5e-4; /* on so few tokens the paper's rates move too little: block losses of */
+    o->ap.weight_lr = 1e-4; /* SmolLM2-135M at 2 bits end at 8 with them, at 4 with these */
+    o->qp.train_size = 1024;
+    o->qp.seqlen = 512;
+    o->qp.batch_size = 16; /* 64 steps; the paper's 32 would leave 32 */
+    o->qp.lr = 1e-4;
+}
+
+/* The paper's amount of data and more passes, where time is no matter. */
+static void best(eq_quantize_opts *o) {
+    o->ap.epochs = 3; /* as the authors' released 2-bit model */
+    o->ap.keep_best = true;
+    o->qp.train_size = 8192; /* Table 8: the more the better, 7.68 to 7.63 */
+}
+
+/* THE list. */
+static const struct {
+    const char *name, *about;
+    void (*set)(eq_quantize_opts *o);
+} recipes[] = {
+    {"paper", "the paper's settings, which are the defaults", paper},
+    {"light", "for small models and machines: minutes to an hour for 135M to 1B weights", light},
+    {"best", "more than the paper's, where time is no matter", best},
+};
+
+bool eq_recipe(int i, const char **name, const char **about) {
+    if (i < 0 || i >= (int)(sizeof recipes / sizeof *recipes)) return false;
+    *name = recipes[i].name, *about = recipes[i].about;
+    return true;
+}
+
+bool eq_recipe_set(eq_quantize_opts *o, const char *name) {
+    for (size_t i = 0; i < sizeof recipes / sizeof *recipes; i++) {
+        if (strcmp(recipes[i].name, name)) continue;
+        eq_quantize_opts fresh;
+        eq_quantize_opts_init(&fresh);
+        fresh.qp.data = o->qp.data;
+        o->ap = fresh.ap, o->qp = fresh.qp;
+        recipes[i].set(o);
+        return true;
+    }
+    return false;
+}
