@@ -25,13 +25,16 @@ enum { B = 2, T = 24, N = B * T, SUMS = 64 };
 typedef struct {
     char name[64], probe[80];
     double squares, product;
+    float *all; /* [n] of its elements, where they are printed; NULL */
+    int64_t n;
 } sum;
 
 typedef struct {
     char name[32]; /* of the case */
     eq_weights *w;
     eq_backend *be;
-    bool slot; /* weights are made one at a time, dW comes in pieces of a few rows */
+    bool slot;  /* weights are made one at a time, dW comes in pieces of a few rows */
+    bool print; /* elements, instead of comparing their sums */
     eq_arena a;
     eq_block_w block;
     eq_block_acts acts;
@@ -55,8 +58,18 @@ static sum *sum_of(fixture *f, const char *name) {
     return s;
 }
 
+static void keep(sum *s, const float *v, int64_t at, int64_t n) {
+    if (at + n > s->n) {
+        s->all = eq_realloc(s->all, at + n, sizeof *s->all);
+        s->n = at + n;
+    }
+    assert_non_null(s->all);
+    memcpy(s->all + at, v, (size_t)n * sizeof *v);
+}
+
 /* n elements that are the tensor's from `at` on. */
-static void add(sum *s, const float *v, int64_t at, int64_t n) {
+static void add(const fixture *f, sum *s, const float *v, int64_t at, int64_t n) {
+    if (f->print) keep(s, v, at, n);
     for (int64_t i = 0; i < n; i++) {
         s->squares += (double)v[i] * (double)v[i];
         s->product += (double)v[i] * (double)tiny_golden(s->probe, at + i);
@@ -71,7 +84,7 @@ static float *down(fixture *f, eq_mut m) {
 }
 static void add_whole(fixture *f, const char *name, eq_mut m) {
     float *p = down(f, m);
-    add(sum_of(f, name), p, 0, m.n);
+    add(f, sum_of(f, name), p, 0, m.n);
     eq_free(p);
 }
 
@@ -85,7 +98,7 @@ static void take_dw(void *ctx, eq_lin l, int64_t row, int64_t rows, int64_t wind
     snprintf(name, sizeof name, "%s.weight", s.file);
     float *p = down(f, dw);
     for (int64_t o = 0; o < rows; o++)
-        add(sum_of(f, name), p + o * s.I, eq_lin_row(&s, row + o) * s.I, s.I);
+        add(f, sum_of(f, name), p + o * s.I, eq_lin_row(&s, row + o) * s.I, s.I);
     eq_free(p);
 }
 
@@ -122,7 +135,7 @@ static void run_block(fixture *f, int64_t layer) {
     bind(f);
     assert_int_equal(eq_arena_alloc(&f->a, f->be, "test", &err), EQ_OK);
     bind(f);
-    assert_int_equal(eq_rope_fill(&f->rope, f->be, c, &err), EQ_OK);
+    assert_int_equal(eq_rope_fill(&f->rope, f->be, c, T, &err), EQ_OK);
     if (f->slot)
         eq_block_small_upload(&f->block, f->be, f->w, layer);
     else
@@ -174,7 +187,9 @@ static void check_loss(fixture *f, double want) {
         eq_lm_loss(lm, ids, B, T, 0, nll, &err))
         fail_msg("%s: %s", f->name, err.msg);
     double got = (nll[0] + nll[1]) / 2;
-    if (!(fabs(got - want) <= 1e-5 * want))
+    if (f->print)
+        printf("%s 0 loss %.17g 0\n", f->name, got);
+    else if (!(fabs(got - want) <= 1e-5 * want))
         fail_msg("%s on %s: loss %.9g, transformers has %.9g", f->name, f->be->name, got, want);
     eq_lm_close(lm);
 }
@@ -189,6 +204,17 @@ static void open_case(fixture *f, char *dir, const char *config) {
     if (eq_weights_open(&f->w, dir, &err)) fail_msg("%s: %s", f->name, err.msg);
 }
 
+/* Of each tensor a line, its name and how many elements, and behind it their bytes. */
+static void print(fixture *f) {
+    for (int i = 0; i < f->n; i++) {
+        sum *s = &f->sums[i];
+        printf("%s %d %s 0 %d\n", f->name, (int)f->layer, s->name, (int)s->n);
+        fwrite(s->all, sizeof *s->all, (size_t)s->n, stdout);
+        eq_free(s->all);
+    }
+    f->n = 0;
+}
+
 static void take_line(fixture *f, char *dir, const char *line) {
     if (!strncmp(line, "case ", 5))
         snprintf(f->name, sizeof f->name, "%s", line + 5);
@@ -198,17 +224,17 @@ static void take_line(fixture *f, char *dir, const char *line) {
         check_loss(f, strtod(line + 5, NULL));
     else if (!strncmp(line, "layer ", 6))
         run_block(f, strtol(line + 6, NULL, 10));
-    else
+    else if (!f->print)
         compare(f, line);
+    if (f->print) print(f);
 }
 
-static void all(const char *backend, bool slot) {
+static void run_file(const char *file, const char *backend, bool slot, bool printed) {
     eq_err err = {0};
     eq_map m;
-    fixture f = {.slot = slot};
+    fixture f = {.slot = slot, .print = printed};
     char *dir = tiny_dir();
-    if (eq_backend_open(&f.be, backend, NULL, &err) ||
-        eq_map_open(&m, "tests/golden/models.txt", &err))
+    if (eq_backend_open(&f.be, backend, NULL, &err) || eq_map_open(&m, file, &err))
         fail_msg("%s", err.msg);
     char *text = eq_calloc(m.size + 1, 1), *rest = NULL;
     memcpy(text, m.data, (size_t)m.size);
@@ -227,6 +253,9 @@ static void all(const char *backend, bool slot) {
     tiny_remove(dir);
 }
 
+static void all(const char *backend, bool slot) {
+    run_file("tests/golden/models.txt", backend, slot, false);
+}
 static void on_ref(void **state) {
     (void)state;
     all("ref", false);
@@ -241,7 +270,13 @@ static void in_pieces(void **state) {
     all("ref", true), all("fenced:cpu", true);
 }
 
-int main(void) {
+/* test_block FILE BACKEND: what tools/peer_models.py compares, element by element, of a file of
+ * other cases. */
+int main(int argc, char **argv) {
+    if (argc == 3) {
+        run_file(argv[1], argv[2], false, true);
+        return 0;
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(on_ref),
         cmocka_unit_test(on_cpu_fenced),

@@ -145,10 +145,12 @@ static void what_it_does_not_know_is_refused(void **state) {
     bad("{" LLAMA ",\"rope_interleaved\":true}", "\"rope_interleaved\"");
     bad("{" LLAMA ",\"partial_rotary_factor\":0.5}", "\"partial_rotary_factor\"");
     bad("{" LLAMA ",\"hidden_act\":\"gelu\"}", "\"gelu\"");
-    bad("{" LLAMA ",\"sliding_window\":64}", "\"sliding_window\"");
+    bad("{" LLAMA ",\"sliding_window\":64}",
+        "\"sliding_window\": expected none for model_type llama");
+    bad("{" LLAMA ",\"use_sliding_window\":true}", "\"use_sliding_window\": expected false");
     bad("{" LLAMA ",\"architectures\":[\"LlamaForSequenceClassification\"]}",
         "LlamaForSequenceClassification");
-    bad("{\"model_type\":\"gemma\"," REST "}", "\"gemma\"");
+    bad("{\"model_type\":\"gptj\"," REST "}", "\"gptj\"");
     bad("{" REST "}", "found nothing");
     bad("{\"model_type\":\"mistral\"," REST ",\"attention_bias\":true}", "\"attention_bias\"");
     bad("{\"model_type\":\"qwen3\"," REST ",\"mlp_bias\":true}", "\"mlp_bias\"");
@@ -292,7 +294,7 @@ static void yarn(void **state) {
                  "{" LLAMA ",\"max_position_embeddings\":2048,\"rope_scaling\":{%s}}",
                  cases[k].rope);
         eq_config c = good(text);
-        eq_rope_tables(&c, &c.rope, 2, cos_, sin_);
+        eq_rope_tables(&c, &c.rope, 2, 2, cos_, sin_);
         for (int i = 0; i < 8; i++) {
             double f = atan2(sin_[8 + i], cos_[8 + i]), scale = hypot(sin_[8 + i], cos_[8 + i]);
             if (fabs(f / cases[k].f[i] - 1) > 1e-6 || fabs(scale / cases[k].scale - 1) > 1e-6)
@@ -356,6 +358,20 @@ static void families(void **state) {
     c = good(tiny_config("ministral3", false));
     assert_true(c.rope.query_beta == 0.3 && c.window == 0);
 #define OF(family, rest) "{\"model_type\":\"" family "\"," REST "," rest "}"
+    c = good(OF("gemma", "\"hidden_act\":\"gelu\",\"hidden_activation\":null"));
+    assert_true(c.act == EQ_ACT_GELU_TANH && c.embed_scale == 8 && c.norm_plus_one && c.HD == 256);
+    assert_true(c.norms == EQ_NORMS_BEFORE && c.attn_scale == 1.0 / 16 && c.tied);
+#define LONG_AT(T) \
+    OF("minicpm", \
+       "\"scale_emb\":12,\"scale_depth\":1.4,\"dim_model_base\":256," \
+       "\"mup_denominator\":32,\"max_position_embeddings\":64,\"rope_scaling\":{\"rope_type\":" \
+       "\"longrope\",\"short_factor\":[1,1,1,1,1,1,1,1],\"long_factor\":[2,2,2,2,2,2,2,2]," \
+       "\"original_max_position_embeddings\":" #T "}")
+    assert_true(good(LONG_AT(64)).rope.short_factor[0] == 1);
+    assert_true(good(LONG_AT(32)).rope.short_factor[7] == 2);
+    bad(OF("minicpm", "\"sparse_config\":{\"kernel_size\":32},\"scale_emb\":12,\"scale_depth\":1.4,"
+                      "\"dim_model_base\":256"),
+        "\"sparse_config\"");
     bad(OF("minicpm", "\"scale_emb\":12,\"scale_depth\":1.4"), "\"dim_model_base\"");
     bad(OF("stablelm", "\"use_parallel_residual\":true"), "\"use_parallel_residual\"");
     bad(OF("stablelm", "\"qk_layernorm\":true"), "\"qk_layernorm\"");
@@ -489,7 +505,7 @@ static void rope_tables_are_those_of_transformers(void **state) {
         int64_t n = rope_cases[s].T * 64;
         float *tables = eq_calloc(2 * n, sizeof(float));
         assert_non_null(tables);
-        eq_rope_tables(&c, &c.rope, rope_cases[s].T, tables, tables + n);
+        eq_rope_tables(&c, &c.rope, rope_cases[s].T, rope_cases[s].T, tables, tables + n);
         for (size_t k = 0; k < sizeof goldens / sizeof *goldens; k++) {
             const golden *g = &goldens[k];
             if (g->set != s) continue;

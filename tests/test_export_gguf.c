@@ -179,8 +179,8 @@ static void llama3_rope(void **state) {
     assert_int_equal(eq_config_load(&c, tg_at("q"), &err), EQ_OK);
     plain = c, plain.rope.kind = EQ_ROPE_PLAIN;
     float a[64], b[64], sink[64], factor[32];
-    eq_rope_tables(&c, &c.rope, 2, sink, a);
-    eq_rope_tables(&plain, &plain.rope, 2, sink, b);
+    eq_rope_tables(&c, &c.rope, 2, 2, sink, a);
+    eq_rope_tables(&plain, &plain.rope, 2, 2, sink, b);
     memcpy(factor, t->data, sizeof factor);
     assert_true(t->n == 32 && factor[0] == 1 && factor[31] == 8);
     for (int i = 0; i < 32; i++) /* sines of position 1, of angles below 1 */

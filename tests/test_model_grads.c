@@ -298,7 +298,7 @@ static void whole_block(void **state) {
         bind(&b, &tiny.src->cfg, 2);
         tiny_ok(eq_arena_alloc(&b.a, tiny.be, "test", &err), &err);
         bind(&b, &tiny.src->cfg, 2);
-        tiny_ok(eq_rope_fill(&b.rope, tiny.be, &tiny.src->cfg, &err), &err);
+        tiny_ok(eq_rope_fill(&b.rope, tiny.be, &tiny.src->cfg, b.rope.T, &err), &err);
         eq_block_small_upload(&b.w, tiny.be, tiny.src, 0);
         tiny.be->upload(tiny.be, b.x, step.x, EQ_F32);
         int64_t clipped = 0;

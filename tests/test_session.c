@@ -119,6 +119,32 @@ static void whole_windows(void **state) {
 }
 
 /* What is rounded in bf16: activations to 8 bits of mantissa, and to 8-bit integers. */
+/* Rows [from, n) of a session as those of a window of n tokens. */
+static void as_window(const run *r, const char *dir, int64_t from, int64_t n) {
+    static float want[N * V];
+    whole(dir, n, want);
+    double d = apart(r->logits + from * V, want + from * V, (n - from) * V);
+    if (!(d < 1e-5)) fail_msg("%d of %d tokens: logits are %g apart", (int)from, (int)n, d);
+}
+
+/* Longrope: the angles are those of the text so far, whatever fits; 10 is the tiny model's last
+ * length of the short ones. */
+static void angles_of_the_text(void **state) {
+    (void)state;
+    char *dir = folder("phi3", 0);
+    run r;
+    begin(&r, dir, &exact);
+    feed(&r, 8), as_window(&r, dir, 0, 8);
+    feed(&r, 1), feed(&r, 1), as_window(&r, dir, 8, 10);
+    feed(&r, 1), as_window(&r, dir, 10, 11);
+    feed(&r, 6), as_window(&r, dir, 11, 17);
+    eq_session_truncate(r.s, 4);
+    feed(&r, 3), as_window(&r, dir, 4, 7);
+    feed(&r, 20), as_window(&r, dir, 7, 27);
+    end(&r);
+    tiny_remove(dir);
+}
+
 static void rounded_logits(void **state) {
     (void)state;
     static float want[N * V];
@@ -278,10 +304,10 @@ static int tear_down(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(whole_windows), cmocka_unit_test(rounded_logits),
-        cmocka_unit_test(going_back),    cmocka_unit_test(with_and_without),
-        cmocka_unit_test(threads),       cmocka_unit_test(limits),
-        cmocka_unit_test(faults),
+        cmocka_unit_test(whole_windows),    cmocka_unit_test(angles_of_the_text),
+        cmocka_unit_test(rounded_logits),   cmocka_unit_test(going_back),
+        cmocka_unit_test(with_and_without), cmocka_unit_test(threads),
+        cmocka_unit_test(limits),           cmocka_unit_test(faults),
     };
     return cmocka_run_group_tests_name("sessions", tests, set_up, tear_down);
 }

@@ -274,7 +274,7 @@ static void block_run(block *f, int64_t from, int64_t B, int64_t T, eq_dtype ct)
     block_bind(f, B, T, ct);
     ok(eq_arena_alloc(&f->a, be, "test", &err));
     block_bind(f, B, T, ct);
-    ok(eq_rope_fill(&f->rope, be, &f->c, &err));
+    ok(eq_rope_fill(&f->rope, be, &f->c, f->rope.T, &err));
     for (int l = 0; l < EQ_LINS; l++) random_up(f->w.w[l], (uint64_t)l, 0, 0.15f, 0);
     for (int n = 0; n < EQ_NORM_COUNT; n++) random_up(f->w.norm[n], 20 + (uint64_t)n, 0, 0.1f, 1);
     random_up(f->x, 30, from * T * f->c.D, 1, 0), random_up(f->dy, 31, from * T * f->c.D, 1, 0);

@@ -49,6 +49,7 @@ static const struct {
     const char *family, *keys;
 } special[] = {
     {"mistral", "\"sliding_window\": 8"},
+    {"gemma", "\"hidden_act\": \"gelu\""},
     {"gemma2",
      "\"sliding_window\": 8, \"query_pre_attn_scalar\": 24, \"attn_logit_softcapping\": 2.5, "
      "\"final_logit_softcapping\": 3.0"},

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes tests/golden/models.txt: every model family and kind of rope as a tiny model of Hugging Face
-transformers in fp32. Of each: its config.json, the mean loss of two windows, and of each block, given a
+transformers in fp32 (two families that it lacks: of their published definition, see Published). Of each: its config.json, the mean loss of two windows, and of each block, given a
 fixed input and output gradient, the size of its output and of every gradient by autograd, and what they
 give when multiplied with fixed numbers. All numbers come from tensors' names (tests/tiny_model.c has the
 same), so no tensor is stored. A new family is a row in CASES.
@@ -8,6 +8,7 @@ same), so no tensor is stored. A new family is a row in CASES.
 usage: tools/make_model_goldens.py [tests/golden]      needs torch, transformers"""
 import hashlib
 import json
+import math
 import sys
 
 import numpy as np
@@ -38,6 +39,7 @@ CASES = {  # name: model_type, keys of config.json
                             layer_types=["sliding_attention", "full_attention"])),
     "qwen3-yarn": ("qwen3", dict(head_dim=8, rope_parameters=dict(
         rope_type="yarn", rope_theta=500.0, factor=4.0, original_max_position_embeddings=8))),
+    "gemma": ("gemma", dict(ROPE, head_dim=8, hidden_act="gelu", tie_word_embeddings=True, attention_bias=True)),
     "gemma2": ("gemma2", dict(GEMMA, **ROPE, tie_word_embeddings=True, attn_logit_softcapping=2.0, final_logit_softcapping=3.0)),
     "gemma3": ("gemma3_text", dict(GEMMA, attention_bias=True, final_logit_softcapping=None, layer_types=[
         "sliding_attention", "full_attention"], rope_parameters=dict(
@@ -58,6 +60,9 @@ CASES = {  # name: model_type, keys of config.json
                             attention_factor=1.2), sliding_attention=dict(rope_type="default", rope_theta=500.0)))),
     "internlm2": ("internlm2", dict(ROPE, bias=True)),
     "minicpm": ("minicpm", dict(ROPE, scale_emb=3, scale_depth=1.4, dim_model_base=8)),
+    "minicpm-longrope": ("minicpm", dict(TWO_HEADS, **ROPE, scale_emb=3, scale_depth=1.4, dim_model_base=8, rope_scaling=dict(
+        type="longrope", original_max_position_embeddings=24, short_factor=LONG["short_factor"],
+        long_factor=LONG["long_factor"]))),
     "stablelm": ("stablelm", dict(ROPE, hidden_size=32, partial_rotary_factor=0.25, use_qkv_bias=True,
                                   layer_norm_eps=1e-5)),
     "ministral": ("ministral", dict(ROPE, head_dim=8, sliding_window=6,
@@ -87,75 +92,129 @@ def weight(name, shape, plus_one):
     return 1 + 0.25 * v if name.endswith(".weight") and not plus_one else 0.25 * v
 
 
-class AsInternLM2:
-    """InternLM2 from Llama: its weights by InternLM2's names, the heads of wqkv by groups (q ..., k, v)."""
-    ENDS = {"model.embed_tokens.weight": "model.tok_embeddings.weight", "lm_head.weight": "output.weight"}
-    NAMES = {"self_attn.o_proj": "attention.wo", "mlp.gate_proj": "feed_forward.w1", "mlp.up_proj": "feed_forward.w3",
-             "mlp.down_proj": "feed_forward.w2", "input_layernorm": "attention_norm",
-             "post_attention_layernorm": "ffn_norm"}
+class Published:
+    """InternLM2 and MiniCPM, for which transformers has no class, as their published definitions say (modeling_
+    internlm2.py, modeling_minicpm.py): a block of RMSNorm, attention over turned queries and keys, RMSNorm, a gated MLP.
+    InternLM2 joins q, k and v by group: its query heads, its key head, its value head. MiniCPM scales embeddings, what
+    a branch adds, and what the head reads."""
 
-    def __init__(self, config):
-        NH, NKV = config["num_attention_heads"], config["num_key_value_heads"]
-        self.HD, self.NKV, self.each = D // NH, NKV, NH // NKV
-        self.kv = dict(q_proj=slice(0, self.each), k_proj=slice(self.each, self.each + 1),
-                       v_proj=slice(self.each + 1, self.each + 2))
+    def __init__(self, kind, c):
+        self.c, self.joined = c, kind == "internlm2"
+        self.NH, self.NKV = c["num_attention_heads"], c["num_key_value_heads"]
+        self.width, self.HD = c["hidden_size"], c["hidden_size"] // self.NH
+        wide, narrow, D, F = self.NH * self.HD, self.NKV * self.HD, self.width, c["intermediate_size"]
+        if self.joined:
+            self.names = dict(o="attention.wo", gate="feed_forward.w1", up="feed_forward.w3", down="feed_forward.w2",
+                              att_norm="attention_norm", mlp_norm="ffn_norm", qkv="attention.wqkv")
+            self.embed, self.head, qkv = "model.tok_embeddings", "output", dict(qkv=(wide + 2 * narrow, D))
+        else:
+            self.names = dict({n: "self_attn." + n + "_proj" for n in "qkvo"}, **{n: "mlp." + n + "_proj" for n in (
+                "gate", "up", "down")}, att_norm="input_layernorm", mlp_norm="post_attention_layernorm")
+            self.embed, self.head, qkv = "model.embed_tokens", "lm_head", dict(q=(wide, D), k=(narrow, D), v=(narrow, D))
+        block = dict(qkv, o=(D, wide), gate=(F, D), up=(F, D), down=(D, F), att_norm=(D,), mlp_norm=(D,))
+        shapes = {self.embed + ".weight": (V, D), self.head + ".weight": (V, D), "model.norm.weight": (D,)}
+        for i in range(L):
+            for part, shape in block.items():
+                shapes[f"model.layers.{i}.{self.names[part]}.weight"] = shape
+                if c.get("bias") and part in ("qkv", "o"):
+                    shapes[f"model.layers.{i}.{self.names[part]}.bias"] = shape[:1]
+        self.p = {name: torch.zeros(shape).requires_grad_() for name, shape in shapes.items()}
 
-    def llama(self, config):
-        keep = {k: v for k, v in config.items() if k not in ("bias", "model_type", "architectures")}
-        return transformers.LlamaConfig(**keep, attention_bias=config["bias"], attn_implementation="eager")
+    def named_parameters(self):
+        return self.p.items()
 
-    def name(self, name):
-        """Ours of Llama's, and the heads of each group that it has of it."""
-        if name in self.ENDS:
-            return self.ENDS[name], None
-        for old, new in self.NAMES.items():
-            name = name.replace(old, new)
-        for part, heads in self.kv.items():
-            if part in name:
-                return name.replace("self_attn." + part, "attention.wqkv"), heads
-        return name, None
+    def of_layer(self, i):
+        start = f"model.layers.{i}."
+        return {n.removeprefix(start): p for n, p in self.p.items() if n.startswith(start)}
 
-    def rows(self, whole, heads):
-        by_group = whole.reshape(self.NKV, self.each + 2, self.HD, -1)
-        return by_group[:, heads].reshape(-1, *whole.shape[1:])
+    def norm(self, x, w):
+        return w * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.c["rms_norm_eps"]))
 
-    def fill(self, name, shape):
-        new, heads = self.name(name)
-        if heads is None:
-            return weight(new, shape, False)
-        return self.rows(weight(new, ((self.each + 2) * self.NKV * self.HD, *shape[1:]), False), heads)
+    def qkv(self, linear, h):
+        """[B, heads, T, HD] each"""
+        if not self.joined:
+            return [linear(part, h).unflatten(-1, (-1, self.HD)).transpose(1, 2) for part in "qkv"]
+        each = self.NH // self.NKV
+        groups = linear("qkv", h).unflatten(-1, (self.NKV, each + 2, self.HD)).permute(0, 2, 3, 1, 4)
+        return groups[:, :, :each].flatten(1, 2), groups[:, :, each], groups[:, :, each + 1]
 
-    def join(self, grads):
-        out = {}
-        for name, g in grads.items():
-            new, heads = self.name(name)
-            if heads is None:
-                out[new] = g
-                continue
-            whole = out.setdefault(new, torch.zeros((self.each + 2) * self.NKV * self.HD, *g.shape[1:]))
-            whole.view(self.NKV, self.each + 2, self.HD, -1)[:, heads] = g.reshape(self.NKV, -1, self.HD,
-                                                                                  g[0].numel())
-        return out
+    def turned(self, x):
+        """MiniCPM's tables are made for the whole context when the model is, so that decides for longrope."""
+        half, rope, most = self.HD // 2, self.c.get("rope_scaling", {}), self.c["max_position_embeddings"]
+        at, kind, base, scale = torch.arange(T).float(), rope.get("type"), self.c["rope_theta"], 1
+        if kind == "linear":
+            at = at / rope["factor"]
+        if kind == "dynamic" and T > most:
+            base *= (rope["factor"] * T / most - (rope["factor"] - 1)) ** (self.HD / (self.HD - 2))
+        f = 1 / base ** (torch.arange(half).float() / half)
+        if kind == "longrope":
+            original = rope["original_max_position_embeddings"]
+            f = f / torch.tensor(rope["long_factor" if max(T, most) > original else "short_factor"])
+            scale = (1 + math.log(most / original) / math.log(original)) ** 0.5
+        angle = at[:, None] * f
+        cos, sin, a, b = angle.cos() * scale, angle.sin() * scale, x[..., :half], x[..., half:]
+        return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
+
+    def layer(self, i, x):
+        p = self.of_layer(i)
+
+        def linear(part, h):
+            return torch.nn.functional.linear(h, p[self.names[part] + ".weight"], p.get(self.names[part] + ".bias"))
+
+        scale = self.c["scale_depth"] / L**0.5 if not self.joined else 1
+        q, k, v = self.qkv(linear, self.norm(x, p[self.names["att_norm"] + ".weight"]))
+        k, v = (t.repeat_interleave(self.NH // self.NKV, 1) for t in (self.turned(k), v))
+        scores = self.turned(q) @ k.transpose(2, 3) / self.HD**0.5
+        scores = scores.masked_fill(torch.ones(T, T).triu(1).bool(), -torch.inf)
+        x = x + scale * linear("o", (scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
+        h = self.norm(x, p[self.names["mlp_norm"] + ".weight"])
+        return x + scale * linear("down", torch.nn.functional.silu(linear("gate", h)) * linear("up", h))
+
+    def logits(self, ids):
+        x = self.p[self.embed + ".weight"][ids] * (1 if self.joined else self.c["scale_emb"])
+        for i in range(L):
+            x = self.layer(i, x)
+        x = self.norm(x, self.p["model.norm.weight"])
+        return (x if self.joined else x / (self.width / self.c["dim_model_base"])) @ self.p[self.head + ".weight"].T
 
 
-def minicpm_as_granite(config):
-    """MiniCPM (its published modeling_minicpm.py): what Granite spells otherwise."""
-    c = {k: v for k, v in config.items() if k not in ("model_type", "architectures")}
-    return transformers.GraniteConfig(
-        embedding_multiplier=c.pop("scale_emb"), residual_multiplier=c.pop("scale_depth") / L**0.5,
-        logits_scaling=D / c.pop("dim_model_base"), attention_multiplier=(D // 4)**-0.5, **c,
-        attn_implementation="eager")
+class Theirs:
+    """A model of transformers."""
+
+    def __init__(self, kind, config):
+        c = transformers.AutoConfig.for_model(kind, **{k: v for k, v in config.items() if k != "model_type"})
+        c._attn_implementation = "eager"
+        self.model = transformers.AutoModelForCausalLM.from_config(c, attn_implementation="eager").float().eval()
+        self.width = c.hidden_size
+
+    def named_parameters(self):
+        return self.model.named_parameters()
+
+    def of_layer(self, i):
+        return dict(self.model.model.layers[i].named_parameters())
+
+    def layer(self, i, x):
+        layer, got = self.model.model.layers[i], {}
+        hooks = [layer.register_forward_pre_hook(lambda m, a, k: ((x, *a[1:]), k) if a else (a, dict(k, hidden_states=x)),
+                                                 with_kwargs=True),
+                 layer.register_forward_hook(lambda m, a, o: got.update(y=o[0] if isinstance(o, tuple) else o))]
+        self.model(torch.zeros(B, T, dtype=torch.long), use_cache=False)
+        for h in hooks:
+            h.remove()
+        return got["y"]
+
+    def logits(self, ids):
+        return self.model(ids, use_cache=False).logits
 
 
-def build(kind, config):
-    if kind == "internlm2":
-        own = AsInternLM2(config)
-        return transformers.LlamaForCausalLM(own.llama(config)), own
-    if kind == "minicpm":
-        return transformers.GraniteForCausalLM(minicpm_as_granite(config)), None
-    c = transformers.AutoConfig.for_model(kind, **{k: v for k, v in config.items() if k != "model_type"})
-    c._attn_implementation = "eager"
-    return transformers.AutoModelForCausalLM.from_config(c, attn_implementation="eager"), None
+def build(config):
+    kind = config["model_type"]
+    torch.manual_seed(0)
+    model = (Published if kind in ("internlm2", "minicpm") else Theirs)(kind, config)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.copy_(weight(name, p.shape, kind.startswith("gemma")))
+    return model
 
 
 def say(out, what, t):
@@ -164,48 +223,31 @@ def say(out, what, t):
     out.append(f"{what} {t.norm().item():.9g} {(t @ r).item():.9g}")
 
 
-def layer_lines(out, model, own, i):
-    layer = model.model.layers[i]
-    width = model.config.hidden_size
-    x = torch.from_numpy(numbers("x", B * T * width)).reshape(B, T, width).requires_grad_()
-    dy = torch.from_numpy(numbers("dy", B * T * width)).reshape(B, T, width)
-    got = {}
-    hooks = [layer.register_forward_pre_hook(lambda m, a, k: ((x, *a[1:]), k) if a else (a, dict(k, hidden_states=x)),
-                                             with_kwargs=True),
-             layer.register_forward_hook(lambda m, a, o: got.update(y=o[0] if isinstance(o, tuple) else o))]
-    model(torch.zeros(B, T, dtype=torch.long), use_cache=False)
-    for h in hooks:
-        h.remove()
-    params = dict(layer.named_parameters())
-    grads = torch.autograd.grad(got["y"], [x, *params.values()], dy)
-    out.append(f"layer {i}")
-    say(out, "y", got["y"])
-    say(out, "dx", grads[0])
-    named = dict(zip(params, grads[1:]))
-    for name, g in (own.join(named) if own else named).items():
-        say(out, name, g)
+def full_config(kind, keys):
+    return {"model_type": kind, **SHAPE, **keys}
 
 
-def lines(name, kind, keys):
-    config = {"model_type": kind, **SHAPE, **keys}
-    if kind == "stablelm":
-        config["num_attention_heads"], config["num_key_value_heads"] = 4, 2
-    if kind == "internlm2":
-        config["num_attention_heads"], config["num_key_value_heads"] = 4, 2
-    torch.manual_seed(0)
-    model, own = build(kind, dict(config))
-    model = model.float().eval()
-    plus_one = kind.startswith("gemma")
-    with torch.no_grad():
-        for n, p in model.named_parameters():
-            full = n
-            p.copy_(own.fill(full, p.shape) if own else weight(full, p.shape, plus_one))
+def loss_of(model):
     ids = torch.from_numpy((numbers("ids", B * T).astype(np.float64) + 1) * V / 2).long().reshape(B, T)
-    logits = model(ids, use_cache=False).logits.double()
-    loss = torch.nn.functional.cross_entropy(logits[:, :-1].reshape(-1, V), ids[:, 1:].reshape(-1))
-    out = [f"case {name}", "config " + json.dumps(config), f"loss {loss.item():.12g}"]
+    logits = model.logits(ids).double()
+    return torch.nn.functional.cross_entropy(logits[:, :-1].reshape(-1, V), ids[:, 1:].reshape(-1)).item()
+
+
+def layer_tensors(model, i):
+    """{name: the block's output, its input's gradient and that of every parameter}"""
+    x = torch.from_numpy(numbers("x", B * T * model.width)).reshape(B, T, model.width).requires_grad_()
+    dy = torch.from_numpy(numbers("dy", B * T * model.width)).reshape(B, T, model.width)
+    y, params = model.layer(i, x), model.of_layer(i)
+    grads = torch.autograd.grad(y, [x, *params.values()], dy)
+    return {"y": y, "dx": grads[0], **dict(zip(params, grads[1:]))}
+
+
+def lines(name, config, model):
+    out = [f"case {name}", "config " + json.dumps(config), f"loss {loss_of(model):.12g}"]
     for i in range(L):
-        layer_lines(out, model, own, i)
+        out.append(f"layer {i}")
+        for what, t in layer_tensors(model, i).items():
+            say(out, what, t)
     return out
 
 
@@ -214,7 +256,8 @@ def main():
     transformers.logging.set_verbosity_error()
     out = []
     for name, (kind, keys) in CASES.items():
-        out += lines(name, kind, keys)
+        config = full_config(kind, keys)
+        out += lines(name, config, build(config))
     text = "\n".join(out) + "\n"
     with open(f"{folder}/models.txt", "w") as f:
         f.write(text)
@@ -222,4 +265,5 @@ def main():
           f"  sha256 {hashlib.sha256(text.encode()).hexdigest()}")
 
 
-main()
+if __name__ == "__main__":
+    main()

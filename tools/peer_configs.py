@@ -26,6 +26,7 @@ MIX = ["sliding_attention", "full_attention", "sliding_attention"]
 YARN = dict(rope_type="yarn", rope_theta=500.0, factor=4.0, original_max_position_embeddings=16)
 FAMILIES = {
     "llama": {}, "mistral": dict(sliding_window=8), "qwen2": {}, "qwen3": {},
+    "gemma": {},
     "gemma2": dict(sliding_window=8, query_pre_attn_scalar=20, attn_logit_softcapping=3.0,
                    final_logit_softcapping=4.0, layer_types=MIX),
     "gemma3_text": dict(sliding_window=8, query_pre_attn_scalar=20, layer_types=MIX),
@@ -101,9 +102,9 @@ def by_peer(where, ids):
         return None
 
 
-def by_eqat(program, where, npy):
-    r = subprocess.run([program, "ppl", where, "--data", npy, "--seqlen", str(T), "--precision", "f32", "--json", "-q"],
-                       capture_output=True, text=True)
+def by_eqat(program, where, npy, *more):
+    r = subprocess.run([program, "ppl", where, "--data", npy, "--seqlen", str(T), "--precision", "f32", "--json", "-q",
+                        *more], capture_output=True, text=True)
     return (json.loads(r.stdout)["nll"], "") if r.returncode == 0 else (None, r.stderr.strip())
 
 
@@ -149,4 +150,5 @@ def main():
     print(dict(count))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -3,13 +3,13 @@
 decoded text, speed. Prints one line per tokenizer; exit 1 on any difference.
 
 usage: peer_tokenizer.py [--shared ../shared] [--tool build/tokenize] [--only NAME] [--docs N]
-                         [--seed N] [--no-files] [--no-variants] [--models] [--golden FILE]
+                         [--seed N] [--no-files] [--files] [--no-variants] [--models] [--golden FILE]
 
   texts: every file of SHARED/text (.jsonl: each text field), the vectors, and N adversarial documents
   tokenizers: SHARED/tokenizers, SHARED/models, Llama-3 made by make_llama3_tokenizer.py, and
-  variants of them that reach every other feature; --models: sentencepiece models trained here, and
-  models without tokenizer.json (needs transformers, sentencepiece, tiktoken); --golden writes
-  tests/golden/tokenizer.txt
+  variants of them that reach every other feature (on documents, with --files on the texts too); --models:
+  sentencepiece models trained here, and models without tokenizer.json (needs transformers, sentencepiece,
+  tiktoken); --golden writes tests/golden/tokenizer.txt
 """
 import argparse
 import glob
@@ -148,6 +148,7 @@ def main():
     a.add_argument("--docs", type=int, default=3000)
     a.add_argument("--seed", type=int, default=1)
     a.add_argument("--no-files", action="store_true")
+    a.add_argument("--files", action="store_true")
     a.add_argument("--no-variants", action="store_true")
     a.add_argument("--models", action="store_true")
     a.add_argument("--golden")
@@ -178,7 +179,7 @@ def main():
             continue
         peer = peer or open_peer(path)
         fails, ids, count, size, spent = [], 0, 0, 0, 0.0
-        use = {} if a.no_files or (name, path) in made else dict(texts)
+        use = {} if a.no_files or ((name, path) in made and not a.files) else dict(texts)
         use["adversarial"] = variants.documents(random.Random(a.seed), a.docs, peer)
         for label, docs in use.items():
             n, s = compare(a.tool, path, peer, docs, label, fails)

@@ -1,8 +1,10 @@
 /* See session.h. Invariant: keys and values of places below `at` belong to the tokens fed last for
- * those places; what lies behind is written over before it is read. */
+ * those places, turned by the angles of a text of `text` tokens; what lies behind is written over
+ * before it is read. */
 #include "infer/session.h"
 
 #include <assert.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "model/lm_folder.h"
@@ -15,6 +17,8 @@ struct eq_session {
     int64_t last;  /* tokens of the newest piece, 0: it is gone */
     float *logits; /* [lm->chunk, V], for `each`; NULL until asked for */
     int64_t chunk;
+    int64_t text; /* whose angles the tables hold, 0: keys and values may be of another's */
+    int32_t *ids; /* [context] that were fed, where angles change as a text grows; NULL */
 };
 
 eq_status eq_session_open(eq_session **out, eq_backend *be, const eq_weights *src,
@@ -26,9 +30,13 @@ eq_status eq_session_open(eq_session **out, eq_backend *be, const eq_weights *sr
                        src->dir, (long long)src->cfg.T_max, (long long)context);
     eq_session *s = eq_calloc(1, sizeof *s);
     if (!s) return eq_nomem(err, "a session", sizeof *s);
-    s->context = context;
-    eq_status st = eq_lm_open_context(&s->lm, be, src, compute, context < PIECE ? context : PIECE,
-                                      context, err);
+    s->context = s->text = context;
+    bool change = !eq_rope_same(&src->cfg, 1, context);
+    if (change) s->ids = eq_calloc(context, sizeof *s->ids);
+    eq_status st = change && !s->ids
+                       ? eq_nomem(err, "tokens", context * (int64_t)sizeof *s->ids)
+                       : eq_lm_open_context(&s->lm, be, src, compute,
+                                            context < PIECE ? context : PIECE, context, err);
     if (st != EQ_OK)
         eq_session_close(s);
     else
@@ -40,6 +48,7 @@ void eq_session_close(eq_session *s) {
     if (!s) return;
     eq_lm_close(s->lm);
     eq_free(s->logits);
+    eq_free(s->ids);
     eq_free(s);
 }
 
@@ -73,10 +82,31 @@ static eq_status feed_piece(eq_session *s, const int32_t *ids, int64_t n, eq_log
     return EQ_OK;
 }
 
+static eq_status feed_pieces(eq_session *s, const int32_t *ids, int64_t n, eq_logits_fn each,
+                             void *ctx, eq_err *err) {
+    for (int64_t i = 0; i < n; i += PIECE)
+        EQ_TRY(feed_piece(s, ids + i, n - i < PIECE ? n - i : PIECE, each, ctx, err));
+    return EQ_OK;
+}
+
+/* A text of n tokens is about to be there: where its angles are others than those of what is there,
+ * that goes through again. */
+static eq_status turn(eq_session *s, int64_t n, eq_err *err) {
+    int64_t before = s->at;
+    if (!s->ids || (s->text && eq_rope_same(s->lm->cfg, s->text, n))) return EQ_OK;
+    s->text = 0;
+    EQ_TRY(eq_rope_fill(&s->lm->rope, s->lm->be, s->lm->cfg, n, err));
+    s->at = 0;
+    eq_status st = feed_pieces(s, s->ids, before, NULL, NULL, err);
+    s->at = before;
+    if (st == EQ_OK) s->text = n;
+    return st;
+}
+
 eq_status eq_session_feed(eq_session *s, const int32_t *ids, int64_t n, eq_logits_fn each,
                           void *ctx, eq_err *err) {
     int64_t before = s->at, V = s->lm->cfg->V;
-    eq_status st = EQ_OK;
+    eq_status st;
     if (n < 1 || n > s->context - s->at)
         return eq_fail(err, EQ_EINPUT,
                        "tokens: expected 1 to %lld more in a context of %lld, found %lld",
@@ -85,8 +115,9 @@ eq_status eq_session_feed(eq_session *s, const int32_t *ids, int64_t n, eq_logit
         if (ids[i] < 0 || ids[i] >= V)
             return eq_fail(err, EQ_EINPUT, "token %lld: expected an id below %lld, found %lld",
                            (long long)i, (long long)V, (long long)ids[i]);
-    for (int64_t i = 0; i < n && st == EQ_OK; i += PIECE)
-        st = feed_piece(s, ids + i, n - i < PIECE ? n - i : PIECE, each, ctx, err);
+    st = turn(s, before + n, err);
+    if (st == EQ_OK && s->ids) memcpy(s->ids + before, ids, (size_t)n * sizeof *ids);
+    if (st == EQ_OK) st = feed_pieces(s, ids, n, each, ctx, err);
     if (st != EQ_OK) eq_session_truncate(s, before);
     return st;
 }

@@ -8,6 +8,9 @@
  *     EQ_TRY(eq_session_logits(s, logits, err));          // of what comes next
  *     eq_session_truncate(s, shared);                     // ids[0 .. shared) stay
  *
+ * What a token means follows from the text so far alone: where longrope turns long texts otherwise
+ * than short ones, what is there is computed again once, when it outgrows them.
+ *
  * compute->precision decides what is rounded: fp32 computes with exactly the model's numbers, bf16
  * with bf16 activations, keys and values, and on CPUs with 8-bit activations in front of packed
  * linears and the head (lm_resident.h). Weights that are not finite are refused when it opens. */

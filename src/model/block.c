@@ -117,11 +117,11 @@ void eq_rope_bind(eq_rope *r, eq_arena *a, const eq_config *c, int64_t T) {
 }
 
 static eq_status fill_table(const eq_rope_table *t, eq_backend *be, const eq_config *c,
-                            const eq_rope_spec *s, int64_t T, eq_err *err) {
+                            const eq_rope_spec *s, int64_t T, int64_t text, eq_err *err) {
     int64_t n = T * t->half;
     float *cos = eq_calloc(2 * n, sizeof *cos), *sin = cos + n;
     if (!cos) return eq_nomem(err, "the rotary tables", 8 * n);
-    eq_rope_tables(c, s, T, cos, sin);
+    eq_rope_tables(c, s, T, text, cos, sin);
     be->upload(be, t->cos, cos, EQ_F32);
     be->upload(be, t->sin, sin, EQ_F32);
     for (int64_t i = 0; s->query_beta != 0 && i < n; i++) {
@@ -137,9 +137,9 @@ static eq_status fill_table(const eq_rope_table *t, eq_backend *be, const eq_con
     return EQ_OK;
 }
 
-eq_status eq_rope_fill(eq_rope *r, eq_backend *be, const eq_config *c, eq_err *err) {
-    EQ_TRY(fill_table(&r->all, be, c, &c->rope, r->T, err));
-    return c->two_ropes ? fill_table(&r->sliding, be, c, &c->rope_sliding, r->T, err) : EQ_OK;
+eq_status eq_rope_fill(eq_rope *r, eq_backend *be, const eq_config *c, int64_t text, eq_err *err) {
+    EQ_TRY(fill_table(&r->all, be, c, &c->rope, r->T, text, err));
+    return c->two_ropes ? fill_table(&r->sliding, be, c, &c->rope_sliding, r->T, text, err) : EQ_OK;
 }
 
 const eq_rope_table *eq_rope_of(const eq_rope *r, const eq_config *c, int64_t i) {

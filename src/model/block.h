@@ -134,7 +134,8 @@ void eq_block_acts_bind(eq_block_acts *acts, eq_arena *a, const eq_config *c, eq
 void eq_block_shared_bind(eq_block_shared *s, eq_arena *a, const eq_config *c, eq_dtype ct,
                           int64_t B, int64_t T, int64_t rows);
 void eq_rope_bind(eq_rope *r, eq_arena *a, const eq_config *c, int64_t T);
-eq_status eq_rope_fill(eq_rope *r, eq_backend *be, const eq_config *c, eq_err *err);
+/* The angles of a text of `text` tokens (eq_rope_same). */
+eq_status eq_rope_fill(eq_rope *r, eq_backend *be, const eq_config *c, int64_t text, eq_err *err);
 
 /* Uploads block i of a full-precision model (weights to ct, biases and norms to F32) after a look
  * for NaN and infinity. Needs room for every linear. */

@@ -122,6 +122,7 @@ static eq_status parse_act(eq_config *c, const eq_family *f, const json_t *root,
                 {"gelu_new", EQ_ACT_GELU_TANH}};
     const char *key = f->act_key ? f->act_key : "hidden_act", *name;
     EQ_TRY(eq_json_str(root, key, f->act ? f->act : "silu", &name, where, err));
+    if (f->gelu_is_tanh && !strcmp(name, "gelu")) name = "gelu_pytorch_tanh";
     for (size_t i = 0; i < sizeof acts / sizeof *acts; i++)
         if (!strcmp(name, acts[i].name)) {
             c->act = acts[i].act;

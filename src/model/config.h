@@ -91,7 +91,10 @@ const char *eq_rope_name(eq_rope_kind kind); /* as config.json has it */
 int64_t eq_layer_window(const eq_config *c, int64_t i);
 const eq_rope_spec *eq_layer_rope(const eq_config *c, int64_t i);
 
-/* cos, sin [T, dim/2] for positions 0 .. T-1, scaling applied (T decides for "dynamic" and
- * "longrope"). */
-void eq_rope_tables(const eq_config *c, const eq_rope_spec *r, int64_t T, float *cos, float *sin);
+/* cos, sin [T, dim/2] for positions 0 .. T-1, scaling applied; for "dynamic" and "longrope" those
+ * of a text of `text` tokens. */
+void eq_rope_tables(const eq_config *c, const eq_rope_spec *r, int64_t T, int64_t text, float *cos,
+                    float *sin);
+/* Whether texts of a and of b tokens have the same angles. */
+bool eq_rope_same(const eq_config *c, int64_t a, int64_t b);
 #endif

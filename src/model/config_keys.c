@@ -77,7 +77,8 @@ static const struct config_key {
     OF("gemma2 gemma3_text", "query_pre_attn_scalar", READ), OF("gemma2", "attn_logit_softcapping", READ),
     OF("gemma3_text", "attn_logit_softcapping", OFF), OF("gemma2 gemma3_text", "final_logit_softcapping", READ),
     OF("gemma2 gemma3_text", "hidden_activation", READ), OF("gemma2 gemma3_text", "hidden_act", FREE),
-    OF("gemma2 gemma3_text", "use_bidirectional_attention", OFF), OF("gemma2 gemma3_text", "cache_implementation", FREE),
+    OF("gemma", "hidden_activation", FREE), /* transformers reads hidden_act */
+    OF("gemma gemma2 gemma3_text", "use_bidirectional_attention", OFF), OF("gemma2 gemma3_text", "cache_implementation", FREE),
     OF("gemma2", "sliding_window_size", FREE), /* transformers reads sliding_window */
     OF("gemma3_text", "rope_local_base_freq", READ), OF("gemma3_text", "sliding_window_pattern", READ),
     OF("phi3", "lm_head_bias", OFF), OF("phi3", "full_attn_mod", ONE), OF("phi3", "interpolate_factor", ONE),
@@ -88,6 +89,7 @@ static const struct config_key {
     OF("granite", "attention_multiplier", READ), OF("granite", "logits_scaling", READ),
     OF("internlm2", "bias", READ),
     OF("minicpm", "scale_emb", READ), OF("minicpm", "scale_depth", READ), OF("minicpm", "dim_model_base", READ),
+    OF("minicpm", "mup_denominator", FREE), /* of heads that draft */ OF("minicpm", "sparse_config", OFF),
     OF("stablelm", "layer_norm_eps", READ), OF("stablelm", "use_qkv_bias", READ), OF("stablelm", "qk_layernorm", OFF),
     OF("stablelm", "use_parallel_residual", OFF), OF("stablelm", "rms_norm_eps", FREE),
     OF("stablelm internlm2", "attention_bias", OFF),

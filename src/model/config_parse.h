@@ -30,6 +30,7 @@ typedef struct {
     eq_has qkv_bias, o_bias, mlp_bias; /* by bias_key, mlp_bias */
     /* keys that it spells in its own way, NULL: as Llama does */
     const char *bias_key, *act_key, *eps_key;
+    bool gelu_is_tanh; /* "gelu" is an older spelling of its form with tanh */
     /* layers */
     eq_slide slide;
     int64_t window, window_every;
@@ -38,6 +39,7 @@ typedef struct {
     const char *local_key; /* theta of layers that slide, in old files */
     bool query_scaling;    /* rope_parameters says how queries grow with their position */
     bool long_alias;       /* "su" and "yarn" are longrope's older names */
+    bool long_whole;       /* its longrope goes by the context it was made for, not by the text */
     /* what config.json may leave out */
     const char *act;
     int64_t NKV, HD, T_max;                   /* 0: NH, D / NH */

@@ -18,22 +18,27 @@ static eq_status parse_cap(double *cap, const char *key, double missing, const j
 }
 
 static eq_status gemma(eq_config *c, const json_t *root, const char *where, eq_err *err) {
-    double scalar;
-    EQ_TRY(eq_need_positive(root, "query_pre_attn_scalar", 256, &scalar, where, err));
-    c->attn_scale = 1 / sqrt(scalar);
+    (void)root, (void)where, (void)err;
     c->embed_scale = sqrt((double)c->D);
     return EQ_OK;
 }
 
+static eq_status gemma_scores(eq_config *c, const json_t *root, const char *where, eq_err *err) {
+    double scalar;
+    EQ_TRY(eq_need_positive(root, "query_pre_attn_scalar", 256, &scalar, where, err));
+    c->attn_scale = 1 / sqrt(scalar);
+    return gemma(c, root, where, err);
+}
+
 static eq_status gemma2(eq_config *c, const json_t *root, const char *where, eq_err *err) {
-    EQ_TRY(gemma(c, root, where, err));
+    EQ_TRY(gemma_scores(c, root, where, err));
     EQ_TRY(parse_cap(&c->attn_cap, "attn_logit_softcapping", 50, root, where, err));
     return parse_cap(&c->logit_cap, "final_logit_softcapping", 30, root, where, err);
 }
 
 /* transformers' Gemma 3 has a key for capped scores and does not look at it. */
 static eq_status gemma3(eq_config *c, const json_t *root, const char *where, eq_err *err) {
-    EQ_TRY(gemma(c, root, where, err));
+    EQ_TRY(gemma_scores(c, root, where, err));
     return parse_cap(&c->logit_cap, "final_logit_softcapping", 0, root, where, err);
 }
 
@@ -93,6 +98,18 @@ const eq_family eq_families[] = {
      .NKV = 32,
      .HD = 128,
      .T_max = 32768},
+    {.name = "gemma",
+     .architecture = "GemmaForCausalLM",
+     .norm_plus_one = true,
+     .qkv_bias = EQ_BY_KEY,
+     .o_bias = EQ_BY_KEY,
+     .act = "gelu_pytorch_tanh",
+     .gelu_is_tanh = true,
+     .NKV = 16,
+     .HD = 256,
+     .T_max = 8192,
+     .tied = true,
+     .scales = gemma},
     {.name = "gemma2",
      .architecture = "Gemma2ForCausalLM",
      .files = EQ_FILES_GEMMA,
@@ -198,6 +215,7 @@ const eq_family eq_families[] = {
      .architecture = "MiniCPMForCausalLM",
      .qkv_bias = EQ_BY_KEY,
      .o_bias = EQ_BY_KEY,
+     .long_whole = true,
      .T_max = 2048,
      .tied = true,
      .scales = minicpm},

@@ -60,7 +60,11 @@ static eq_status parse_slide_keys(eq_config *c, slide_keys *k, const eq_family *
     k->first = 0;
     if (f->slide == EQ_SLIDE_BY_FLAG)
         EQ_TRY(eq_json_int(root, "max_window_layers", 28, 0, INT32_MAX, &k->first, where, err));
-    if (f->slide == EQ_SLIDE_NEVER && (c->window || k->use))
+    if (f->slide == EQ_SLIDE_NEVER && k->use)
+        return eq_fail(err, EQ_EINPUT,
+                       "%s: \"use_sliding_window\": expected false for model_type %s, found true",
+                       where, f->name);
+    if (f->slide == EQ_SLIDE_NEVER && c->window)
         return eq_fail(err, EQ_EINPUT,
                        "%s: \"sliding_window\": expected none for model_type %s, found %lld", where,
                        f->name, (long long)c->window);

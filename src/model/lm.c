@@ -205,7 +205,7 @@ static eq_status open_in(eq_lm *lm, eq_err *err) {
     EQ_TRY(eq_tensor_check_finite(lm->src->norm, err));
     if (lm->src->norm_bias) EQ_TRY(eq_tensor_check_finite(lm->src->norm_bias, err));
     put_final_norm(lm);
-    EQ_TRY(eq_rope_fill(&lm->rope, be, lm->cfg, err));
+    EQ_TRY(eq_rope_fill(&lm->rope, be, lm->cfg, lm->rope.T, err));
     if (lm->opts.context) return eq_resident_fill(lm, err);
     be->upload(be, lm->head, lm->src->head->data, lm->src->head->dt);
     for (int64_t i = 0; eq_lm_quantized(lm) && i < lm->cfg->L; i++) {

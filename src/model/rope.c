@@ -35,17 +35,17 @@ static float yarn(const eq_rope_spec *r, float f, int64_t i) {
 }
 
 /* The base of "dynamic" beyond the trained context, in fp32 as transformers computes it there. */
-static float dynamic_theta(const eq_config *c, const eq_rope_spec *r, int64_t T) {
-    if (T <= c->T_max) return (float)r->theta;
-    float grown = (float)r->factor * (float)T / (float)c->T_max - (float)(r->factor - 1);
+static float dynamic_theta(const eq_config *c, const eq_rope_spec *r, int64_t text) {
+    if (text <= c->T_max) return (float)r->theta;
+    float grown = (float)r->factor * (float)text / (float)c->T_max - (float)(r->factor - 1);
     float power = (float)((double)r->dim / (double)(r->dim - 2));
     return (float)r->theta * (float)pow((double)grown, (double)power);
 }
 
 /* Pair i's angle at position 1. */
-static float turn_of(const eq_rope_spec *r, float theta, int64_t T, int64_t i) {
+static float turn_of(const eq_rope_spec *r, float theta, int64_t text, int64_t i) {
     if (r->kind == EQ_ROPE_LONG) {
-        float divisor = T > r->original_T ? r->long_factor[i] : r->short_factor[i];
+        float divisor = text > r->original_T ? r->long_factor[i] : r->short_factor[i];
         return 1.0f / (divisor * wavelength(theta, i, r->dim));
     }
     float f = 1.0f / wavelength(theta, i, r->dim);
@@ -61,13 +61,27 @@ static float turn_of(const eq_rope_spec *r, float theta, int64_t T, int64_t i) {
     }
 }
 
-void eq_rope_tables(const eq_config *c, const eq_rope_spec *r, int64_t T, float *cos_,
+static bool same(const eq_config *c, const eq_rope_spec *r, int64_t a, int64_t b) {
+    switch (r->kind) {
+    case EQ_ROPE_LONG:
+        return (a > r->original_T) == (b > r->original_T);
+    case EQ_ROPE_DYNAMIC:
+        return a == b || (a <= c->T_max && b <= c->T_max);
+    default:
+        return true;
+    }
+}
+bool eq_rope_same(const eq_config *c, int64_t a, int64_t b) {
+    return same(c, &c->rope, a, b) && (!c->two_ropes || same(c, &c->rope_sliding, a, b));
+}
+
+void eq_rope_tables(const eq_config *c, const eq_rope_spec *r, int64_t T, int64_t text, float *cos_,
                     float *sin_) {
     bool dynamic = r->kind == EQ_ROPE_DYNAMIC;
-    float theta = dynamic ? dynamic_theta(c, r, T) : (float)r->theta, scale = (float)r->scale;
+    float theta = dynamic ? dynamic_theta(c, r, text) : (float)r->theta, scale = (float)r->scale;
     int64_t half = r->dim / 2;
     for (int64_t i = 0; i < half; i++) {
-        float f = turn_of(r, theta, T, i);
+        float f = turn_of(r, theta, text, i);
         for (int64_t t = 0; t < T; t++) {
             double angle = (double)((float)t * f);
             cos_[t * half + i] = (float)cos(angle) * scale;

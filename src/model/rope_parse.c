@@ -200,7 +200,10 @@ static eq_status parse_long(const job *j, eq_err *err) {
     double scale = s->factor > 1 && T > 1 ? sqrt(1 + log(s->factor) / log(T)) : 1;
     EQ_TRY(eq_need_positive(j->r, "attention_factor", scale, &s->scale, j->where, err));
     EQ_TRY(parse_divisors(s->short_factor, j, "short_factor", err));
-    return parse_divisors(s->long_factor, j, "long_factor", err);
+    EQ_TRY(parse_divisors(s->long_factor, j, "long_factor", err));
+    if (j->f->long_whole && j->c->T_max > s->original_T)
+        memcpy(s->short_factor, s->long_factor, sizeof s->short_factor);
+    return EQ_OK;
 }
 
 /* ---- one object --------------------------------------------------------------------------------

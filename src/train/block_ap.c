@@ -116,7 +116,7 @@ static eq_status open_in(eq_block_ap *j, const eq_windows *train, const eq_windo
     bind_model(j, &j->model);
     bind_step(j, &j->step, j->setup.ap.batch_size);
     EQ_TRY(eq_arena_alloc(&j->step, j->be, "the block's activations", err));
-    EQ_TRY(eq_rope_fill(&j->rope, j->be, j->cfg, err));
+    EQ_TRY(eq_rope_fill(&j->rope, j->be, j->cfg, j->T, err));
     EQ_TRY(open_stream(j, &j->fp, stream_names[0], j->setup.done + 1, obs, err));
     EQ_TRY(open_stream(j, &j->q, stream_names[1], j->setup.done, obs, err));
     EQ_TRY(eq_tensor_check_finite(j->src->embed, err));
