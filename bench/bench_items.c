@@ -81,7 +81,7 @@ static void bind(step *s) {
 
 static void block_ap(step *s) {
     eq_block_grads g = {.sink = eq_student_sink, .ctx = &s->student, .norms = true};
-    eq_student_step(&s->student, 1e-4, 1e-5);
+    eq_student_step(&s->student, (eq_rates){.quant = 1e-4, .weight = 1e-5});
     eq_student_show(&s->student, &s->w);
     eq_block_fwd(s->be, s->c, &s->w, &s->rope, &s->acts, eq_ro(s->x));
     EQ_DO(s->be, mse, s->loss, s->dy, eq_ro(s->acts.y), eq_ro(s->x));

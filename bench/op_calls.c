@@ -336,6 +336,40 @@ static void fq_pack_(call *k, const eq_op_case *c) {
     eq_mut q = out(k, "q", EQ_U32, c->d[0] * eq_pack_words(c->d[1], (int)c->d[3]), 0);
     DO(k, fq_pack, q, s, z, w, eq_case_qshape(c));
 }
+static void fq_clip_(call *k, const eq_op_case *c) {
+    int64_t n = c->d[0] * c->d[1], ng = n / c->d[2];
+    eq_view w = in(k, "w", EQ_F32, n, EQ_FILL_WEIGHTS);
+    eq_view clip = in(k, "clip", EQ_F32, 2 * ng, EQ_FILL_UNIT);
+    eq_mut s = out(k, "s", EQ_F32, ng, F), z = out(k, "z", EQ_F32, ng, F);
+    DO(k, fq_clip, s, z, w, clip, eq_case_qshape(c));
+}
+/* Where all weights are one number, s is the difference of two shares of it: exp's last bits count
+ * a hundred times. */
+static void fq_clip_bwd_(call *k, const eq_op_case *c) {
+    int64_t n = c->d[0] * c->d[1], ng = n / c->d[2];
+    eq_view ds = in(k, "ds", EQ_F32, ng, EQ_FILL_UNIT), dz = in(k, "dz", EQ_F32, ng, EQ_FILL_UNIT);
+    eq_view w = in(k, "w", EQ_F32, n, EQ_FILL_WEIGHTS);
+    eq_view clip = in(k, "clip", EQ_F32, 2 * ng, EQ_FILL_UNIT);
+    eq_mut dclip = out(k, "dclip", EQ_F32, 2 * ng, c->flavour == EQ_CONSTANT ? 1e-6 : F);
+    DO(k, fq_clip_bwd, dclip, ds, dz, w, clip, eq_case_qshape(c));
+}
+/* v: N(0, 1), so a third of it lies beyond its bounds. */
+static void fq_offset_(call *k, const eq_op_case *c) {
+    int64_t n = c->d[0] * c->d[1], ng = n / c->d[2];
+    eq_view w = in(k, "w", EQ_F32, n, EQ_FILL_WEIGHTS), v = in(k, "v", EQ_F32, n, EQ_FILL_UNIT);
+    eq_view s = in(k, "s", EQ_F32, ng, EQ_FILL_STEPS);
+    eq_mut y = out(k, "y", EQ_F32, n, F);
+    DO(k, fq_offset, y, w, v, s, eq_case_qshape(c));
+}
+static void fq_offset_bwd_(call *k, const eq_op_case *c) {
+    int64_t n = c->d[0] * c->d[1], ng = n / c->d[2];
+    eq_view dy = in(k, "dy", EQ_F32, n, EQ_FILL_UNIT), w = in(k, "w", EQ_F32, n, EQ_FILL_WEIGHTS);
+    eq_view v = in(k, "v", EQ_F32, n, EQ_FILL_UNIT), s = in(k, "s", EQ_F32, ng, EQ_FILL_STEPS);
+    eq_mut dv = out_on(k, "dv", EQ_F32, n, F, 0);
+    eq_mut ds =
+        c->opt & EQ_OPT_NO_SECOND ? EQ_NONE_MUT : inout(k, "ds", EQ_F32, ng, EQ_FILL_UNIT, F);
+    DO(k, fq_offset_bwd, dv, ds, dy, w, v, s, eq_case_qshape(c));
+}
 static void dequant_(call *k, const eq_op_case *c) {
     int64_t n = c->d[0] * c->d[1], ng = n / c->d[2];
     eq_view q = in(k, "q", EQ_U32, c->d[0] * eq_pack_words(c->d[1], (int)c->d[3]), EQ_FILL_WORDS);

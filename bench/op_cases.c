@@ -119,6 +119,8 @@
 #define Q_BWD(f, ...) F32(fq_bwd, f, 0, __VA_ARGS__) F32(fq_bwd, f, EQ_OPT_INPLACE, __VA_ARGS__)
 #define Q_STEP(f, ...) TO_ANY(fq_step, f, 0, __VA_ARGS__)
 #define Q_PACK(f, ...) F32(fq_pack, f, 0, __VA_ARGS__)
+#define Q_CLIP(f, ...) F32(fq_clip, f, 0, __VA_ARGS__) F32(fq_clip_bwd, f, 0, __VA_ARGS__)
+#define Q_OFFSET(f, ...) F32(fq_offset, f, 0, __VA_ARGS__) F32(fq_offset_bwd, f, 0, __VA_ARGS__)
 #define Q_DEQ(f, ...) TO_ANY(dequant, f, 0, __VA_ARGS__)
 #define Q_DEQ_BWD(f, ...) \
     C(dequant_bwd, F32, F32, f, 0, __VA_ARGS__) C(dequant_bwd, BF16, F32, f, 0, __VA_ARGS__)
@@ -250,6 +252,9 @@ const eq_op_case eq_op_cases[] = {
     F32(fq_step, CLIPPED, NO1, 6, 128, 64, 2) F32(fq_step, CLIPPED, NO2, 6, 128, 64, 3) F32(fq_step, CLIPPED, NO3, 6, 128, 64, 4)
     F32(fq_step, CLIPPED, NO2 | NO3, 6, 128, 64, 2) F32(fq_step, PLAIN, NO1 | NO3, 6, 128, 64, 2)
     QUANT_CASES(Q_PACK) GRID_CASES(Q_PACK) BENCH(fq_pack, F32, F32, 0, 4096, 4096, 64, 2) BENCH(fq_pack, F32, F32, 0, 4096, 4096, 128, 3)
+    QUANT_CASES(Q_CLIP) GRID_CASES(Q_CLIP) BENCH(fq_clip, F32, F32, 0, 4096, 4096, 64, 2) BENCH(fq_clip_bwd, F32, F32, 0, 4096, 4096, 64, 2)
+    QUANT_CASES(Q_OFFSET) F32(fq_offset_bwd, CLIPPED, IN, 6, 128, 64, 2) F32(fq_offset_bwd, PLAIN, IN | NO2, 33, 320, 64, 2)
+    BENCH(fq_offset, F32, F32, 0, 4096, 4096, 64, 2) BENCH(fq_offset_bwd, F32, F32, IN, 4096, 4096, 64, 2)
     QUANT_CASES(Q_DEQ) BENCH(dequant, F32, BF16, 0, 4096, 4096, 64, 2) BENCH(dequant, F32, BF16, 0, 4096, 4096, 128, 3)
     BENCH(dequant, F32, BF16, 0, 4096, 4096, 128, 4)
     QUANT_CASES(Q_PREPARE) BENCH(prepare_q, F32, F32, 0, 4096, 4096, 64, 2)

@@ -92,14 +92,25 @@ typedef struct {
 /* Does a text begin with the model's BOS id? auto: as transformers 4 has it for the folder. */
 typedef enum { EQ_BOS_AUTO, EQ_BOS_YES, EQ_BOS_NO } eq_bos;
 
-/* What to train: bits of a set (Table 5 and 6 of the paper). */
-enum { EQ_TRAIN_S = 1, EQ_TRAIN_Z = 2, EQ_TRAIN_W = 4, EQ_TRAIN_NORM = 8 };
+/* What to train: bits of a set (Table 5 and 6 of the paper). CLIP: two numbers a group, shares of
+ * its least and largest weight, which s and z follow from (OmniQuant), so without S, Z and W.
+ * ROUND: an offset in (-1, 1) of every weight, in steps, before it is rounded (AutoRound), so
+ * without W. */
+enum {
+    EQ_TRAIN_S = 1,
+    EQ_TRAIN_Z = 2,
+    EQ_TRAIN_W = 4,
+    EQ_TRAIN_NORM = 8,
+    EQ_TRAIN_CLIP = 16,
+    EQ_TRAIN_ROUND = 32
+};
 
-/* block-ap trains blocks; rtn rounds to nearest; gptq rounds with what GPTQ makes up for, by the
- * training windows, and trains nothing. */
-typedef enum { EQ_METHOD_BLOCK_AP, EQ_METHOD_RTN, EQ_METHOD_GPTQ } eq_method;
-/* Where the training of a block begins: at the min-max grid, or at GPTQ's integers on it. */
-typedef enum { EQ_START_MINMAX, EQ_START_GPTQ } eq_start;
+/* block-ap trains blocks; rtn rounds to nearest; gptq rounds with what GPTQ makes up for, awq with
+ * AWQ's scales and clipped ranges, both by the training windows, and train nothing. */
+typedef enum { EQ_METHOD_BLOCK_AP, EQ_METHOD_RTN, EQ_METHOD_GPTQ, EQ_METHOD_AWQ } eq_method;
+/* Where the training of a block begins: at the min-max grid, at GPTQ's integers on it, or at the
+ * grid of AWQ's weights. */
+typedef enum { EQ_START_MINMAX, EQ_START_GPTQ, EQ_START_AWQ } eq_start;
 
 /* Where zero points may lie, of codes up to Q = 2^bits - 1. free: from 0 to Q, as in the paper.
  * portable: at (Q - 1) / 2 or (Q + 1) / 2, which the symmetric types of every runtime hold. */
@@ -112,6 +123,7 @@ typedef struct {
     int64_t batch_size;           /* windows a step */
     int epochs;
     double quant_lr, weight_lr; /* AdamW rates of s, z and of W, norms */
+    double clip_lr, round_lr;   /* of CLIP and ROUND; < 0: 5e-3, and 2 / steps of a block */
     double min_lr_factor;       /* cosine ends at lr / this (20) */
     unsigned train;             /* set of EQ_TRAIN_* */
     eq_start start;

@@ -313,6 +313,61 @@ static void dequant_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut
           (eq_qshape){O, I, G, BITS, EQ_GRID_FREE});
 }
 
+/* An offset before rounding, all within its bounds. */
+static void offset_fwd(double *y, double *const x[]) {
+    for (int i = 0; i < O * I; i++) y[i] = x[0][i] + x[1][i] * x[2][i / G];
+}
+static void offset_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy) {
+    EQ_DO(be, cast, g[0], eq_ro(dy));
+    EQ_DO(be, fill, g[2], 0.0f);
+    EQ_DO(be, fq_offset_bwd, g[1], g[2], eq_ro(dy), eq_ro(x[0]), eq_ro(x[1]), eq_ro(x[2]),
+          (eq_qshape){O, I, G, BITS, EQ_GRID_FREE});
+}
+
+/* s and z of a clipped range, rounding of z passed straight; y: all s, then all z. */
+static double ranged(int i) {
+    return (double)(float)(0.05 * (double)eq_rand_normal(9, (uint64_t)i));
+}
+static void ends(int g, double *lo, double *hi) {
+    *lo = *hi = ranged(g * G);
+    for (int i = g * G; i < (g + 1) * G; i++)
+        *lo = fmin(*lo, ranged(i)), *hi = fmax(*hi, ranged(i));
+}
+static void clipped_grid(double *y, const double *c, int g, bool portable) {
+    const double top = (1 << BITS) - 1, least = (1 << (BITS - 1)) - 1, most = least + 1;
+    double lo, hi;
+    ends(g, &lo, &hi);
+    lo /= 1.0 + exp(-c[2 * g]), hi /= 1.0 + exp(-c[2 * g + 1]);
+    y[g] = (hi - lo) / top;
+    y[NG + g] = -lo / y[g];
+    double z = rint(y[NG + g]);
+    if (!portable || (z >= least && z <= most)) return;
+    z = z < least ? least : most;
+    y[g] = fmax(-lo / z, hi / (top - z)); /* the step that still reaches both ends */
+    y[NG + g] = z;
+}
+static void clip_fwd(double *y, double *const x[]) {
+    for (int g = 0; g < NG; g++) clipped_grid(y, x[0], g, false);
+}
+static void clip_bwd_of(eq_backend *be, eq_mut g, eq_mut clip, eq_mut dy, eq_grid grid) {
+    float w[O * I];
+    eq_mut dw = temp(be, O * I);
+    for (int i = 0; i < O * I; i++) w[i] = (float)ranged(i);
+    be->upload(be, dw, w, EQ_F32);
+    EQ_DO(be, fq_clip_bwd, g, eq_ro(eq_mut_at(dy, 0, NG)), eq_ro(eq_mut_at(dy, NG, NG)), eq_ro(dw),
+          eq_ro(clip), (eq_qshape){O, I, G, BITS, grid});
+}
+static void clip_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy) {
+    clip_bwd_of(be, g[0], x[0], dy, EQ_GRID_FREE);
+}
+/* The same where z may be one of the middle codes alone; shares are far apart. */
+static void held_fwd(double *y, double *const x[]) {
+    for (int g = 0; g < NG; g++) clipped_grid(y, x[0], g, true);
+}
+static void held_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy) {
+    clip_bwd_of(be, g[0], x[0], dy, EQ_GRID_PORTABLE);
+}
+
 /* ---- straight through: fake quantization ----------------------------------------------------- */
 
 /* The point where roundings and clamps are frozen: the inputs of check_on (size, shift below). */
@@ -380,6 +435,11 @@ static const struct {
     {{"cross_entropy", {ROWS * V}, ROWS, ce_fwd, ce_bwd, 2.0, {0}}, EQ_OP_cross_entropy},
     {{"capped cross_entropy", {ROWS * V}, ROWS, ce_cap_fwd, ce_cap_bwd, 2.0, {0}}, EQ_OP_softcap},
     {{"dequant", {NG, NG}, O *I, dequant_fwd, dequant_bwd, 1.0, {0}}, EQ_OP_dequant_bwd},
+    {{"offset", {O * I, O *I, NG}, O *I, offset_fwd, offset_bwd, 0.25, {0.0, 0.0, 1.3}},
+     EQ_OP_fq_offset_bwd},
+    {{"clipping", {2 * NG}, 2 * NG, clip_fwd, clip_bwd, 0.5, {1.0}}, EQ_OP_fq_clip_bwd},
+    {{"clipping with held zero points", {2 * NG}, 2 * NG, held_fwd, held_bwd, 3.0, {0.0}},
+     EQ_OP_fq_clip_bwd},
     {{"fake quantization", {O * I, NG, NG}, O *I, fake_fwd, fake_bwd, 0.3, {0.0, 0.2, 1.3}},
      EQ_OP_fq_bwd},
 };

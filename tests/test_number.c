@@ -142,10 +142,33 @@ static void sizes(void **state) {
     assert_true(eq_bits_per_weight(4, 128) == 4.15625);
 }
 
+/* sigmoid(0) = 1/2, sigmoid(ln 3) = 3/4: of -1 .. 4 remain -1/2 .. 3. */
+static void clipped_range(void **state) {
+    (void)state;
+    const float c[2] = {0, logf(3)};
+    float s, z;
+    eq_clip_grid(-1, 4, c, 3, EQ_GRID_FREE, &s, &z);
+    assert_true(fabsf(s - 0.5f) < 1e-6f && z == 1);
+    eq_clip_grid(-1, 4, c, 3, EQ_GRID_PORTABLE, &s, &z); /* z 3, so that 3 = 4 steps */
+    assert_true(fabsf(s - 0.75f) < 1e-6f && z == 3);
+}
+
+static void offsets(void **state) {
+    (void)state;
+    assert_true(eq_offset_used(0.25f) == 0.25f && eq_offset_used(3) < 1 && eq_offset_used(-3) > -1);
+    assert_true(eq_offset_used(3) > 0.9999f);
+    assert_true(eq_offset_grad(0.5f, 0.25f, 2) == 0.5f);
+    /* a step goes down the gradient: out of the bound never, back always */
+    assert_true(eq_offset_grad(1, 0.25f, -2) == 0 && eq_offset_grad(1, 0.25f, 2) == 0.5f);
+    assert_true(eq_offset_grad(-1, 0.25f, 2) == 0 && eq_offset_grad(-1, 0.25f, -2) == -0.5f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(codes),          cmocka_unit_test(limits), cmocka_unit_test(min_max),
-        cmocka_unit_test(portable_start), cmocka_unit_test(sizes),
+        cmocka_unit_test(clipped_range), cmocka_unit_test(offsets),
+        cmocka_unit_test(codes),         cmocka_unit_test(limits),
+        cmocka_unit_test(min_max),       cmocka_unit_test(portable_start),
+        cmocka_unit_test(sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -151,6 +151,16 @@ typedef struct eq_backend eq_backend;
      `aq` on s and z, each in/out with its moments m*, v* (n == 0: not trained), then w_hat (n == 0: not wanted) as fq_fwd \
      makes it of what w, s, z have become. ds, dz: F32 [O, I / G], undefined afterwards, as dw is */ \
   OP(fq_step,   (eq_backend *be, eq_mut w_hat, eq_mut w, eq_mut mw, eq_mut vw, eq_mut s, eq_mut ms, eq_mut vs, eq_mut z, eq_mut mz, eq_mut vz, eq_mut dw, eq_mut ds, eq_mut dz, eq_qshape q, eq_adamw aw, eq_adamw aq), (be, w_hat, w, mw, vw, s, ms, vs, z, mz, vz, dw, ds, dz, q, aw, aq)) \
+  /* What else Block-AP may train (Table 5; quant/number.h). The grid from a clipped range: s, z as fq_init's from the \
+     least and largest weight of a group times the shares that clip F32 [O, I / G, 2] says */ \
+  OP(fq_clip,   (eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_view clip, eq_qshape q), (be, s, z, w, clip, q)) \
+  /* dclip (overwritten) from the gradients ds, dz by what fq_clip gives; all F32 */ \
+  OP(fq_clip_bwd, (eq_backend *be, eq_mut dclip, eq_view ds, eq_view dz, eq_view w, eq_view clip, eq_qshape q), (be, dclip, ds, dz, w, clip, q)) \
+  /* y = w + v s, v within (-1, 1); F32 [O, I], s as used by w: what fq_fwd and fq_pack round with a learned offset v */ \
+  OP(fq_offset, (eq_backend *be, eq_mut y, eq_view w, eq_view v, eq_view s, eq_qshape q), (be, y, w, v, s, q)) \
+  /* dy is the gradient by y. dv = dy s (may be dy; 0 where v lies at a bound and a step down dv would go on), \
+     ds (n == 0: not wanted) += sum of dy v over each group; all F32 */ \
+  OP(fq_offset_bwd, (eq_backend *be, eq_mut dv, eq_mut ds, eq_view dy, eq_view w, eq_view v, eq_view s, eq_qshape q), (be, dv, ds, dy, w, v, s, q)) \
   /* acc F64 [1] += sum of x^2 */ \
   OP(sumsq,     (eq_backend *be, eq_mut acc, eq_view x), (be, acc, x)) \
   /* acc F64 [1] += sum of x */ \

@@ -37,6 +37,12 @@ static inline float eq_s_floor(float most) {
 static inline float eq_s_used(float s, float most) {
     return eq_clampf(s, s < EQ_S_MIN ? eq_s_floor(most) : EQ_S_MIN, EQ_S_MAX);
 }
+/* The same of the n weights of a group. */
+static inline float eq_s_used_by(float s, const float *w, int64_t n) {
+    float most = 0.0f;
+    for (int64_t i = 0; s < EQ_S_MIN && i < n; i++) most = fmaxf(most, fabsf(w[i]));
+    return eq_s_used(s, most);
+}
 /* Is this a floor? (A step that was not held up is one by an accident of 2^-23.) */
 static inline bool eq_s_held(float s) {
     uint32_t bits;
@@ -69,6 +75,47 @@ static inline void eq_minmax_start(float lo, float hi, int bits, eq_grid grid, f
     if (grid == EQ_GRID_FREE || *z == held) return;
     *z = held;
     *s = eq_s_used(fmaxf(-lo / held, hi / (eq_q_max(bits) - held)), most);
+}
+
+/* ---- what else may be learned (Table 5) ------------------------------------------------------ */
+
+/* Learned clipping (OmniQuant, Shao et al., arXiv 2308.13137): the ends of a group's range count by
+ * the shares sigmoid(c[0]), sigmoid(c[1]), and the grid follows from what is left as at the start.
+ */
+#define EQ_CLIP_START 4.0f /* shares of 0.982 */
+static inline float eq_clip_share(float c) { return 1.0f / (1.0f + expf(-c)); }
+static inline void eq_clip_grid(float lo, float hi, const float c[2], int bits, eq_grid grid,
+                                float *s, float *z) {
+    eq_minmax_start(eq_clip_share(c[0]) * lo, eq_clip_share(c[1]) * hi, bits, grid, s, z);
+}
+/* From the gradients by s and z that by c. s = (hi' - lo') / Q and z = -lo' / s, with rounding and
+ * clamps of both passed straight; where a grid holds z, s = max(-lo' / z, hi' / (Q - z)). */
+static inline void eq_clip_grads(float lo, float hi, const float c[2], int bits, eq_grid grid,
+                                 float ds, float dz, float dc[2]) {
+    float a = eq_clip_share(c[0]), b = eq_clip_share(c[1]), top = eq_q_max(bits);
+    float from = a * lo, to = b * hi, s, z, by_from, by_to;
+    eq_minmax_start(from, to, bits, EQ_GRID_FREE, &s, &z);
+    float held = eq_z_used(z, bits, grid);
+    if (grid == EQ_GRID_FREE || z == held) {
+        float d = ds + dz * from / (s * s);
+        by_from = -d / top - dz / s, by_to = d / top;
+    } else {
+        bool below = -from / held > to / (top - held);
+        by_from = below ? -ds / held : 0.0f, by_to = below ? 0.0f : ds / (top - held);
+    }
+    dc[0] = by_from * lo * a * (1.0f - a), dc[1] = by_to * hi * b * (1.0f - b);
+}
+
+/* Learned rounding (AutoRound, Cheng et al., arXiv 2309.05516, whose offsets stay within half a
+ * step): (1) becomes clamp(round(w / s + v) + z, 0, Q) with |v| < 1. */
+#define EQ_OFFSET_MOST 0x1.fffffep-1f
+static inline float eq_offset_used(float v) {
+    return eq_clampf(v, -EQ_OFFSET_MOST, EQ_OFFSET_MOST);
+}
+/* The gradient by v from that by w + v s: none where v lies at its bound and would go on. */
+static inline float eq_offset_grad(float v, float s, float dw) {
+    bool out = dw < 0.0f ? v >= EQ_OFFSET_MOST : v <= -EQ_OFFSET_MOST;
+    return out ? 0.0f : dw * s;
 }
 
 /* Bits per weight of an N-bit format with groups of g: N + (N + 16) / g (paper, appendix E). */

@@ -67,6 +67,7 @@ eq_status eq_cpu_open(eq_backend **out, const char *cpu_mask, eq_err *err) {
     eq_cpu_attention_bwd(&be->op);
     eq_cpu_loss(&be->op);
     eq_cpu_quantize(&be->op);
+    eq_cpu_variants(&be->op);
     eq_cpu_matvec(&be->op);
     eq_cpu_optim(&be->op);
     *out = be;

@@ -70,6 +70,7 @@ void eq_cpu_attention(eq_ops *ops);
 void eq_cpu_attention_bwd(eq_ops *ops);
 void eq_cpu_loss(eq_ops *ops);
 void eq_cpu_quantize(eq_ops *ops);
+void eq_cpu_variants(eq_ops *ops);
 void eq_cpu_matvec(eq_ops *ops);
 void eq_cpu_optim(eq_ops *ops);
 #endif

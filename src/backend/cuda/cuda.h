@@ -122,6 +122,7 @@ void eq_cuda_attention(eq_ops *ops);
 void eq_cuda_loss(eq_ops *ops);
 void eq_cuda_reduce(eq_ops *ops);
 void eq_cuda_quantize(eq_ops *ops);
+void eq_cuda_variants(eq_ops *ops);
 void eq_cuda_pack(eq_ops *ops);
 void eq_cuda_matvec(eq_ops *ops);
 void eq_cuda_optim(eq_ops *ops);

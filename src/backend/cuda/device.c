@@ -165,6 +165,7 @@ static eq_status fill_table(eq_ops *ops, eq_err *err) {
     eq_cuda_loss(ops);
     eq_cuda_reduce(ops);
     eq_cuda_quantize(ops);
+    eq_cuda_variants(ops);
     eq_cuda_pack(ops);
     eq_cuda_matvec(ops);
     eq_cuda_optim(ops);

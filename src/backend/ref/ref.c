@@ -13,6 +13,7 @@ void eq_ref_ops(eq_ops *ops) {
     eq_ref_attention(ops);
     eq_ref_loss(ops);
     eq_ref_quantize(ops);
+    eq_ref_variants(ops);
     eq_ref_optim(ops);
 }
 

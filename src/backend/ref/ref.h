@@ -13,6 +13,7 @@ void eq_ref_rope(eq_ops *ops);
 void eq_ref_attention(eq_ops *ops);
 void eq_ref_loss(eq_ops *ops);
 void eq_ref_quantize(eq_ops *ops);
+void eq_ref_variants(eq_ops *ops);
 void eq_ref_optim(eq_ops *ops);
 
 static inline double eq_get(eq_view v, int64_t i) { return (double)eq_load(v.p, v.dt, i); }

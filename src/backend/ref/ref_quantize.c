@@ -20,14 +20,6 @@ static int64_t word_at(const eq_qshape *q, int64_t o, int64_t c) {
     return o * eq_pack_words(q->I, q->bits) + c / CHUNK * q->bits;
 }
 
-/* s' of a group; its weights decide the floor where the step is low. */
-static float step_used(float s, const float *w, int64_t n) {
-    float most = 0.0f;
-    for (int64_t i = 0; i < n; i++)
-        if (fabsf(w[i]) > most) most = fabsf(w[i]);
-    return eq_s_used(s, most);
-}
-
 static void fq_init(eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_qshape q) {
     (void)be;
     const float *wp = w.p;
@@ -44,7 +36,7 @@ static void fq_init(eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_qshape q) 
 static void fq_fwd(eq_backend *be, eq_mut w_hat, eq_view w, eq_view s, eq_view z, eq_qshape q) {
     (void)be;
     for (int64_t g = 0; g < groups(&q); g++) {
-        float su = step_used(((const float *)s.p)[g], (const float *)w.p + g * q.G, q.G);
+        float su = eq_s_used_by(((const float *)s.p)[g], (const float *)w.p + g * q.G, q.G);
         float zu = eq_z_used(((const float *)z.p)[g], q.bits, q.grid);
         for (int64_t i = g * q.G; i < (g + 1) * q.G; i++) {
             float t = eq_code(((const float *)w.p)[i], su, zu);
@@ -74,7 +66,7 @@ static void fq_bwd(eq_backend *be, eq_mut dw, eq_mut ds, eq_mut dz, eq_view dw_h
         double gs, gz;
         fq_bwd_group(dw.n ? (float *)dw.p + g * q.G : NULL, &gs, &gz,
                      (const float *)dw_hat.p + g * q.G, (const float *)w.p + g * q.G,
-                     step_used(((const float *)s.p)[g], (const float *)w.p + g * q.G, q.G),
+                     eq_s_used_by(((const float *)s.p)[g], (const float *)w.p + g * q.G, q.G),
                      eq_z_used(((const float *)z.p)[g], q.bits, q.grid), &q);
         if (ds.n) eq_put(ds, g, gs);
         if (dz.n) eq_put(dz, g, gz);
@@ -86,7 +78,7 @@ static void fq_pack(eq_backend *be, eq_mut q, eq_mut s, eq_mut z, eq_view w, eq_
     (void)be;
     float *sp = s.p, *zp = z.p;
     for (int64_t g = 0; g < groups(&qs); g++) {
-        sp[g] = step_used(sp[g], (const float *)w.p + g * qs.G, qs.G);
+        sp[g] = eq_s_used_by(sp[g], (const float *)w.p + g * qs.G, qs.G);
         zp[g] = eq_z_used(zp[g], qs.bits, qs.grid);
     }
     for (int64_t o = 0; o < qs.O; o++)
