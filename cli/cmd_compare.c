@@ -18,10 +18,11 @@ static const opt own[] = {
     {OPT_STR, 0, "schemes", .arg = "LIST", .at = AT(schemes),
      .help = "number formats, joined by commas: w4g64,w3g64,w2g64"},
     {OPT_STR, 0, "methods", .arg = "LIST", .at = AT(methods),
-     .help = "rtn (round to nearest), gptq, block-ap (first phase alone), e2e (second phase alone, "
+     .help = "rtn (round to nearest), gptq, awq, block-ap (first phase alone), e2e (second phase "
+             "alone, "
              "from rtn: PEQA), both (EfficientQAT), joined by commas"},
     {OPT_STR, 0, "train-variants", .arg = "LIST", .at = AT(train_variants), .fallback = "--train",
-     .help = "a row for each set that Block-AP trains, joined by slashes: s,z/w/s,z,w"},
+     .help = "a row for each set that Block-AP trains, joined by slashes: clip/s,z/w/s,z,w"},
     {OPT_STR, 0, "e2e-variants", .arg = "LIST", .at = AT(e2e_variants), .fallback = "--e2e-train",
      .help = "a row for each set that E2E-QP trains: s/z/s,z"},
     {OPT_STR, 'o', "out", .arg = "DIR", .at = offsetof(quantize_args, o.out),

@@ -10,6 +10,7 @@
 const compare_method compare_methods[] = {
     {"rtn", "rounded to nearest", EQ_METHOD_RTN, false, NULL, false},
     {"gptq", "GPTQ on the training windows", EQ_METHOD_GPTQ, false, NULL, false},
+    {"awq", "AWQ on the training windows", EQ_METHOD_AWQ, false, NULL, false},
     {"block-ap", "the first phase alone", EQ_METHOD_BLOCK_AP, false, NULL, true},
     {"e2e", "the second phase alone, from rtn (PEQA)", EQ_METHOD_RTN, true, "rtn", false},
     {"both", "EfficientQAT: both phases", EQ_METHOD_BLOCK_AP, true, "block-ap", true},

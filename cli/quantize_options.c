@@ -41,12 +41,13 @@ const opt quantize_options[] = {
      .help = "portable: zero points in the middle of the codes, which every runtime's symmetric "
              "types hold exactly"},
     {OPT_HEADING, .help = "first phase, Block-AP: block by block, everything trained"},
-    {OPT_ENUM, 0, "method", .arg = "block-ap|rtn|gptq", .at = AT(method),
+    {OPT_ENUM, 0, "method", .arg = "block-ap|rtn|gptq|awq", .at = AT(method),
      .help = "rtn: round to nearest instead; with --data the second phase still follows (PEQA). "
              "gptq: round with GPTQ, which makes up for what rounding changes on the training "
-             "windows"},
-    {OPT_ENUM, 0, "start", .arg = "minmax|gptq", .at = AT(ap.start),
-     .help = "where a block's training begins: rounded, or as GPTQ rounds it"},
+             "windows. awq: round with AWQ's scales, folded into norms and linears, and clipped "
+             "ranges, found on them"},
+    {OPT_ENUM, 0, "start", .arg = "minmax|gptq|awq", .at = AT(ap.start),
+     .help = "where a block's training begins: rounded, or as GPTQ or AWQ rounds it"},
     {OPT_I64, 0, "train-size", NULL, "N", AT(ap.train_size), 1, BIG, .help = "windows"},
     {OPT_I64, 0, "val-size", NULL, "N", AT(ap.val_size), 0, BIG,
      .help = "windows of the validation loss"},
@@ -58,9 +59,17 @@ const opt quantize_options[] = {
      .help = "AdamW rate of step sizes and zero points"},
     {OPT_NUM, 0, "weight-lr", NULL, "X", AT(ap.weight_lr), 0, 1,
      .fallback = "2e-5 at 2 bits, 1e-5 at 3 and 4", .help = "AdamW rate of weights and norms"},
+    {OPT_NUM, 0, "clip-lr", NULL, "X", AT(ap.clip_lr), 0, 1, .fallback = "5e-3",
+     .help = "AdamW rate of --train clip"},
+    {OPT_NUM, 0, "round-lr", NULL, "X", AT(ap.round_lr), 0, 1,
+     .fallback = "2 / the steps of a block", .help = "AdamW rate of --train round"},
     {OPT_NUM, 0, "min-lr-factor", NULL, "X", AT(ap.min_lr_factor), 1, 1e9,
      .help = "the cosine ends at the rate divided by this"},
-    {OPT_SET, 0, "train", NULL, "s,z,w,norm", AT(ap.train), .help = "what is trained"},
+    {OPT_SET, 0, "train", NULL, "s,z,w,norm,clip,round", AT(ap.train),
+     .help =
+         "what is trained. clip: shares of each group's least and largest weight, which s and z "
+         "then follow from (OmniQuant); round: an offset in (-1, 1) of each weight before it is "
+         "rounded, in w's place (AutoRound)"},
     {OPT_FLAG, 0, "keep-best", .at = AT(ap.keep_best),
      .help = "keep the epoch with the lowest validation loss"},
     {OPT_INT, 0, "early-stop", NULL, "N", AT(ap.early_stop), 0, 10000, .fallback = "never",
@@ -93,6 +102,7 @@ const opt quantize_options[] = {
 static const eq_quantize_opts *of(const void *args) { return &((const quantize_args *)args)->o; }
 static bool rtn(const void *args) { return of(args)->method == EQ_METHOD_RTN; }
 static bool gptq(const void *args) { return of(args)->method == EQ_METHOD_GPTQ; }
+static bool awq(const void *args) { return of(args)->method == EQ_METHOD_AWQ; }
 static bool no_e2e(const void *args) { return !of(args)->e2e; }
 static bool rtn_alone(const void *args) { return rtn(args) && no_e2e(args); }
 static bool no_data(const void *args) {
@@ -109,19 +119,23 @@ static bool no_weights(const void *args) {
 }
 
 bool cli_no_log(const void *args) { return !((const cli_common *)args)->log; }
+static bool no_clip(const void *args) { return !(of(args)->ap.train & EQ_TRAIN_CLIP); }
+static bool no_round(const void *args) { return !(of(args)->ap.train & EQ_TRAIN_ROUND); }
 
 #define SECOND \
     "e2e-data e2e-train-size e2e-seqlen e2e-batch-size e2e-micro-batch e2e-epochs e2e-max-steps " \
     "e2e-lr " \
     "e2e-warmup " \
     "e2e-clip e2e-train save-every"
+#define NO_TRAINING \
+    "val-size epochs quant-lr weight-lr clip-lr round-lr min-lr-factor train keep-best " \
+    "early-stop " \
+    "val-data start"
 const opt_rule quantize_rules[] = {
-    {"train-size val-size seqlen batch-size epochs quant-lr weight-lr min-lr-factor train "
-     "keep-best "
-     "early-stop val-data cache-dir start",
-     rtn, "with --method rtn, which trains no blocks"},
-    {"val-size epochs quant-lr weight-lr min-lr-factor train keep-best early-stop val-data start",
-     gptq, "with --method gptq, which trains no blocks"},
+    {NO_TRAINING " train-size seqlen batch-size cache-dir", rtn,
+     "with --method rtn, which trains no blocks"},
+    {NO_TRAINING, gptq, "with --method gptq, which trains no blocks"},
+    {NO_TRAINING, awq, "with --method awq, which trains no blocks"},
     {"data", rtn_alone, "with --method rtn and --no-e2e, which train nothing"},
     {SECOND, no_data, "with --method rtn and no --data, which round alone"},
     EQ_INSTRUCT_RULES(no_rows, no_held_out),
@@ -130,6 +144,8 @@ const opt_rule quantize_rules[] = {
     {"report", cli_no_log, "without --log, which it is made from"},
     {"quant-lr", no_steps, "when --train names neither s nor z"},
     {"weight-lr", no_weights, "when --train names neither w nor norm"},
+    {"clip-lr", no_clip, "when --train does not name clip"},
+    {"round-lr", no_round, "when --train does not name round"},
     {0},
 };
 

@@ -122,36 +122,70 @@ static void whole_model(void **state) {
     one_model("llama", "mlp=w4g-1,layers.1=w3,1.*.down_proj=w2g-1", EQ_GRID_PORTABLE);
 }
 
-/* ---- one step of Block-AP: W, s, z and the norms
- * -------------------------------------------------- */
+/* ---- one step of Block-AP: whatever is trained -------------------------------------------------
+ */
+
+/* What may be trained of a linear, and how many of each there are. */
+enum { W_, S_, Z_, CLIP_, OFFSET_, KINDS };
+static const char *const kinds[] = {"W", "s", "z", "clip", "offset"};
+static int64_t size_of(int l, int kind) {
+    eq_lin_spec spec = eq_lin_of(&tiny.src->cfg, (eq_lin)l);
+    int64_t n = spec.O * spec.I;
+    return kind == W_ || kind == OFFSET_ ? n : kind == CLIP_ ? 2 * n / TINY_GROUP : n / TINY_GROUP;
+}
 
 /* What the step saw and the gradients that it handed to AdamW. */
 static struct {
-    const void *place[3][EQ_LINS]; /* of W, s, z */
-    float *p[3][EQ_LINS], *g[3][EQ_LINS], *norm[EQ_NORM_COUNT], *dnorm[EQ_NORM_COUNT];
+    const void *place[KINDS][EQ_LINS];
+    float *p[KINDS][EQ_LINS], *g[KINDS][EQ_LINS], *norm[EQ_NORM_COUNT], *dnorm[EQ_NORM_COUNT];
     float *x, *t;
-    int linears, norms;
+    int linears, starts, offsets, norms;
     bool over;
 } step;
+
+static void note(int kind, int l, eq_arg a) {
+    step.place[kind][l] = a.p, step.p[kind][l] = tiny_floats(a);
+}
+/* The same memory with other numbers: mean + size * N(0, 1) within most. */
+static void set(eq_wrap *w, eq_arg a, double mean, double size, double most) {
+    float *p = eq_calloc(a.n, sizeof *p);
+    for (int64_t i = 0; i < a.n; i++)
+        p[i] =
+            (float)fmin(fmax(mean + size * (double)eq_rand_normal(99, (uint64_t)i), -most), most);
+    w->in->upload(w->in, (eq_mut){(void *)(uintptr_t)a.p, a.n, EQ_F32}, p, EQ_F32);
+    eq_free(p);
+}
+
+/* What nothing is learned of yet gets numbers that clip and move many weights. The start clips
+ * nothing; with steps of 0.6 of it some weights of every group are. */
+static void before_making(eq_wrap *w, eq_op_id op, const eq_arg *a) {
+    if (op == EQ_OP_fq_clip && step.starts < EQ_LINS) {
+        set(w, a[4], 0.3, 0.5, 9);
+        note(CLIP_, step.starts++, a[4]);
+    }
+    if (op == EQ_OP_fq_offset && step.offsets < EQ_LINS) {
+        set(w, a[3], 0, 0.4, 0.9);
+        note(W_, step.offsets, a[2]), note(OFFSET_, step.offsets++, a[3]);
+    }
+    if (op != EQ_OP_fq_fwd || step.linears >= EQ_LINS) return;
+    int l = step.linears++;
+    bool plain = !step.starts && !step.offsets;
+    float *s = tiny_floats(a[3]);
+    for (int64_t i = 0; plain && i < a[3].n; i++) s[i] *= 0.6f;
+    w->in->upload(w->in, (eq_mut){(void *)(uintptr_t)a[3].p, a[3].n, EQ_F32}, s, EQ_F32);
+    eq_free(s);
+    if (!step.offsets) note(W_, l, a[2]);
+    note(S_, l, a[3]), note(Z_, l, a[4]);
+}
 
 static bool before(eq_wrap *w, eq_op_id op, const eq_arg *a, int n) {
     (void)n;
     if (step.over) return true;
-    if (op == EQ_OP_fq_fwd && step.linears < EQ_LINS) {
-        /* The start clips nothing; with steps of 0.6 of it some weights of every group are clipped.
-         */
-        int l = step.linears++;
-        float *s = tiny_floats(a[3]);
-        for (int64_t i = 0; i < a[3].n; i++) s[i] *= 0.6f;
-        w->in->upload(w->in, (eq_mut){(void *)(uintptr_t)a[3].p, a[3].n, EQ_F32}, s, EQ_F32);
-        eq_free(s);
-        for (int k = 0; k < 3; k++)
-            step.place[k][l] = a[2 + k].p, step.p[k][l] = tiny_floats(a[2 + k]);
-    }
+    before_making(w, op, a);
     if (op == EQ_OP_rmsnorm_fwd && !step.x) step.x = tiny_floats(a[3]);
     if (op == EQ_OP_mse) step.t = tiny_floats(a[4]);
     if (op != EQ_OP_adamw) return true;
-    for (int k = 0; k < 3; k++)
+    for (int k = 0; k < KINDS; k++)
         for (int l = 0; l < EQ_LINS; l++)
             if (step.place[k][l] == a[1].p) {
                 step.g[k][l] = tiny_floats(a[4]);
@@ -202,20 +236,55 @@ static fake fake_quantized(double w, double s, double z) {
     if (t > Q) return (fake){(Q - z) * s, {0, Q - z, -s}};
     return (fake){r * s, {1, r - w / s, 0}};
 }
-/* Linear l with its W (k = 0), s (1) or z (2) moved by `by` along a random direction. */
+/* s and z by the two numbers c that clip group g of linear l: s = (b hi - a lo) / Q, z = -a lo / s.
+ */
+static void by_clip(double ds[2], double dz[2], int l, int64_t g) {
+    const float *w = step.p[W_][l] + g * TINY_GROUP, *c = step.p[CLIP_][l] + 2 * g;
+    double lo = (double)w[0], hi = lo, share[2];
+    for (int i = 0; i < TINY_GROUP; i++) lo = fmin(lo, (double)w[i]), hi = fmax(hi, (double)w[i]);
+    for (int k = 0; k < 2; k++) share[k] = 1 / (1 + exp(-(double)c[k]));
+    double s = (share[1] * hi - share[0] * lo) / Q, end[2] = {-lo, hi};
+    for (int k = 0; k < 2; k++) {
+        double slope = share[k] * (1 - share[k]);
+        ds[k] = slope * end[k] / Q;
+        dz[k] = share[0] * lo / (s * s) * ds[k] - (k ? 0 : slope * lo / s);
+    }
+}
+
 static double direction(int k, int l, int64_t i) {
     return (double)eq_rand_normal((uint64_t)(1 + k * EQ_LINS + l), (uint64_t)i);
 }
+/* Directions of W and s are in steps, others as they are. */
+static double unit(int k, int l, int64_t i) {
+    return k == W_ ? (double)step.p[S_][l][i / TINY_GROUP] : k == S_ ? (double)step.p[S_][l][i] : 1;
+}
+/* Weight i of linear l, and how it moves along the direction of kind k. */
+static fake weight_at(int l, int k, int64_t i, double *slope) {
+    int64_t g = i / TINY_GROUP;
+    double s = (double)step.p[S_][l][g], v = 0, ds[2], dz[2];
+    float w = step.p[W_][l][i];
+    if (step.p[OFFSET_][l])
+        v = (double)step.p[OFFSET_][l][i], w += step.p[OFFSET_][l][i] * step.p[S_][l][g];
+    fake f = fake_quantized((double)w, s, (double)step.p[Z_][l][g]);
+    f.by[1] += f.by[0] * v;
+    if (k == W_ || k == S_ || k == Z_)
+        *slope = unit(k, l, k == W_ ? i : g) * f.by[k] * direction(k, l, k == W_ ? i : g);
+    if (k == OFFSET_) *slope = s * f.by[0] * direction(k, l, i);
+    if (k != CLIP_) return f;
+    by_clip(ds, dz, l, g);
+    *slope = 0;
+    for (int e = 0; e < 2; e++)
+        *slope += (f.by[1] * ds[e] + f.by[2] * dz[e]) * direction(k, l, 2 * g + e);
+    return f;
+}
+/* Linear l with what kind k is moved by `by` along a random direction. */
 static void put_linear(block *b, int l, int k, double by, int64_t *clipped) {
-    eq_lin_spec spec = eq_lin_of(&tiny.src->cfg, (eq_lin)l);
-    int64_t n = spec.O * spec.I;
+    int64_t n = size_of(l, W_);
     float *w_hat = eq_calloc(n, sizeof *w_hat);
     for (int64_t i = 0; i < n; i++) {
-        int64_t g = i / TINY_GROUP;
-        double s = (double)step.p[1][l][g];
-        fake f = fake_quantized((double)step.p[0][l][i], s, (double)step.p[2][l][g]);
-        double unit = k == 2 ? 1 : s;
-        w_hat[i] = (float)(f.value + by * unit * f.by[k] * direction(k, l, k ? g : i));
+        double slope;
+        fake f = weight_at(l, k, i, &slope);
+        w_hat[i] = (float)(f.value + by * slope);
         if (clipped) *clipped += f.by[0] == 0;
     }
     tiny.be->upload(tiny.be, b->w.w[l], w_hat, EQ_F32);
@@ -223,19 +292,17 @@ static void put_linear(block *b, int l, int k, double by, int64_t *clipped) {
 }
 
 static void by_linears(block *b, const char *family) {
-    const char *const names[] = {"W", "s", "z"};
     for (int l = 0; l < EQ_LINS; l++)
-        for (int k = 0; k < 3; k++) {
+        for (int k = 0; k < KINDS; k++) {
             eq_lin_spec spec = eq_lin_of(&tiny.src->cfg, (eq_lin)l);
-            int64_t n = k ? spec.O * spec.I / TINY_GROUP : spec.O * spec.I;
             double f[4], slope = 0, size = 0;
+            if (!step.g[k][l]) continue;
             for (int e = 0; e < 4; e++) put_linear(b, l, k, at(e), NULL), f[e] = block_loss(b);
-            for (int64_t i = 0; i < n; i++) {
-                double unit = k == 2 ? 1 : (double)step.p[1][l][k ? i : i / TINY_GROUP];
-                double one = (double)step.g[k][l][i] * unit * direction(k, l, i);
+            for (int64_t i = 0; i < size_of(l, k); i++) {
+                double one = (double)step.g[k][l][i] * unit(k, l, i) * direction(k, l, i);
                 slope += one, size += one * one;
             }
-            same_slope(family, names[k], 0, spec.name, slope, fourth_order(f), sqrt(size));
+            same_slope(family, kinds[k], 0, spec.name, slope, fourth_order(f), sqrt(size));
             put_linear(b, l, 0, 0, NULL);
         }
 }
@@ -268,13 +335,13 @@ static void by_norms(block *b, const char *family) {
     assert_int_equal(step.norms, seen);
 }
 
-static void take_step(void) {
+static void take_step(unsigned train) {
     eq_err err = {0};
     eq_windows w = tiny_windows(2, 3), none = {.T = TINY_T};
     eq_block_ap_setup s = tiny_block_ap();
     eq_qblock out = tiny_qblock();
     eq_block_ap *job;
-    s.ap.epochs = 1, s.ap.batch_size = 2;
+    s.ap.epochs = 1, s.ap.batch_size = 2, s.ap.train = train;
     tiny_ok(eq_block_ap_open(&job, tiny.be, tiny.src, &s, &w, &none, NULL, &err), &err);
     memset(&step, 0, sizeof step);
     /* The pass that makes the targets runs the block on the same inputs. */
@@ -288,37 +355,56 @@ static void take_step(void) {
     eq_windows_free(&w);
 }
 
+/* With these parameters trained each has its gradient, and no other. */
+static void one_block(const char *family, unsigned train) {
+    static const unsigned bits[KINDS] = {EQ_TRAIN_W, EQ_TRAIN_S, EQ_TRAIN_Z, EQ_TRAIN_CLIP,
+                                         EQ_TRAIN_ROUND};
+    eq_err err = {0};
+    tiny_train_open(family, "cpu");
+    take_step(train);
+    block b = {0};
+    bind(&b, &tiny.src->cfg, 2);
+    tiny_ok(eq_arena_alloc(&b.a, tiny.be, "test", &err), &err);
+    bind(&b, &tiny.src->cfg, 2);
+    tiny_ok(eq_rope_fill(&b.rope, tiny.be, &tiny.src->cfg, b.rope.T, &err), &err);
+    eq_block_small_upload(&b.w, tiny.be, tiny.src, 0);
+    tiny.be->upload(tiny.be, b.x, step.x, EQ_F32);
+    int64_t clipped = 0;
+    for (int l = 0; l < EQ_LINS; l++) {
+        put_linear(&b, l, 0, 0, &clipped);
+        for (int k = 0; k < KINDS; k++) assert_true(!step.g[k][l] == !(train & bits[k]));
+    }
+    assert_true(clipped > (train & EQ_TRAIN_ROUND ? 200 : 1000));
+    by_linears(&b, family);
+    if (train & EQ_TRAIN_NORM) by_norms(&b, family);
+    eq_arena_free(&b.a);
+    for (int k = 0; k < KINDS; k++)
+        for (int l = 0; l < EQ_LINS; l++) eq_free(step.p[k][l]), eq_free(step.g[k][l]);
+    for (int m = 0; m < EQ_NORM_COUNT; m++) eq_free(step.norm[m]), eq_free(step.dnorm[m]);
+    eq_free(step.x), eq_free(step.t);
+    tiny_train_close();
+}
+
 static void whole_block(void **state) {
     (void)state;
-    for (int f = 0; f < FAMILIES; f++) {
-        eq_err err = {0};
-        tiny_train_open(families[f], "cpu");
-        take_step();
-        block b = {0};
-        bind(&b, &tiny.src->cfg, 2);
-        tiny_ok(eq_arena_alloc(&b.a, tiny.be, "test", &err), &err);
-        bind(&b, &tiny.src->cfg, 2);
-        tiny_ok(eq_rope_fill(&b.rope, tiny.be, &tiny.src->cfg, b.rope.T, &err), &err);
-        eq_block_small_upload(&b.w, tiny.be, tiny.src, 0);
-        tiny.be->upload(tiny.be, b.x, step.x, EQ_F32);
-        int64_t clipped = 0;
-        for (int l = 0; l < EQ_LINS; l++) put_linear(&b, l, 0, 0, &clipped);
-        assert_true(clipped > 1000);
-        by_linears(&b, families[f]);
-        by_norms(&b, families[f]);
-        eq_arena_free(&b.a);
-        for (int k = 0; k < 3; k++)
-            for (int l = 0; l < EQ_LINS; l++) eq_free(step.p[k][l]), eq_free(step.g[k][l]);
-        for (int m = 0; m < EQ_NORM_COUNT; m++) eq_free(step.norm[m]), eq_free(step.dnorm[m]);
-        eq_free(step.x), eq_free(step.t);
-        tiny_train_close();
-    }
+    for (int f = 0; f < FAMILIES; f++)
+        one_block(families[f], EQ_TRAIN_W | EQ_TRAIN_S | EQ_TRAIN_Z | EQ_TRAIN_NORM);
+}
+
+/* The rows of Table 5 that train something else, and AutoRound whole. */
+static void table_5(void **state) {
+    (void)state;
+    static const unsigned sets[] = {EQ_TRAIN_CLIP, EQ_TRAIN_ROUND,
+                                    EQ_TRAIN_S | EQ_TRAIN_Z | EQ_TRAIN_ROUND | EQ_TRAIN_NORM,
+                                    EQ_TRAIN_CLIP | EQ_TRAIN_ROUND};
+    for (int i = 0; i < 4; i++) one_block("llama", sets[i]);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whole_model),
         cmocka_unit_test(whole_block),
+        cmocka_unit_test(table_5),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -43,8 +43,10 @@ int64_t eq_block_ap_bytes(const eq_config *c, const eq_block_ap_setup *s, int64_
     setup(&j, c, s, T);
     bind_model(&j, &model);
     bind_step(&j, &step, s->ap.batch_size);
-    int64_t gptq = s->ap.start == EQ_START_GPTQ ? eq_gptq_start_bytes(c) : 0;
-    return model.used + step.used + gptq;
+    int64_t start = s->ap.start == EQ_START_GPTQ  ? eq_gptq_start_bytes(c)
+                    : s->ap.start == EQ_START_AWQ ? eq_awq_start_bytes(c, s, T)
+                                                  : 0;
+    return model.used + step.used + start;
 }
 
 /* The newest one, the one that is being written, and that of the last finished epoch. */

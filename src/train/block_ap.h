@@ -34,8 +34,9 @@ int64_t eq_block_ap_bytes(const eq_config *c, const eq_block_ap_setup *s, int64_
 int64_t eq_block_ap_snapshot_bytes(const eq_config *c,
                                    const eq_block_ap_setup *s); /* in work_dir */
 
-/* Memory that a GPTQ start takes beside the job's. */
+/* Memory that a start by GPTQ, or AWQ, takes beside the job's. */
 int64_t eq_gptq_start_bytes(const eq_config *c);
+int64_t eq_awq_start_bytes(const eq_config *c, const eq_block_ap_setup *s, int64_t T);
 
 /* Trains block i (blocks must come in order) into *out, from where a run was that had begun it.
  * EQ_EINTR when the observer asks to stop: the block is not done, its state is saved. */

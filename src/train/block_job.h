@@ -54,6 +54,8 @@ eq_status eq_block_job_train(eq_block_ap *j, int64_t i, eq_qblock *out, const eq
 /* The student becomes block i as GPTQ rounds it, on the training windows of the quantized stream:
  * gptq_start.c. */
 eq_status eq_block_job_gptq(eq_block_ap *j, int64_t i, const eq_observer *obs, eq_err *err);
+/* The student becomes block i as AWQ scales and clips it, on the same windows: awq_start.c. */
+eq_status eq_block_job_awq(eq_block_ap *j, int64_t i, const eq_observer *obs, eq_err *err);
 /* Block i is saved: its states go. */
 eq_status eq_block_job_forget(eq_block_ap *j, int64_t i, eq_err *err);
 #endif

@@ -96,9 +96,10 @@ static eq_status look_back(run *r, eq_err *err) {
 static eq_status start(run *r, eq_err *err) {
     eq_block_ap *j = r->j;
     r->whole = false;
-    EQ_TRY(j->setup.ap.start == EQ_START_GPTQ
-               ? eq_block_job_gptq(j, r->block, r->obs, err)
-               : eq_student_start(&j->student, j->src, r->block, err));
+    eq_start from = j->setup.ap.start;
+    EQ_TRY(from == EQ_START_GPTQ  ? eq_block_job_gptq(j, r->block, r->obs, err)
+           : from == EQ_START_AWQ ? eq_block_job_awq(j, r->block, r->obs, err)
+                                  : eq_student_start(&j->student, j->src, r->block, err));
     EQ_TRY(eq_block_job_uploaded(j, err));
     r->at = (place){.scale = 1, .best = INFINITY, .best_epoch = -1};
     r->whole = true;
@@ -165,16 +166,35 @@ static double share(const eq_block_ap *j, double loss, double power, int64_t win
 }
 
 /* Queues backward pass and update. Half of it done is of no use: see run.whole. */
-static eq_status update(run *r, double quant_lr, double weight_lr, eq_err *err) {
+static eq_status update(run *r, eq_rates lr, eq_err *err) {
     eq_block_ap *j = r->j;
     bool norms = j->setup.ap.train & EQ_TRAIN_NORM;
     eq_block_grads g = {.sink = eq_student_sink, .ctx = &j->student, .norms = norms};
     if (eq_stopped(r->obs)) return eq_fail(err, EQ_EINTR, "stopped on request");
     r->whole = false;
-    eq_student_step(&j->student, quant_lr, weight_lr);
+    eq_student_step(&j->student, lr);
     eq_block_bwd(j->be, j->cfg, &j->w, &j->rope, &j->acts, eq_ro(j->x), j->dy, &g);
     if (norms) eq_student_norms(&j->student, &j->acts);
     return EQ_OK;
+}
+
+/* At this place. */
+static double rate(const run *r, double lr) {
+    return r->at.scale * eq_lr_cosine(lr, r->j->setup.ap.min_lr_factor, r->at.step, r->steps);
+}
+
+static void say_step(const run *r, const eq_rates *lr, double loss, double part) {
+    unsigned train = r->j->setup.ap.train;
+    char learned[96] = "";
+    int n = 0;
+    if (train & EQ_TRAIN_CLIP) n = snprintf(learned, sizeof learned, ",\"clip_lr\":%.6g", lr->clip);
+    if (train & EQ_TRAIN_ROUND)
+        snprintf(learned + n, sizeof learned - (size_t)n, ",\"round_lr\":%.6g", lr->offset);
+    eq_event(r->obs,
+             "{\"event\":\"block_step\",\"block\":%lld,\"step\":%lld,\"loss\":%.9g,\"share\":%.6g,"
+             "\"quant_lr\":%.6g,\"weight_lr\":%.6g%s}",
+             (long long)r->block, (long long)r->at.step, loss, part, lr->quant, lr->weight,
+             learned);
 }
 
 /* Nothing waits between the loss and its update: an update from a loss that is not finite goes with
@@ -184,21 +204,18 @@ static eq_status train_batch(run *r, eq_err *err) {
     const eq_block_ap_opts *o = &j->setup.ap;
     place *at = &r->at;
     int64_t B = eq_block_job_batch(j, at->window, j->n_train), per_epoch = r->steps / o->epochs;
-    double q = at->scale * eq_lr_cosine(o->quant_lr, o->min_lr_factor, at->step, r->steps);
-    double w = at->scale * eq_lr_cosine(o->weight_lr, o->min_lr_factor, at->step, r->steps);
+    eq_rates lr = {rate(r, o->quant_lr), rate(r, o->weight_lr), rate(r, o->clip_lr),
+                   rate(r, o->round_lr)};
     double loss, power;
     queue_losses(j, at->window, B, true);
-    EQ_TRY(update(r, q, w, err));
+    EQ_TRY(update(r, lr, err));
     bring_next(j, at->window, B, j->n_train);
     EQ_TRY(take_losses(j, B, &power, err));
     loss = eq_window_sum(j->losses, B) / (double)B;
     r->broken = !isfinite(loss);
     if (r->broken) return EQ_OK;
     r->whole = true;
-    eq_event(r->obs,
-             "{\"event\":\"block_step\",\"block\":%lld,\"step\":%lld,\"loss\":%.9g,\"share\":%.6g,"
-             "\"quant_lr\":%.6g,\"weight_lr\":%.6g}",
-             (long long)r->block, (long long)at->step, loss, share(j, loss, power, B), q, w);
+    say_step(r, &lr, loss, share(j, loss, power, B));
     int64_t k = at->step++ % per_epoch;
     if (!k) at->first = loss;
     at->tail[k % TAIL_STEPS] = loss;

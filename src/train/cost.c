@@ -7,6 +7,7 @@
 #include "model/qblock.h"
 #include "model/schemes.h"
 #include "quant/pack.h"
+#include "train/awq.h"
 #include "train/stream.h"
 
 /* Measured on Debian 12: heap and data pages of the program and its libraries with a config, a
@@ -119,6 +120,16 @@ static double attention_flop(const eq_config *c, double tokens, int64_t T) {
     return 2.0 * tokens * (double)T * (double)(c->NH * c->HD) * (double)c->L;
 }
 
+/* Of AWQ's tries of each linear. */
+static double awq_flop(const eq_config *c) {
+    double all = 0;
+    for (eq_lin l = 0; l < EQ_LINS; l++) {
+        eq_lin_spec q = eq_lin_of(c, l);
+        all += 2.0 * EQ_AWQ_RATIOS * (double)(q.O * q.I) * (double)q.I * (double)c->L;
+    }
+    return all;
+}
+
 /* Two passes over all windows, then per epoch a step (three forward passes' worth) of every
  * training window and a forward pass of every validation window. */
 static void count_ap_work(eq_run_cost *cost, const eq_settings *s, const eq_config *c,
@@ -129,9 +140,10 @@ static void count_ap_work(eq_run_cost *cost, const eq_settings *s, const eq_conf
     double steps = epochs * (double)((r->train + s->o.ap.batch_size - 1) / s->o.ap.batch_size);
     double squares = (double)c->L * (double)(2 * c->D * c->D + c->F * c->F) +
                      (double)c->L * (double)(c->NH * c->HD * c->NH * c->HD);
-    if (s->o.ap.start == EQ_START_GPTQ) forward += train + train * squares / P;
-    cost->ap_flop = (2 * forward + 6 * epochs * train) * P +
-                    attention_flop(c, forward + 3.5 * epochs * train, r->ap_T);
+    if (s->o.ap.start != EQ_START_MINMAX) forward += train + train * squares / P;
+    if (s->o.ap.start == EQ_START_AWQ) cost->ap_flop = awq_flop(c);
+    cost->ap_flop += (2 * forward + 6 * epochs * train) * P +
+                     attention_flop(c, forward + 3.5 * epochs * train, r->ap_T);
     cost->ap_touched = steps * P;
 }
 

@@ -2,76 +2,20 @@
  * the training windows of the quantized stream, through the full-precision block; then one linear
  * after the other. The masters become the weights as they were when they were rounded, so that the
  * block begins, or with no epoch ends, with GPTQ's integers, and training moves them from there. */
-#include <math.h>
-
 #include "base/mem.h"
 #include "base/observe.h"
 #include "quant/pack.h"
-#include "train/block_job.h"
+#include "train/block_inputs.h"
 #include "train/gptq.h"
 #include "train/hessian.h"
 
-/* THE list of inputs: X(name, the activation, its width, its linears). */
-#define INPUTS(X) \
-    X(NORMED, h1, c->D, EQ_LIN_Q, EQ_LIN_K, EQ_LIN_V) \
-    X(ATTENDED, att, c->NH * c->HD, EQ_LIN_O) \
-    X(NORMED2, h2, c->D, EQ_LIN_GATE, EQ_LIN_UP) \
-    X(GATED, a, c->F, EQ_LIN_DOWN)
-
-enum {
-#define ID(name, ...) name,
-    INPUTS(ID)
-#undef ID
-        N_INPUTS
-};
-
-typedef struct {
-    eq_mut h[N_INPUTS]; /* F32 [I, I] */
-} hessians;
-
-static void bind(hessians *x, eq_arena *a, const eq_config *c) {
-#define TAKE(name, act, width, ...) x->h[name] = eq_take(a, EQ_F32, (width) * (width));
-    INPUTS(TAKE)
-#undef TAKE
-}
-
 int64_t eq_gptq_start_bytes(const eq_config *c) {
-    hessians x;
+    eq_block_inputs x;
     eq_arena a = {0};
-    bind(&x, &a, c);
+    eq_block_inputs_bind(&x, &a, c);
     /* a Hessian in double, its factor, a linear turned and not */
     int64_t I = c->F > c->D ? c->F : c->D;
     return a.used + 12 * I * I + 12 * c->F * c->D;
-}
-
-/* ---- Hessians -------------------------------------------------------------------------------- */
-
-/* h += x^T x, window by window, so that the batch does not show. */
-static void add_products(eq_backend *be, eq_mut h, eq_mut x, int64_t I, int64_t B, int64_t T) {
-    for (int64_t b = 0; b < B; b++) {
-        eq_view w = eq_ro(eq_mut_at(x, b * T * I, T * I));
-        EQ_DO(be, matmul_tn, h, w, w, I, I, T, T, I, 1);
-    }
-}
-
-static eq_status gather(eq_block_ap *j, int64_t i, const hessians *x, const eq_observer *obs,
-                        eq_err *err) {
-    eq_backend *be = j->be;
-    const eq_config *c = j->cfg;
-    EQ_TRY(eq_block_w_upload(&j->room, be, j->src, i, err));
-    EQ_TRY(eq_block_job_uploaded(j, err));
-    for (int k = 0; k < N_INPUTS; k++) EQ_DO(be, fill, x->h[k], 0.0f);
-    for (int64_t w = 0, B; w < j->n_train; w += B) {
-        if (eq_stopped(obs)) return eq_fail(err, EQ_EINTR, "stopped on request");
-        B = eq_block_job_batch(j, w, j->n_train);
-        eq_block_job_forward(j, &j->room, eq_stream_at(&j->q, w), NULL, B);
-#define ADD(name, act, width, ...) add_products(be, x->h[name], j->acts.act, width, B, j->T);
-        INPUTS(ADD)
-#undef ADD
-        EQ_TRY(be->sync(be, err));
-        eq_block_job_say(j, i, (double)(w + B) / 3, NAN, obs);
-    }
-    return EQ_OK;
 }
 
 /* ---- linears --------------------------------------------------------------------------------- */
@@ -147,26 +91,22 @@ static eq_status linears(eq_block_ap *j, int64_t i, eq_mut h, int64_t I, const e
     return st;
 }
 
-static eq_status solve(eq_block_ap *j, int64_t i, const hessians *x, const eq_observer *obs,
+static eq_status solve(eq_block_ap *j, int64_t i, const eq_block_inputs *x, const eq_observer *obs,
                        eq_err *err) {
-    const eq_config *c = j->cfg;
-#define SOLVE(name, act, width, ...) \
-    { \
-        const eq_lin l[] = {__VA_ARGS__}; \
-        EQ_TRY(linears(j, i, x->h[name], width, l, (int)(sizeof l / sizeof *l), obs, err)); \
+    for (eq_in k = 0; k < EQ_INS; k++) {
+        eq_in_spec in = eq_in_of(j->cfg, k);
+        EQ_TRY(linears(j, i, x->h[k], in.I, in.lin, in.n, obs, err));
     }
-    INPUTS(SOLVE)
-#undef SOLVE
     return EQ_OK;
 }
 
 eq_status eq_block_job_gptq(eq_block_ap *j, int64_t i, const eq_observer *obs, eq_err *err) {
-    hessians x;
+    eq_block_inputs x = {0};
     eq_arena a = {.hints = j->be->hints};
-    bind(&x, &a, j->cfg);
+    eq_block_inputs_bind(&x, &a, j->cfg);
     EQ_TRY(eq_arena_alloc(&a, j->be, "the Hessians of a block", err));
-    bind(&x, &a, j->cfg);
-    eq_status st = gather(j, i, &x, obs, err);
+    eq_block_inputs_bind(&x, &a, j->cfg);
+    eq_status st = eq_block_inputs_gather(j, i, &x, obs, err);
     if (st == EQ_OK) st = eq_student_start(&j->student, j->src, i, err);
     if (st == EQ_OK) st = solve(j, i, &x, obs, err);
     eq_arena_free(&a);

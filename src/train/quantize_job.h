@@ -40,7 +40,7 @@ typedef struct {
     eq_quantize_result res;
 } eq_job;
 
-/* Block-AP is part of the job; GPTQ is its start and no epoch. */
+/* Block-AP is part of the job; GPTQ and AWQ are its starts and no epoch. */
 static inline bool eq_job_trains_blocks(const eq_job *j) {
     return !j->tune && j->set.o.method != EQ_METHOD_RTN;
 }

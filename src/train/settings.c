@@ -22,6 +22,8 @@ void eq_quantize_opts_init(eq_quantize_opts *o) {
                .epochs = 2,
                .quant_lr = -1,
                .weight_lr = -1,
+               .clip_lr = -1,
+               .round_lr = -1,
                .min_lr_factor = 20,
                .train = EQ_TRAIN_S | EQ_TRAIN_Z | EQ_TRAIN_W | EQ_TRAIN_NORM},
         .qp = {.batch_size = 32,
@@ -55,6 +57,8 @@ static eq_status check(const eq_quantize_opts *o, eq_err *err) {
         {"epochs", o->ap.epochs, 0, 1e4},
         {"quant-lr", o->ap.quant_lr, -1, 1e38},
         {"weight-lr", o->ap.weight_lr, -1, 1e38},
+        {"clip-lr", o->ap.clip_lr, -1, 1e38},
+        {"round-lr", o->ap.round_lr, -1, 1e38},
         {"min-lr-factor", o->ap.min_lr_factor, 1, 1e9},
         {"early-stop", o->ap.early_stop, 0, 1e4},
         {"e2e-train-size", (double)o->qp.train_size, 0, 1e9},
@@ -89,6 +93,27 @@ static eq_status check_format(const eq_quantize_opts *o, eq_err *err) {
                    (long long)o->group_size);
 }
 
+/* What of a block is trained together makes sense. */
+static eq_status check_train(const eq_block_ap_opts *o, eq_err *err) {
+    static const struct {
+        unsigned what, without;
+        const char *why;
+    } rows[] = {
+        {EQ_TRAIN_CLIP, EQ_TRAIN_S | EQ_TRAIN_Z,
+         "expected clip without s and z, which follow from it"},
+        {EQ_TRAIN_CLIP, EQ_TRAIN_W, "expected clip without w, whose range it clips"},
+        {EQ_TRAIN_ROUND, EQ_TRAIN_W, "expected round without w, which moves the same roundings"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (o->train & rows[i].what && o->train & rows[i].without)
+            return eq_fail(err, EQ_EINPUT, "train: %s", rows[i].why);
+    if (o->train & EQ_TRAIN_CLIP && o->start == EQ_START_GPTQ)
+        return eq_fail(err, EQ_EINPUT,
+                       "start: expected minmax where clip is trained, found gptq, whose integers "
+                       "are on the grid of the whole range");
+    return EQ_OK;
+}
+
 /* Length of a window: as asked for, else `usual` or what the model can see. */
 static int64_t length(int64_t asked, int64_t usual, const eq_config *c, const char *what,
                       const eq_observer *obs) {
@@ -96,6 +121,12 @@ static int64_t length(int64_t asked, int64_t usual, const eq_config *c, const ch
         eq_note(obs, "%s: windows of %lld tokens are longer than the model's context of %lld", what,
                 (long long)asked, (long long)c->T_max);
     return asked ? asked : usual < c->T_max ? usual : c->T_max;
+}
+
+/* With the cosine's mean of half the rate an offset comes from 0 to its bound and no farther. */
+static double round_lr(const eq_block_ap_opts *o) {
+    int64_t steps = o->epochs * ((o->train_size + o->batch_size - 1) / o->batch_size);
+    return 2.0 / (double)(steps ? steps : 1);
 }
 
 /* A checkpoint under tuning keeps its own. */
@@ -130,9 +161,14 @@ eq_status eq_settings_resolve(eq_settings *s, const eq_quantize_opts *o, const e
     }
     EQ_TRY(resolve_schemes(s, c, tune, err));
     bool two = s->o.bits == 2;
-    if (o->method == EQ_METHOD_GPTQ)
-        s->o.ap.start = EQ_START_GPTQ, s->o.ap.epochs = 0, s->o.ap.val_size = 0;
+    if (o->method == EQ_METHOD_GPTQ || o->method == EQ_METHOD_AWQ) {
+        s->o.ap.start = o->method == EQ_METHOD_GPTQ ? EQ_START_GPTQ : EQ_START_AWQ;
+        s->o.ap.epochs = 0, s->o.ap.val_size = 0;
+    }
+    if (!tune && o->method == EQ_METHOD_BLOCK_AP) EQ_TRY(check_train(&s->o.ap, err));
     if (s->o.ap.quant_lr < 0) s->o.ap.quant_lr = 1e-4;
+    if (s->o.ap.clip_lr < 0) s->o.ap.clip_lr = 5e-3;
+    if (s->o.ap.round_lr < 0) s->o.ap.round_lr = round_lr(&s->o.ap);
     if (s->o.ap.weight_lr < 0) s->o.ap.weight_lr = two ? 2e-5 : 1e-5;
     if (s->o.qp.lr < 0) s->o.qp.lr = two ? 2e-5 : 1e-5;
     const char *rows = o->instruct.data;
@@ -209,7 +245,10 @@ static json_t *ap_json(const eq_block_ap_opts *a) {
                           (json_int_t)a->batch_size, "epochs", a->epochs, "quant_lr", a->quant_lr,
                           "weight_lr", a->weight_lr, "min_lr_factor", a->min_lr_factor, "train",
                           (int)a->train, "keep_best", a->keep_best, "early_stop", a->early_stop);
-    if (a->start == EQ_START_GPTQ) json_object_set_new(o, "start", json_string("gptq"));
+    if (a->train & EQ_TRAIN_CLIP) json_object_set_new(o, "clip_lr", json_real(a->clip_lr));
+    if (a->train & EQ_TRAIN_ROUND) json_object_set_new(o, "round_lr", json_real(a->round_lr));
+    if (a->start != EQ_START_MINMAX)
+        json_object_set_new(o, "start", json_string(a->start == EQ_START_GPTQ ? "gptq" : "awq"));
     return o;
 }
 /* Not the micro-batch: gradients do not depend on it (backend/backend.h, windows). */
@@ -229,6 +268,7 @@ json_t *eq_settings_first(const eq_settings *s, const eq_config *c, const char *
     const char *method = tune                          ? "tune"
                          : o->method == EQ_METHOD_RTN  ? "rtn"
                          : o->method == EQ_METHOD_GPTQ ? "gptq"
+                         : o->method == EQ_METHOD_AWQ  ? "awq"
                                                        : "block-ap";
     json_object_set_new(recipe, "method", json_string(method));
     json_object_set_new(recipe, "bits", json_integer(o->bits));

@@ -8,7 +8,7 @@
 #include "base/mem.h"
 
 enum { PIECE = 1 << 20 }; /* values on the host at once */
-enum { PARTS = 3 * (3 * EQ_LINS + EQ_NORM_COUNT) };
+enum { PARTS = 3 * (5 * EQ_LINS + EQ_NORM_COUNT) };
 
 typedef struct {
     char name[80];
@@ -34,6 +34,8 @@ static int parts_of(const eq_student *st, part *out) {
         n = add(out, n, &st->W[l], name, "W");
         n = add(out, n, &st->s[l], name, "s");
         n = add(out, n, &st->z[l], name, "z");
+        n = add(out, n, &st->clip[l], name, "clip");
+        n = add(out, n, &st->offset[l], name, "offset");
     }
     for (eq_norm k = 0; k < EQ_NORM_COUNT; k++)
         n = add(out, n, &st->norm[k], eq_norm_of(st->cfg, k).name, "weight");

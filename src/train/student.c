@@ -5,7 +5,6 @@
 
 #include "quant/number.h"
 #include "quant/pack.h"
-#include "train/schedule.h"
 
 static eq_qshape shape_in(const eq_student *st, int64_t block, eq_lin l) {
     eq_lin_spec s = eq_lin_of(st->cfg, l);
@@ -25,7 +24,7 @@ static eq_param take(eq_arena *a, int64_t n, bool trained) {
 
 void eq_student_bind(eq_student *st, eq_arena *a, const eq_config *c, const eq_schemes *t,
                      unsigned train) {
-    int64_t most_groups = 0, most_words = 0;
+    int64_t most_groups = 0, most_words = 0, most_weights = 0;
     st->cfg = c, st->schemes = *t, st->train = train;
     for (eq_lin l = 0; l < EQ_LINS; l++) {
         eq_qshape q = shape_in(st, 0, l);
@@ -38,7 +37,10 @@ void eq_student_bind(eq_student *st, eq_arena *a, const eq_config *c, const eq_s
         st->W[l] = take(a, q.O * q.I, train & EQ_TRAIN_W);
         st->s[l] = take(a, n, train & EQ_TRAIN_S);
         st->z[l] = take(a, n, train & EQ_TRAIN_Z);
+        st->clip[l] = train & EQ_TRAIN_CLIP ? take(a, 2 * n, true) : (eq_param){0};
+        st->offset[l] = train & EQ_TRAIN_ROUND ? take(a, q.O * q.I, true) : (eq_param){0};
         if (n > most_groups) most_groups = n;
+        if (q.O * q.I > most_weights) most_weights = q.O * q.I;
     }
     for (eq_norm n = 0; n < EQ_NORM_COUNT; n++) {
         eq_norm_spec s = eq_norm_of(c, n);
@@ -46,6 +48,8 @@ void eq_student_bind(eq_student *st, eq_arena *a, const eq_config *c, const eq_s
     }
     st->ds = eq_take(a, EQ_F32, most_groups);
     st->dz = eq_take(a, EQ_F32, most_groups);
+    st->dclip = train & EQ_TRAIN_CLIP ? eq_take(a, EQ_F32, 2 * most_groups) : EQ_NONE_MUT;
+    st->moved = train & EQ_TRAIN_ROUND ? eq_take(a, EQ_F32, most_weights) : EQ_NONE_MUT;
     st->rows = eq_take(a, EQ_U32, most_words);
     st->total = eq_take(a, EQ_F64, 1);
 }
@@ -54,18 +58,36 @@ void eq_student_bind(eq_student *st, eq_arena *a, const eq_config *c, const eq_s
 void eq_student_turn(eq_student *st, int64_t i) {
     st->block = i;
     for (eq_lin l = 0; l < EQ_LINS; l++) {
-        eq_param *const of[] = {&st->s[l], &st->z[l]};
-        int64_t n = groups(shape(st, l));
-        for (int k = 0; k < 2; k++) {
-            of[k]->p.n = n;
-            if (of[k]->m.n) of[k]->m.n = of[k]->v.n = n;
+        eq_param *const of[] = {&st->s[l], &st->z[l], &st->clip[l]};
+        int64_t n = groups(shape(st, l)), size[] = {n, n, 2 * n};
+        for (int k = 0; k < 3; k++) {
+            if (of[k]->p.n) of[k]->p.n = size[k];
+            if (of[k]->m.n) of[k]->m.n = of[k]->v.n = size[k];
         }
     }
 }
 
-static void forget(eq_backend *be, eq_param *p) {
+static void forget(eq_backend *be, const eq_param *p) {
     if (p->m.n) EQ_DO(be, fill, p->m, 0.0f);
     if (p->v.n) EQ_DO(be, fill, p->v, 0.0f);
+}
+
+/* The grid of linear l, and nothing learned yet. */
+static void start_grid(eq_student *st, eq_lin l) {
+    eq_backend *be = st->be;
+    const eq_param *const of[] = {&st->W[l], &st->s[l], &st->z[l], &st->clip[l], &st->offset[l]};
+    eq_mut s = st->s[l].p, z = st->z[l].p, clip = st->clip[l].p;
+    for (size_t k = 0; k < sizeof of / sizeof *of; k++) forget(be, of[k]);
+    if (st->offset[l].p.n) EQ_DO(be, fill, st->offset[l].p, 0.0f);
+    if (clip.n) EQ_DO(be, fill, clip, EQ_CLIP_START);
+    if (clip.n)
+        EQ_DO(be, fq_clip, s, z, eq_ro(st->W[l].p), eq_ro(clip), shape(st, l));
+    else
+        EQ_DO(be, fq_init, s, z, eq_ro(st->W[l].p), shape(st, l));
+}
+
+void eq_student_regrid(eq_student *st) {
+    for (eq_lin l = 0; l < EQ_LINS; l++) start_grid(st, l);
 }
 
 eq_status eq_student_start(eq_student *st, const eq_weights *src, int64_t i, eq_err *err) {
@@ -75,9 +97,8 @@ eq_status eq_student_start(eq_student *st, const eq_weights *src, int64_t i, eq_
     for (eq_lin l = 0; l < EQ_LINS; l++) {
         EQ_TRY(eq_weights_check_rows(src, i, l, 0, eq_lin_of(&src->cfg, l).O, err));
         eq_weights_put_rows(src, i, l, 0, eq_lin_of(st->cfg, l).O, be, st->W[l].p);
-        EQ_DO(be, fq_init, st->s[l].p, st->z[l].p, eq_ro(st->W[l].p), shape(st, l));
-        forget(be, &st->W[l]), forget(be, &st->s[l]), forget(be, &st->z[l]);
     }
+    eq_student_regrid(st);
     for (eq_norm n = 0; n < EQ_NORM_COUNT; n++) {
         if (!st->norm[n].p.n) continue;
         be->upload(be, st->norm[n].p, b->norm[n]->data, b->norm[n]->dt);
@@ -87,9 +108,22 @@ eq_status eq_student_start(eq_student *st, const eq_weights *src, int64_t i, eq_
     return be->sync(be, err);
 }
 
+eq_view eq_student_rows(const eq_student *st, eq_lin l, int64_t row, int64_t rows, eq_view s) {
+    eq_qshape q = shape(st, l);
+    int64_t at = row * q.I, n = rows * q.I;
+    eq_view w = eq_ro(eq_mut_at(st->W[l].p, at, n));
+    if (!st->offset[l].p.n) return w;
+    eq_mut moved = eq_mut_at(st->moved, 0, n);
+    q.O = rows;
+    EQ_DO(st->be, fq_offset, moved, w, eq_ro(eq_mut_at(st->offset[l].p, at, n)), s, q);
+    return eq_ro(moved);
+}
+
 void eq_student_make(void *student, eq_lin l, eq_mut w) {
     const eq_student *st = student;
-    EQ_DO(st->be, fq_fwd, w, eq_ro(st->W[l].p), eq_ro(st->s[l].p), eq_ro(st->z[l].p), shape(st, l));
+    eq_qshape q = shape(st, l);
+    eq_view s = eq_ro(st->s[l].p), z = eq_ro(st->z[l].p);
+    EQ_DO(st->be, fq_fwd, w, eq_student_rows(st, l, 0, q.O, s), s, z, q);
 }
 
 void eq_student_show(eq_student *st, eq_block_w *w) {
@@ -98,46 +132,6 @@ void eq_student_show(eq_student *st, eq_block_w *w) {
     for (eq_lin l = 0; st->kept && st->stale && l < EQ_LINS; l++)
         eq_student_make(st, l, st->kept->w[l]);
     st->stale = false;
-}
-
-/* ---- one update ------------------------------------------------------------------------------ */
-
-void eq_student_step(eq_student *st, double quant_lr, double weight_lr) {
-    st->step++;
-    st->quant_lr = quant_lr, st->weight_lr = weight_lr;
-}
-
-/* Elements [from, from + n) of a parameter with its moments. */
-static eq_param part(const eq_param *p, int64_t from, int64_t n) {
-    bool trained = p->m.n > 0;
-    return (eq_param){eq_mut_at(p->p, from, n), trained ? eq_mut_at(p->m, from, n) : EQ_NONE_MUT,
-                      trained ? eq_mut_at(p->v, from, n) : EQ_NONE_MUT};
-}
-
-static void update(eq_student *st, const eq_param *p, eq_mut grad, double lr) {
-    if (!p->m.n) return;
-    eq_adamw a = eq_adamw_at(lr, st->step, 1);
-    EQ_DO(st->be, adamw, p->p, p->m, p->v, eq_ro(grad), a);
-}
-
-void eq_student_sink(void *student, eq_lin l, int64_t row, int64_t rows, int64_t window,
-                     eq_mut dw) {
-    (void)window; /* the sum over all of them */
-    eq_student *st = student;
-    eq_qshape q = shape(st, l);
-    int64_t per_row = q.I / q.G, n = rows * per_row;
-    eq_param pW = part(&st->W[l], row * q.I, rows * q.I), ps = part(&st->s[l], row * per_row, n),
-             pz = part(&st->z[l], row * per_row, n);
-    q.O = rows;
-    eq_mut w_hat = st->kept ? eq_mut_at(st->kept->w[l], row * q.I, rows * q.I) : EQ_NONE_MUT;
-    EQ_DO(st->be, fq_step, w_hat, pW.p, pW.m, pW.v, ps.p, ps.m, ps.v, pz.p, pz.m, pz.v, dw,
-          eq_mut_at(st->ds, 0, n), eq_mut_at(st->dz, 0, n), q,
-          eq_adamw_at(st->weight_lr, st->step, 1), eq_adamw_at(st->quant_lr, st->step, 1));
-}
-
-void eq_student_norms(eq_student *st, const eq_block_acts *acts) {
-    for (eq_norm n = 0; n < EQ_NORM_COUNT; n++)
-        update(st, &st->norm[n], acts->dnorm[n], st->weight_lr);
 }
 
 /* ---- the end of a block ---------------------------------------------------------------------- */
@@ -151,7 +145,8 @@ eq_status eq_student_finite(eq_student *st, bool *finite, eq_err *err) {
     double total = 0;
     be->upload(be, st->total, &total, EQ_F64);
     for (eq_lin l = 0; l < EQ_LINS; l++)
-        add_squares(st, &st->W[l]), add_squares(st, &st->s[l]), add_squares(st, &st->z[l]);
+        add_squares(st, &st->W[l]), add_squares(st, &st->s[l]), add_squares(st, &st->z[l]),
+            add_squares(st, &st->clip[l]), add_squares(st, &st->offset[l]);
     for (eq_norm n = 0; n < EQ_NORM_COUNT; n++) add_squares(st, &st->norm[n]);
     be->download(be, &total, EQ_F64, eq_ro(st->total));
     *finite = isfinite(total);
@@ -180,13 +175,13 @@ eq_status eq_student_finalise(eq_student *st, eq_qblock *out, eq_err *err) {
          */
         EQ_DO(be, cast, s, eq_ro(st->s[l].p));
         EQ_DO(be, cast, z, eq_ro(st->z[l].p));
-        EQ_DO(be, fq_pack, rows, s, z, eq_ro(st->W[l].p), q);
+        EQ_DO(be, fq_pack, rows, s, z, eq_student_rows(st, l, 0, q.O, eq_ro(s)), q);
         be->download(be, o->s, EQ_F32, eq_ro(s));
         EQ_TRY(be->sync(be, err));
         o->held = round_fp16(o->s, s.n);
         be->upload(be, s, o->s, EQ_F32);
         EQ_DO(be, cast, z, eq_ro(st->z[l].p));
-        EQ_DO(be, fq_pack, rows, s, z, eq_ro(st->W[l].p), q);
+        EQ_DO(be, fq_pack, rows, s, z, eq_student_rows(st, l, 0, q.O, eq_ro(s)), q);
         be->download(be, o->rows, EQ_U32, eq_ro(rows));
         be->download(be, o->z, EQ_F32, eq_ro(z));
         EQ_TRY(be->sync(be, err));

@@ -79,10 +79,10 @@ cases=$((cases + 1))
 # ---- refused ----------------------------------------------------------------------------------------
 c() { local line=$1; shift; expect 2 "" "eqat: compare: $line (eqat help compare)" compare "$@"; }
 c '--methods: unknown method "bloc-ap"; did you mean block-ap?' m --data d.npy --schemes w2g64 --methods rtn,bloc-ap --ppl-data t.npy -o n
-c '--methods: unknown method "qlora"; there are rtn, gptq, block-ap, e2e, both' m --data d.npy --schemes w2g64 --methods qlora --ppl-data t.npy -o n
+c '--methods: unknown method "qlora"; there are rtn, gptq, awq, block-ap, e2e, both' m --data d.npy --schemes w2g64 --methods qlora --ppl-data t.npy -o n
 c '--schemes: expected 2, 3 or 4 bits in the scheme, found "w5g64"' m --data d.npy --schemes w2g64,w5g64 --methods rtn --ppl-data t.npy -o n
 c 'compare: expected every row once, found w2g64-rtn again' m --schemes w2g64,w2a16g64 --methods rtn --ppl-data t.npy -o n
-c '--train: expected some of s,z,w,norm, found "s,q"' m --data d.npy --schemes w2g64 --methods both --train-variants s,z/s,q --ppl-data t.npy -o n
+c '--train: expected some of s,z,w,norm,clip,round, found "s,q"' m --data d.npy --schemes w2g64 --methods both --train-variants s,z/s,q --ppl-data t.npy -o n
 c 'no MODEL given'
 c 'no output given: -o DIR' m
 c 'no schemes given: --schemes w4g64,w2g64' m -o n

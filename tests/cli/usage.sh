@@ -54,10 +54,10 @@ q '--quant-lr: expected a number from 0 to 1, found "1e999"' M --quant-lr 1e999
 q '--quant-lr: expected a number from 0 to 1, found "-1e-4"' M --quant-lr -1e-4
 q '--quant-lr: expected a number from 0 to 1, found "1e-4x"' M --quant-lr 1e-4x
 q '--e2e-warmup: expected a number from 0 to 1, found "3"' M --e2e-warmup 3
-q '--train: expected some of s,z,w,norm, found "s,q"' M --train s,q
-q '--train: expected some of s,z,w,norm, found ""' M --train=
+q '--train: expected some of s,z,w,norm,clip,round, found "s,q"' M --train s,q
+q '--train: expected some of s,z,w,norm,clip,round, found ""' M --train=
 q '--e2e-train: expected some of s,z, found "w"' M --e2e-train w
-q '--method: expected block-ap|rtn|gptq, found "awq"' M --method awq
+q '--method: expected block-ap|rtn|gptq|awq, found "peqa"' M --method peqa
 q '--precision: expected bf16|f32, found "fp16"' M --precision fp16
 q '--cpu-mask: expected sse2|avx2|avx512, found "neon"' M --cpu-mask neon
 q '--threads: expected a whole number from 1 to 512, found "0"' M --threads 0
@@ -72,7 +72,7 @@ done
 # options that change nothing
 rtn='with --method rtn, which trains no blocks'
 for o in --train-size\ 8 --val-size\ 8 --seqlen\ 8 --batch-size\ 1 --epochs\ 1 --quant-lr\ 1 --weight-lr\ 1 \
-    --min-lr-factor\ 2 --train\ s --keep-best --early-stop\ 1 --val-data\ V --cache-dir\ C; do
+    --clip-lr\ 1 --round-lr\ 1 --min-lr-factor\ 2 --train\ s --keep-best --early-stop\ 1 --val-data\ V --cache-dir\ C; do
     q "${o%% *} has no effect $rtn" M -o O --data D --method rtn $o
 done
 for o in --e2e-data\ V --e2e-train-size\ 8 --e2e-seqlen\ 8 --e2e-batch-size\ 1 --e2e-micro-batch\ 1 --e2e-epochs\ 1 \
@@ -86,6 +86,8 @@ for o in --keep-best --early-stop\ 1; do
 done
 q '--val-data has no effect with --val-size 0' M -o O --data D --val-size 0 --val-data V
 q '--quant-lr has no effect when --train names neither s nor z' M -o O --data D --train w,norm --quant-lr 1
+q '--clip-lr has no effect when --train does not name clip' M -o O --data D --clip-lr 1
+q '--round-lr has no effect when --train does not name round' M -o O --data D --train clip --round-lr 1
 q '--weight-lr has no effect when --train names neither w nor norm' M -o O --data D --train s --weight-lr 1
 wrong 'plan: --keep-best has no effect with --val-size 0 (eqat help plan)' plan M --val-size 0 --keep-best
 wrong 'generate: --seed has no effect without --temperature (eqat help generate)' generate M --prompt x --seed 1

@@ -1,0 +1,139 @@
+/* AWQ for linears that share an input: scales, clipped ranges and integers against a plain
+ * statement in numpy (tests/golden/awq.safetensors, tools/make_awq_golden.py), on every host
+ * backend, and the same bits for any number of threads. */
+#include <math.h>
+
+#include "backend/backend.h"
+#include "base/mem.h"
+#include "base/par.h"
+#include "format/safetensors.h"
+#include "quant/number.h"
+#include "scratch.h"
+#include "train/awq.h"
+
+static void ok(eq_status st, const eq_err *err) {
+    if (st != EQ_OK) fail_msg("%s", err->msg);
+}
+static const eq_tensor *tensor(const eq_st *st, const char *name, int bits) {
+    char text[16];
+    snprintf(text, sizeof text, bits ? "%s%d" : "%s", name, bits);
+    const eq_tensor *t = eq_st_find(st, text);
+    if (!t) fail_msg("no tensor %s in the golden file", text);
+    return t;
+}
+
+typedef struct {
+    int64_t I, O[2];
+    float *w[2], *h, *scale;
+    double *mean;
+} problem;
+
+static problem read_problem(const eq_st *golden) {
+    const eq_tensor *x = tensor(golden, "x", 0);
+    const uint8_t *bytes = x->data;
+    int64_t N = x->shape[0], I = x->shape[1];
+    problem p = {.I = I};
+    p.h = eq_calloc(I * I, sizeof *p.h), p.mean = eq_calloc(I, sizeof *p.mean);
+    p.scale = eq_calloc(I, sizeof *p.scale);
+    for (int64_t i = 0; i < I; i++)
+        for (int64_t j = 0; j < I; j++) {
+            double sum = 0;
+            for (int64_t r = 0; r < N; r++)
+                sum += ((int)bytes[r * I + i] - 128) * ((int)bytes[r * I + j] - 128);
+            p.h[i * I + j] = (float)sum;
+        }
+    for (int64_t r = 0; r < N; r++)
+        for (int64_t i = 0; i < I; i++)
+            p.mean[i] += fabs((double)((int)bytes[r * I + i] - 128)) / (double)N;
+    for (int k = 0; k < 2; k++) {
+        const eq_tensor *w = tensor(golden, k ? "w1" : "w0", 0);
+        p.O[k] = w->shape[0];
+        p.w[k] = eq_calloc(w->n, sizeof *p.w[k]);
+        eq_convert(p.w[k], EQ_F32, w->data, w->dt, w->n);
+    }
+    return p;
+}
+static void free_problem(problem *p) {
+    eq_free(p->w[0]), eq_free(p->w[1]), eq_free(p->h), eq_free(p->scale), eq_free(p->mean);
+}
+
+/* Codes of a min-max grid as it is read back. */
+static int code_of(const float *w, int64_t i, int64_t G, int bits) {
+    const float *group = w + i / G * G;
+    float lo = group[0], hi = lo, s, z;
+    for (int64_t k = 0; k < G; k++) lo = fminf(lo, group[k]), hi = fmaxf(hi, group[k]);
+    eq_minmax_start(lo, hi, bits, EQ_GRID_FREE, &s, &z);
+    s = eq_f16_to_f32(eq_f32_to_f16(s)), z = eq_z_used(z, bits, EQ_GRID_FREE);
+    return (int)eq_clampf(eq_code(w[i], s, z), 0, eq_q_max(bits));
+}
+
+static void one(const eq_st *golden, eq_backend *be, int bits, int64_t G) {
+    eq_err err = {0};
+    problem p = read_problem(golden);
+    const float *scale = tensor(golden, "scale", bits)->data;
+    const uint8_t *want = tensor(golden, "codes", bits)->data;
+    int ratio = *(const uint8_t *)tensor(golden, "ratio", bits)->data;
+    eq_mut h = {be->alloc(be, 4 * p.I * p.I), p.I * p.I, EQ_F32};
+    eq_awq_linear l[2];
+    eq_awq_choice found;
+    be->upload(be, h, p.h, EQ_F32);
+    for (int k = 0; k < 2; k++)
+        l[k] = (eq_awq_linear){p.w[k], {.O = p.O[k], .I = p.I, .G = G, .bits = bits}};
+    ok(eq_awq_scale(be, p.scale, &found, l, 2, p.mean, eq_ro(h), &err), &err);
+    assert_int_equal((int)(found.ratio * EQ_AWQ_RATIOS + 0.5), ratio);
+    assert_true(ratio > 0 && found.error < found.rounded);
+    for (int64_t i = 0; i < p.I; i++) assert_true(fabsf(p.scale[i] - scale[i]) <= 1e-7f * scale[i]);
+    for (int64_t i = 0; i < p.O[0] * p.I; i++) p.w[0][i] *= scale[i % p.I];
+    for (int64_t i = 0; i < p.I * p.I; i++) p.h[i] /= scale[i / p.I] * scale[i % p.I];
+    ok(eq_awq_clip(be, p.w[0], l[0].q, p.h, &err), &err);
+    for (int64_t i = 0; i < p.O[0] * p.I; i++)
+        if (code_of(p.w[0], i, G, bits) != want[i])
+            fail_msg("%s, %d bits: code [%d, %d] is %d, expected %d", be->name, bits,
+                     (int)(i / p.I), (int)(i % p.I), code_of(p.w[0], i, G, bits), want[i]);
+    be->free_(be, h.p);
+    free_problem(&p);
+}
+
+static void golden_integers(void **state) {
+    (void)state;
+    static const char *const specs[] = {"cpu", "ref", "fenced:cpu"};
+    eq_st *golden;
+    eq_err err = {0};
+    ok(eq_st_open(&golden, "tests/golden/awq.safetensors", &err), &err);
+    for (int i = 0; i < 3; i++) {
+        eq_backend *be;
+        eq_par_threads(1 + i % 2);
+        ok(eq_backend_open(&be, specs[i], NULL, &err), &err);
+        one(golden, be, 2, 16), one(golden, be, 3, 104), one(golden, be, 4, 208);
+        be->close(be);
+    }
+    eq_st_close(golden);
+}
+
+/* Inputs of one size have nothing to gain; the weights stay what they are. */
+static void even_inputs(void **state) {
+    (void)state;
+    enum { I = 64, O = 3 };
+    eq_err err = {0};
+    eq_backend *be;
+    float w[O * I], h[I * I] = {0}, scale[I];
+    double mean[I];
+    eq_awq_choice found;
+    for (int i = 0; i < I; i++) h[i * I + i] = 2, mean[i] = 0.25;
+    for (int i = 0; i < O * I; i++) w[i] = sinf((float)i);
+    ok(eq_backend_open(&be, "cpu", NULL, &err), &err);
+    eq_mut hd = {be->alloc(be, sizeof h), I * I, EQ_F32};
+    be->upload(be, hd, h, EQ_F32);
+    eq_awq_linear l = {w, {.O = O, .I = I, .G = 32, .bits = 3}};
+    ok(eq_awq_scale(be, scale, &found, &l, 1, mean, eq_ro(hd), &err), &err);
+    assert_true(found.ratio == 0 && found.error == found.rounded);
+    for (int i = 0; i < I; i++) assert_true(scale[i] == 1);
+    be->free_(be, hd.p);
+    be->close(be);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(golden_integers),
+                                       cmocka_unit_test(even_inputs)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
