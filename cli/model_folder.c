@@ -58,7 +58,8 @@ eq_status cli_model_folder(const char *model, eq_err *err) {
     if (eq_exists(model) && !eq_is_dir(model))
         return eq_fail(err, EQ_EINPUT, "%s: expected a model folder, found a file; %s", model,
                        eq_ends_with(model, ".gguf")
-                           ? "the Hugging Face folder it was made from is needed"
+                           ? "eqat import makes a folder of a Llama's or Qwen's, of others the "
+                             "one it was made from is needed"
                            : "name the folder that holds config.json beside it");
     char *cached = find_in(model, "", "models--", has_snapshot);
     char *snapshot = find_in(cached ? cached : model, "snapshots", "", has_config);

@@ -332,7 +332,7 @@ static void bad_indexes(void **state) {
     } others[] = {
         /* each is named before those above it */
         {"weights.safetensors", "rename it"},
-        {"model.Q4_K_M.gguf", "folder it was made from"},
+        {"model.Q4_K_M.gguf", "eqat import"},
         {"model-00001-of-00002.safetensors", "index.json, which lists them, is missing"},
         {"adapter_model.safetensors", "merge_and_unload"},
         {"consolidated.safetensors", "Hugging Face form"},

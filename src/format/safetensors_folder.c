@@ -99,7 +99,9 @@ static eq_status no_weights(const char *dir, eq_err *err) {
         {"consolidated", ".safetensors", "the Hugging Face form of the same model is needed"},
         {"adapter_model", ".safetensors", "merge it into its model first (peft: merge_and_unload)"},
         {"model-", ".safetensors", "model.safetensors.index.json, which lists them, is missing"},
-        {"", ".gguf", "the Hugging Face folder it was made from is needed"},
+        {"", ".gguf",
+         "eqat import makes a folder of a Llama's or Qwen's, of others the one it was made from is "
+         "needed"},
         {"", ".safetensors", "rename it if it is the whole model"},
     };
     eq_names names;
