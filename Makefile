@@ -248,9 +248,9 @@ $(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(TEST_HELP_C)) $(B)/libbench.a $(B)
 	$(call say,ld)
 	$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 
-$(TOOLS): $(B)/%: $(TOOL_C) $(B)/libeqat.a
+$(TOOLS): $(B)/%: $(TOOL_C) $(B)/libbench.a $(B)/libeqat.a
 	$(call say,cc)
-	$(CC) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS) tools/$(subst -,_,$*).c $(B)/libeqat.a $(LDLIBS) -o $@
+	$(CC) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS) tools/$(subst -,_,$*).c $(B)/libbench.a $(B)/libeqat.a $(LDLIBS) -o $@
 
 .SECONDARY:
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)

@@ -1,16 +1,15 @@
 /* Reading a prompt and generating with whole models of real shapes and random weights. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/observe.h"
-#include "base/par.h"
 #include "base/rng.h"
+#include "bench_generate.h"
 #include "bench_kernels.h"
-#include "infer/session.h"
+#include "bench_read.h"
 
-enum { PROMPT = 512, TOKENS = 64, RUNS = 3 };
+enum { PROMPT = 512, TOKENS = 64, RUNS = 3, READS = 8 };
 
 static const struct {
     const char *name, *args;
@@ -25,42 +24,61 @@ static const struct {
     int64_t group[2];
 } formats[] = {{2, {64, 64}}, {3, {128, 64}}, {4, {128, 64}}, {0, {0, 0}}};
 
-/* Seconds of a prompt and of a token behind it: the fastest of some runs. */
-static eq_status times(eq_session *s, int64_t V, double *prompt, double *token, eq_err *err) {
-    int32_t ids[PROMPT + TOKENS];
-    float *logits = eq_calloc(V, sizeof *logits);
-    eq_status st = logits ? EQ_OK : eq_nomem(err, "logits", 4 * V);
-    for (int i = 0; i < PROMPT + TOKENS; i++)
-        ids[i] = (int32_t)(eq_rand_u64(7, (uint64_t)i) % (uint64_t)V);
-    *prompt = *token = 1e30;
-    for (int r = 0; r < RUNS && st == EQ_OK; r++) {
-        eq_session_truncate(s, 0);
-        double t = eq_now();
-        st = eq_session_feed(s, ids, PROMPT, NULL, NULL, err);
-        double now = eq_now();
-        if (r && now - t < *prompt) *prompt = now - t; /* the first run makes oneDNN's kernels */
-        t = now;
-        for (int i = 0; i < TOKENS && st == EQ_OK; i++) {
-            st = eq_session_logits(s, logits, err);
-            if (st == EQ_OK) st = eq_session_feed(s, ids + PROMPT + i, 1, NULL, NULL, err);
-        }
-        t = (eq_now() - t) / TOKENS;
-        if (t < *token) *token = t;
+static int32_t any_token(int64_t i, int64_t V) {
+    return (int32_t)(eq_rand_u64(7, (uint64_t)i) % (uint64_t)V);
+}
+
+eq_status eq_bench_session(eq_session *s, int64_t V, int prompt, int tokens, eq_bench_times *t,
+                           eq_err *err) {
+    float *logits = eq_calloc(V + prompt, sizeof *logits);
+    if (!logits) return eq_nomem(err, "logits", 4 * (V + prompt));
+    int32_t *ids = (int32_t *)(void *)(logits + V);
+    for (int i = 0; i < prompt; i++) ids[i] = any_token(i, V);
+    eq_session_truncate(s, 0);
+    double begin = eq_now();
+    eq_status st = eq_session_feed(s, ids, prompt, NULL, NULL, err);
+    double middle = eq_now();
+    for (int i = 0; i < tokens && st == EQ_OK; i++) {
+        int32_t next = any_token(prompt + i, V);
+        st = eq_session_logits(s, logits, err);
+        if (st == EQ_OK) st = eq_session_feed(s, &next, 1, NULL, NULL, err);
     }
+    *t = (eq_bench_times){middle - begin, eq_now() - middle};
     eq_free(logits);
     return st;
 }
 
+/* Seconds of a prompt, of a token behind it and of reading a byte: each the fastest of some runs.
+ */
+static eq_status times(eq_session *s, int64_t V, double *prompt, double *token, double *byte,
+                       eq_err *err) {
+    eq_bench_reader reader;
+    eq_status st = eq_bench_reader_open(&reader, err);
+    *prompt = *token = *byte = 1e30;
+    for (int r = 0; r < RUNS && st == EQ_OK; r++) {
+        eq_bench_times t = {0, 0};
+        st = eq_bench_session(s, V, PROMPT, TOKENS, &t, err);
+        if (r && t.prompt < *prompt) *prompt = t.prompt; /* the first run makes oneDNN's kernels */
+        if (t.tokens / TOKENS < *token) *token = t.tokens / TOKENS;
+        for (int i = 0; i < READS; i++) {
+            double b = eq_bench_read(&reader) / EQ_READ_BYTES;
+            if (b < *byte) *byte = b;
+        }
+    }
+    eq_bench_reader_close(&reader);
+    return st;
+}
+
 static eq_status one(const eq_bench_opts *o, const char *name, const char *folder, int bits,
-                     int64_t group, double read, eq_err *err) {
+                     int64_t group, eq_err *err) {
     eq_weights *src;
     eq_backend *be = NULL;
     eq_session *s = NULL;
-    double prompt, token;
+    double prompt, token, byte;
     EQ_TRY(eq_weights_open(&src, folder, err));
     eq_status st = eq_backend_open(&be, o->compute.backend, o->compute.cpu_mask, err);
     if (st == EQ_OK) st = eq_session_open(&s, be, src, &o->compute, PROMPT + TOKENS, err);
-    if (st == EQ_OK) st = times(s, src->cfg.V, &prompt, &token, err);
+    if (st == EQ_OK) st = times(s, src->cfg.V, &prompt, &token, &byte, err);
     if (st == EQ_OK) {
         const eq_config *c = &src->cfg;
         double P = (double)eq_config_linear_params(c), G = (double)group;
@@ -68,9 +86,9 @@ static eq_status one(const eq_bench_opts *o, const char *name, const char *folde
         double bytes = P * packed + head * (bits ? 1 + 3 / 64.0 : 2);
         fprintf(o->out,
                 "%s %s%.0d%s%.0lld: prompt of %d: %.0f tokens/s; generation: %.1f tokens/s, "
-                "weights at %.0f %% of the rate of reading\n",
+                "weights at %.0f %% of the rate of reading (%.1f GB/s)\n",
                 name, bits ? "w" : "bf16", bits, bits ? "g" : "", (long long)group, PROMPT,
-                PROMPT / prompt, 1 / token, 100 * bytes / token / read);
+                PROMPT / prompt, 1 / token, 100 * bytes / token * byte, 1e-9 / byte);
     }
     eq_session_close(s);
     if (be) be->close(be);
@@ -78,7 +96,7 @@ static eq_status one(const eq_bench_opts *o, const char *name, const char *folde
     return st;
 }
 
-static eq_status model(const eq_bench_opts *o, eq_bench_paths *p, int m, double read, eq_err *err) {
+static eq_status model(const eq_bench_opts *o, eq_bench_paths *p, int m, eq_err *err) {
     char *cmd = eq_sprintf("%s %s %s >/dev/null", o->make_model, p->model, models[m].args);
     if (!cmd) return eq_nomem(err, "a command", 256);
     int rc = system(cmd);
@@ -93,16 +111,13 @@ static eq_status model(const eq_bench_opts *o, eq_bench_paths *p, int m, double 
         q.method = EQ_METHOD_RTN, q.e2e = false, q.bits = bits, q.group_size = group;
         if (bits) st = eq_quantize(&q, NULL, NULL, err);
         if (st == EQ_OK)
-            st = one(o, models[m].name, bits ? p->quantized : p->model, bits, group, read, err);
+            st = one(o, models[m].name, bits ? p->quantized : p->model, bits, group, err);
         if (bits && st == EQ_OK) st = eq_remove_tree(p->quantized, err);
     }
     return st == EQ_OK ? eq_remove_tree(p->model, err) : st;
 }
 
 eq_status eq_bench_generate(const eq_bench_opts *o, eq_bench_paths *p, eq_err *err) {
-    double read = eq_bench_read();
-    fprintf(o->out, "generation, reading memory: %.1f GB/s\n", read * 1e-9);
-    for (int m = 0; m < (int)(sizeof models / sizeof *models); m++)
-        EQ_TRY(model(o, p, m, read, err));
+    for (int m = 0; m < (int)(sizeof models / sizeof *models); m++) EQ_TRY(model(o, p, m, err));
     return EQ_OK;
 }

@@ -1,7 +1,7 @@
 /* Matrix-vector products of the paper's Table 10: packed weights beside bf16 ones, and both beside
  * the rate at which the same threads read memory.
- * Invariant: a round times every kind once, on weights that no cache can hold; what is printed are
- * medians over rounds, so that kinds share what the machine does meanwhile. */
+ * Invariant: a round times every kind and a read once, on memory that no cache can hold; what is
+ * printed are medians over rounds, so that all share what the machine does meanwhile. */
 #include "bench_kernels.h"
 
 #include <stdlib.h>
@@ -9,47 +9,13 @@
 
 #include "base/mem.h"
 #include "base/observe.h"
-#include "base/par.h"
 #include "base/rng.h"
 #include "bench_device.h"
+#include "bench_read.h"
 #include "quant/pack.h"
 
-enum { ROUNDS = 200, LEAST_BYTES = 192 << 20, READ_BYTES = 512 << 20, PIECE = 1 << 18 };
+enum { ROUNDS = 200, LEAST_BYTES = 192 << 20 };
 static const double budget = 3.0; /* seconds a shape */
-
-/* ---- reading --------------------------------------------------------------------------------- */
-
-typedef struct {
-    const uint64_t *from;
-    uint64_t sum[READ_BYTES / PIECE];
-} read_job;
-static void read_piece(void *ctx, int64_t i, int thread) {
-    read_job *j = ctx;
-    (void)thread;
-    const uint64_t *p = j->from + i * (PIECE / 8);
-    uint64_t s[8] = {0};
-    for (int k = 0; k < PIECE / 8; k += 8)
-        for (int l = 0; l < 8; l++) s[l] += p[k + l];
-    for (int l = 1; l < 8; l++) s[0] += s[l];
-    j->sum[i] = s[0];
-}
-
-double eq_bench_read(void) {
-    static read_job j;
-    uint64_t *from = eq_calloc(READ_BYTES, 1);
-    double best = 0;
-    if (!from) return 0;
-    for (int64_t i = 0; i < READ_BYTES / 8; i++) from[i] = (uint64_t)i;
-    j.from = from;
-    for (int r = 0; r < 6; r++) {
-        double t = eq_now();
-        eq_par_for(READ_BYTES / PIECE, read_piece, &j);
-        double f = READ_BYTES / (eq_now() - t);
-        if (r && f > best) best = f;
-    }
-    eq_free(from);
-    return best;
-}
 
 /* ---- the kinds ------------------------------------------------------------------------------- */
 
@@ -118,9 +84,10 @@ static int rising(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-static void print_shape(FILE *out, shape s, kind k[KINDS], int rounds, double read) {
-    fprintf(out, "%5lld x %-5lld", (long long)s.O, (long long)s.I);
-    double plain = 0;
+static void print_shape(FILE *out, shape s, kind k[KINDS], int rounds, double reads[ROUNDS]) {
+    qsort(reads, (size_t)rounds, sizeof *reads, rising);
+    double plain = 0, read = EQ_READ_BYTES / reads[rounds / 2];
+    fprintf(out, "%5lld x %-5lld %5.1f GB/s", (long long)s.O, (long long)s.I, read * 1e-9);
     for (int i = 0; i < KINDS; i++) {
         qsort(k[i].t, (size_t)rounds, sizeof *k[i].t, rising);
         double t = k[i].t[rounds / 2], rate = (double)k[i].bytes / t;
@@ -133,9 +100,10 @@ static void print_shape(FILE *out, shape s, kind k[KINDS], int rounds, double re
     fflush(out);
 }
 
-static eq_status run_shape(const eq_bench_opts *o, eq_backend *be, shape s, double read,
+static eq_status run_shape(const eq_bench_opts *o, eq_backend *be, shape s, eq_bench_reader *reader,
                            eq_err *err) {
     static kind k[KINDS];
+    double reads[ROUNDS];
     eq_arena a = {0};
     eq_mut x = {0}, y = {0};
     for (int pass = 0; pass < 2; pass++) {
@@ -147,14 +115,17 @@ static eq_status run_shape(const eq_bench_opts *o, eq_backend *be, shape s, doub
     for (int64_t i = 0; i < s.I; i++) eq_store(x.p, EQ_BF16, i, eq_rand_normal(2, (uint64_t)i));
     double begin = eq_now();
     int rounds = 0;
-    for (int r = -1; r < ROUNDS && (r < 3 || eq_now() - begin < budget); r++)
+    for (int r = -1; r < ROUNDS && (r < 3 || eq_now() - begin < budget); r++) {
         for (int i = 0; i < KINDS; i++) { /* the first round is not counted */
             double t = eq_now();
             product(be, &k[i], i, r + 1, y, eq_ro(x));
-            if (r >= 0) k[i].t[r] = eq_now() - t, rounds = r + 1;
+            if (r >= 0) k[i].t[r] = eq_now() - t;
         }
+        double t = eq_bench_read(reader);
+        if (r >= 0) reads[r] = t, rounds = r + 1;
+    }
     eq_status st = be->sync(be, err);
-    if (st == EQ_OK) print_shape(o->out, s, k, rounds, read);
+    if (st == EQ_OK) print_shape(o->out, s, k, rounds, reads);
     eq_arena_free(&a);
     return st;
 }
@@ -163,6 +134,7 @@ eq_status eq_bench_kernels(const eq_bench_opts *o, eq_bench_paths *p, eq_err *er
     static const shape shapes[] = {{4096, 4096},  {11008, 4096}, {4096, 11008}, {5120, 5120},
                                    {13824, 5120}, {8192, 8192},  {28672, 8192}};
     eq_backend *be;
+    eq_bench_reader reader = {0};
     (void)p;
     EQ_TRY(eq_backend_open(&be, o->compute.backend, o->compute.cpu_mask, err));
     eq_status st = be->device ? eq_fail(err, EQ_EINPUT,
@@ -170,14 +142,15 @@ eq_status eq_bench_kernels(const eq_bench_opts *o, eq_bench_paths *p, eq_err *er
                                         "(device-bench times a device's)",
                                         be->name)
                               : EQ_OK;
-    double read = st == EQ_OK ? eq_bench_read() : 0;
+    if (st == EQ_OK) st = eq_bench_reader_open(&reader, err);
     if (st == EQ_OK)
         fprintf(o->out,
-                "products of packed weights and one row (%s), reading memory: %.1f GB/s; in "
-                "brackets the share of it; \"exact\": w2g64 in fp32\n",
-                be->kernels ? be->kernels : be->name, read * 1e-9);
+                "products of packed weights and one row (%s); how fast memory was read meanwhile, "
+                "in brackets the share of it; \"exact\": w2g64 in fp32\n",
+                be->kernels ? be->kernels : be->name);
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes && st == EQ_OK; i++)
-        st = run_shape(o, be, shapes[i], read, err);
+        st = run_shape(o, be, shapes[i], &reader, err);
+    eq_bench_reader_close(&reader);
     be->close(be);
     return st;
 }

@@ -5,6 +5,4 @@
 
 eq_status eq_bench_kernels(const eq_bench_opts *o, eq_bench_paths *p, eq_err *err);
 eq_status eq_bench_generate(const eq_bench_opts *o, eq_bench_paths *p, eq_err *err);
-/* Bytes a second that all threads of the pool read from memory. */
-double eq_bench_read(void);
 #endif

@@ -36,18 +36,26 @@ static int find_tables(void **state) {
     return 0;
 }
 
-enum { I = 320, ROWS = EQ_BLOCK_ROWS };
+enum { I = 320, ROWS = EQ_BLOCK_ROWS, W = 2 * EQ_TILE }; /* rows of x and of weights */
 typedef struct {
     int bits;
     int64_t G;
-    uint8_t code[EQ_TILE][I], z[EQ_TILE * I / 32];
-    uint16_t s[EQ_TILE * I / 32];
-    uint32_t words[EQ_TILE * I / 4];
-    uint8_t tile[EQ_TILE * I];
-    float x[ROWS * I], step[ROWS * I / 32];
-    int8_t x8[ROWS * I];
-    int32_t sum8[ROWS * I / 32];
+    uint8_t code[W][I], z[W * I / 32];
+    uint16_t s[W * I / 32];
+    uint32_t words[W * I / 4];
+    uint8_t tile[W * I];
+    float x[ROWS * I];
+    struct { /* one row behind the other, and as a block wants them */
+        int8_t x8[ROWS * I];
+        float step[ROWS * I / 32];
+        int32_t sum8[ROWS * I / 32];
+    } plain, block;
 } sample;
+
+/* Group g of row r of the weights, in tiles. */
+static int64_t group_at(const sample *d, int64_t r, int64_t g) {
+    return (r / EQ_TILE * (I / d->G) + g) * EQ_TILE + r % EQ_TILE;
+}
 
 /* extreme: the largest codes and activations of both signs, which would overflow first. */
 static void make(sample *d, int bits, int64_t G, bool extreme) {
@@ -55,28 +63,34 @@ static void make(sample *d, int bits, int64_t G, bool extreme) {
     int64_t groups = I / G;
     unsigned top = (1u << bits) - 1;
     d->bits = bits, d->G = G;
-    for (int r = 0; r < EQ_TILE; r++) {
+    for (int r = 0; r < W; r++) {
         for (int i = 0; i < I; i++)
             d->code[r][i] =
                 (uint8_t)(extreme ? top : eq_rand_u64(seed, (uint64_t)(r * I + i)) & top);
         eq_pack_row(d->words + r * eq_pack_words(I, bits), d->code[r], I, bits);
-        for (int64_t g = 0; g < groups; g++) { /* [I / G][16] */
-            d->z[g * EQ_TILE + r] =
+        for (int64_t g = 0; g < groups; g++) {
+            d->z[group_at(d, r, g)] =
                 (uint8_t)(extreme ? 0 : eq_rand_u64(seed + 1, (uint64_t)(r * I + g)) & top);
-            d->s[g * EQ_TILE + r] = eq_f32_to_f16(
+            d->s[group_at(d, r, g)] = eq_f32_to_f16(
                 0.01f * (1.0f + (float)eq_rand_unit(seed + 2, (uint64_t)(r * I + g))));
         }
     }
-    eq_lowbit_lay(d->tile, d->words, I, bits);
+    for (int t = 0; t < W / EQ_TILE; t++)
+        eq_lowbit_lay(d->tile + t * EQ_TILE * I * bits / 8,
+                      d->words + t * EQ_TILE * eq_pack_words(I, bits), I, bits);
     for (int i = 0; i < ROWS * I; i++)
         d->x[i] = extreme ? (i / I % 2 ? -1.0f : 1.0f) : eq_rand_normal(seed + 3, (uint64_t)i);
     for (int r = 0; r < ROWS; r++)
         for (int64_t g = 0; g < groups; g++) {
-            int8_t *q = d->x8 + r * I + g * G;
-            d->step[r * groups + g] = eq_act8(q, d->x + r * I + g * G, G);
+            int8_t *q = d->plain.x8 + r * I + g * G;
+            float step = eq_act8(q, d->x + r * I + g * G, G);
             int32_t sum = 0;
-            for (int64_t i = 0; i < G; i++) sum += q[i];
-            d->sum8[r * groups + g] = sum;
+            for (int64_t i = 0; i < G; i++) {
+                sum += q[i];
+                d->block.x8[((g * G + i) / 4 * ROWS + r) * 4 + i % 4] = q[i];
+            }
+            d->plain.step[r * groups + g] = d->block.step[g * ROWS + r] = step;
+            d->plain.sum8[r * groups + g] = d->block.sum8[g * ROWS + r] = sum;
         }
 }
 
@@ -86,9 +100,9 @@ static float want8(const sample *d, int x, int r) {
     for (int64_t g = 0; g < groups; g++) {
         int64_t whole = 0;
         for (int64_t i = g * d->G; i < (g + 1) * d->G; i++)
-            whole += (d->code[r][i] - d->z[g * EQ_TILE + r]) * d->x8[x * I + i];
-        sum =
-            eq_act8_add(sum, whole, eq_f16_to_f32(d->s[g * EQ_TILE + r]), d->step[x * groups + g]);
+            whole += (d->code[r][i] - d->z[group_at(d, r, g)]) * d->plain.x8[x * I + i];
+        sum = eq_act8_add(sum, whole, eq_f16_to_f32(d->s[group_at(d, r, g)]),
+                          d->plain.step[x * groups + g]);
     }
     return sum;
 }
@@ -96,7 +110,7 @@ static double want(const sample *d, int x, int r, double *size) {
     double sum = 0;
     *size = 0;
     for (int64_t i = 0; i < I; i++) {
-        int64_t g = i / d->G * EQ_TILE + r;
+        int64_t g = group_at(d, r, i / d->G);
         double t =
             (d->code[r][i] - d->z[g]) * (double)eq_f16_to_f32(d->s[g]) * (double)d->x[x * I + i];
         sum += t, *size += fabs(t);
@@ -104,22 +118,23 @@ static double want(const sample *d, int x, int r, double *size) {
     return sum;
 }
 
-static void check(const sample *d, const eq_lowbit *t, int block) {
-    eq_tile_in in = {d->tile, d->s, d->z, I, d->G, d->x8, d->step, d->sum8, d->x};
+static void check(const sample *d, const eq_lowbit *t, int kind) {
+    eq_tile_in in = {d->tile, d->s, d->z, I, d->G, d->plain.x8, d->plain.step, d->plain.sum8, d->x};
+    if (kind == EQ_BLOCK) in.x8 = d->block.x8, in.step = d->block.step, in.sum8 = d->block.sum8;
     float y8[ROWS * EQ_TILE], y[ROWS * EQ_TILE];
-    int at = eq_lowbit_at(d->bits);
-    t->act8[at][block](y8, &in);
-    t->exact[at][block](y, &in);
-    for (int x = 0; x < (block ? ROWS : 1); x++)
-        for (int r = 0; r < EQ_TILE; r++) {
+    int at = eq_lowbit_at(d->bits), rows = kind == EQ_PAIR ? W : EQ_TILE;
+    t->act8[at][kind](y8, &in);
+    t->exact[at][kind](y, &in);
+    for (int x = 0; x < (kind == EQ_BLOCK ? ROWS : 1); x++)
+        for (int r = 0; r < rows; r++) {
             double size, exact = want(d, x, r, &size);
-            float eight = want8(d, x, r);
-            if (memcmp(&y8[x * EQ_TILE + r], &eight, sizeof eight))
-                fail_msg("%s, %d bits, groups of %d: row %d is %.9g, not %.9g", t->name, d->bits,
-                         (int)d->G, r, (double)y8[x * EQ_TILE + r], (double)eight);
-            if (fabs((double)y[x * EQ_TILE + r] - exact) > size * I * 0x1p-25)
-                fail_msg("%s, %d bits, groups of %d, fp32: row %d is %.9g, not %.9g", t->name,
-                         d->bits, (int)d->G, r, (double)y[x * EQ_TILE + r], exact);
+            float eight = want8(d, x, r), *is8 = &y8[x * rows + r], is = y[x * rows + r];
+            if (memcmp(is8, &eight, sizeof eight))
+                fail_msg("%s, kind %d, %d bits, groups of %d: row %d is %.9g, not %.9g", t->name,
+                         kind, d->bits, (int)d->G, r, (double)*is8, (double)eight);
+            if (fabs((double)is - exact) > size * I * 0x1p-25)
+                fail_msg("%s, kind %d, %d bits, groups of %d, fp32: row %d is %.9g, not %.9g",
+                         t->name, kind, d->bits, (int)d->G, r, (double)is, exact);
         }
 }
 
@@ -133,7 +148,7 @@ static void kernels(void **state) {
             for (int extreme = 0; extreme < 2; extreme++) {
                 make(&d, bits[b], group[g], extreme);
                 for (int t = 0; t < table_count; t++)
-                    check(&d, tables[t], 0), check(&d, tables[t], 1);
+                    for (int kind = 0; kind < EQ_TILE_KINDS; kind++) check(&d, tables[t], kind);
             }
 }
 

@@ -15,6 +15,7 @@ static void *host_alloc(eq_backend *be, int64_t bytes) {
     bool within = !be->limit || bytes <= be->limit - be->bytes;
     char *raw = within && eq_add(bytes, HEAD, &all) ? eq_calloc(all, 1) : NULL;
     if (!raw) return NULL;
+    eq_mem_large(raw, all);
     *(int64_t *)(void *)raw = bytes;
     be->bytes += bytes;
     if (be->bytes > be->peak) be->peak = be->bytes;

@@ -1,4 +1,5 @@
 /* Counted host memory. A 64-byte head in front of every block holds its size. */
+#define _DEFAULT_SOURCE /* madvise */
 #include "base/mem.h"
 
 #include <malloc.h>
@@ -7,8 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
-enum { HEAD = 64 };
+enum { HEAD = 64, LARGE_PAGE = 2 << 20, LARGE = 32 << 20 };
 
 static _Atomic int64_t current, peak, fail_nth;
 
@@ -85,6 +87,15 @@ char *eq_sprintf(const char *fmt, ...) {
 eq_status eq_nomem(eq_err *err, const char *what, int64_t bytes) {
     return eq_fail(err, EQ_ENOMEM, "out of memory: %s needs %.1f MiB more", what,
                    (double)bytes / (1 << 20));
+}
+
+void eq_mem_large(void *p, int64_t bytes) {
+#ifdef MADV_HUGEPAGE
+    uintptr_t from = ((uintptr_t)p + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE;
+    uintptr_t to = ((uintptr_t)p + (uintptr_t)bytes) / LARGE_PAGE * LARGE_PAGE;
+    if (bytes < LARGE) return;
+    madvise((void *)from, to - from, MADV_HUGEPAGE); /* where there are none it is as it was */
+#endif
 }
 
 void eq_mem_give_back(void) {

@@ -20,6 +20,9 @@ char *eq_sprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 eq_status eq_nomem(eq_err *err, const char *what, int64_t bytes);
 
+/* Asks for large pages under a large block from eq_calloc that nothing was written to yet and all
+ * of which will be: whoever streams through it looks up a five-hundredth of the addresses. */
+void eq_mem_large(void *p, int64_t bytes);
 /* Gives the system back what the heap keeps of freed blocks: many small ones leave megabytes. */
 void eq_mem_give_back(void);
 

@@ -55,6 +55,10 @@ static inline emu_i _mm512_srli_epi32(emu_i v, unsigned s) {
     LANE(16) v.w[i] = s > 31 ? 0 : v.w[i] >> s;
     return v;
 }
+static inline emu_i _mm512_srai_epi32(emu_i v, unsigned s) {
+    LANE(16) v.w[i] = (uint32_t)((int32_t)v.w[i] >> (s > 31 ? 31 : s));
+    return v;
+}
 static inline emu_i _mm512_and_si512(emu_i a, emu_i b) {
     LANE(16) a.w[i] &= b.w[i];
     return a;

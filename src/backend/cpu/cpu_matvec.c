@@ -25,7 +25,8 @@ typedef struct {
     int64_t chunks;        /* of X_ROWS rows of x */
     int64_t rest_per;      /* rows of weights without a tile, of an item */
     eq_scratch scratch;    /* of a thread: see thread_bytes */
-    /* shared */
+    /* shared; codes of EQ_BLOCK_ROWS rows lie together as eq_tile_in wants them, as long as there
+     * are so many, then those of single rows */
     int8_t *x8;
     float *step, *xf;
     int32_t *sum8;
@@ -33,25 +34,45 @@ typedef struct {
 
 /* ---- activations ----------------------------------------------------------------------------- */
 
-static void activation_item(void *ctx, int64_t r, int thread) {
-    const matvec_job *j = ctx;
+/* The rows that lie together with row r. */
+static int64_t together(const matvec_job *j, int64_t r) {
+    return r < j->rows / EQ_BLOCK_ROWS * EQ_BLOCK_ROWS ? EQ_BLOCK_ROWS : 1;
+}
+
+/* Row r as codes. */
+static void row_to_codes(const matvec_job *j, int64_t r, int thread) {
     const eq_kernels *k = j->c->k;
-    int64_t I = j->qs.I, groups = I / j->qs.G, G = j->qs.G;
-    float *mine = j->act8 ? eq_scratch_of(j->scratch, thread) : j->xf + r * I;
+    int64_t I = j->qs.I, G = j->qs.G, groups = I / G, n = together(j, r), at = r % n,
+            first = r - at;
+    float *mine = eq_scratch_of(j->scratch, thread);
+    int8_t *to = j->x8 + first * I, *code = n == 1 ? to : (int8_t *)(mine + I);
     const float *x = eq_chunk_in(k, j->x, r * I, I, mine);
-    for (int64_t g = 0; j->act8 && g < groups; g++)
-        j->step[r * groups + g] =
-            k->act8(j->x8 + r * I + g * G, &j->sum8[r * groups + g], x + g * G, G);
+    for (int64_t g = 0; g < groups; g++) {
+        int64_t o = first * groups + g * n + at;
+        j->step[o] = k->act8(code + g * G, &j->sum8[o], x + g * G, G);
+    }
+    for (int64_t i = 0; n > 1 && i < I; i += 4) memcpy(to + i * n + 4 * at, code + i, 4);
+}
+
+static void activation_item(void *ctx, int64_t item, int thread) {
+    const matvec_job *j = ctx;
+    int64_t first = item * EQ_BLOCK_ROWS, end = eq_least(first + EQ_BLOCK_ROWS, j->rows);
+    for (int64_t r = first; r < end; r++)
+        if (j->act8)
+            row_to_codes(j, r, thread);
+        else
+            eq_chunk_in(j->c->k, j->x, r * j->qs.I, j->qs.I, j->xf + r * j->qs.I);
 }
 
 /* Not worth waking a thread for a few rows. */
 static void activations(matvec_job *j) {
+    int64_t items = eq_parts(j->rows, EQ_BLOCK_ROWS);
     if (!j->act8 && j->x.dt == EQ_F32) {
         j->xf = (float *)(uintptr_t)j->x.p;
     } else if (j->rows * j->qs.I < LEAST_CODES) {
-        for (int64_t r = 0; r < j->rows; r++) activation_item(j, r, 0);
+        for (int64_t i = 0; i < items; i++) activation_item(j, i, 0);
     } else {
-        eq_par_for(j->rows, activation_item, j);
+        eq_par_for(items, activation_item, j);
     }
 }
 
@@ -83,22 +104,30 @@ static eq_tile_in tile_in(const matvec_job *j, int64_t tile, int64_t r) {
     return t;
 }
 
-static void tile_rows(const matvec_job *j, int64_t tile, int64_t from, int64_t to) {
+/* Rows [from, to) of x with a tile, or with two. */
+static void tile_rows(const matvec_job *j, int64_t tile, int64_t tiles, int64_t from, int64_t to) {
     const eq_lowbit *l = j->c->lowbit;
     const eq_tile_fn *f = (j->act8 ? l->act8 : l->exact)[eq_lowbit_at(j->qs.bits)];
     float y[EQ_BLOCK_ROWS * EQ_TILE];
     for (int64_t r = from, n; r < to; r += n) {
-        eq_tile_in t = tile_in(j, tile, r);
-        n = to - r >= EQ_BLOCK_ROWS ? EQ_BLOCK_ROWS : 1;
-        f[n > 1](y, &t);
-        for (int64_t i = 0; i < n; i++) put(j, r + i, tile * EQ_TILE, y + i * EQ_TILE, EQ_TILE);
+        n = together(j, r);
+        for (int64_t t = tile; n > 1 && t < tile + tiles; t++) {
+            eq_tile_in in = tile_in(j, t, r);
+            f[EQ_BLOCK](y, &in);
+            for (int i = 0; i < n; i++) put(j, r + i, t * EQ_TILE, y + i * EQ_TILE, EQ_TILE);
+        }
+        if (n > 1) continue;
+        eq_tile_in in = tile_in(j, tile, r);
+        f[tiles == 2 ? EQ_PAIR : EQ_ONE](y, &in);
+        put(j, r, tile * EQ_TILE, y, tiles * EQ_TILE);
     }
 }
 
 static void tiles_item(const matvec_job *j, int64_t item) {
     int64_t chunk = item % j->chunks, first = item / j->chunks * j->per;
     int64_t from = chunk * X_ROWS, to = eq_least(from + X_ROWS, j->rows);
-    for (int64_t t = first; t < eq_least(first + j->per, j->tiles); t++) tile_rows(j, t, from, to);
+    int64_t end = eq_least(first + j->per, j->tiles);
+    for (int64_t t = first; t < end; t += 2) tile_rows(j, t, eq_least(2, end - t), from, to);
 }
 
 /* A run of tiles as numbers, then products with all rows of x. */
@@ -127,13 +156,15 @@ typedef struct {
 } row_in;
 
 static float rest_act8(const matvec_job *j, const row_in *w, int64_t r) {
-    int64_t G = j->qs.G, groups = j->qs.I / G;
+    int64_t G = j->qs.G, groups = j->qs.I / G, n = together(j, r), at = r % n, first = r - at;
+    const int8_t *x = j->x8 + first * j->qs.I + 4 * at;
+    const float *step = j->step + first * groups + at;
     float sum = 0.0f;
     for (int64_t g = 0; g < groups; g++) {
-        const int8_t *x = j->x8 + r * j->qs.I + g * G;
         int64_t whole = 0;
-        for (int64_t i = 0; i < G; i++) whole += (w->code[g * G + i] - (int)w->z[g]) * x[i];
-        sum = eq_act8_add(sum, whole, w->s[g], j->step[r * groups + g]);
+        for (int64_t i = g * G; i < (g + 1) * G; i++)
+            whole += (w->code[i] - (int)w->z[g]) * x[i / 4 * 4 * n + i % 4];
+        sum = eq_act8_add(sum, whole, w->s[g], step[g * n]);
     }
     return sum;
 }
@@ -190,6 +221,7 @@ static void cut(matvec_job *j) {
     if (!j->dense && j->tiles / EQ_ITEMS > j->per) j->per = j->tiles / EQ_ITEMS;
     if (j->dense) j->per = eq_least(j->per, eq_parts(j->tiles, EQ_ITEMS));
     if (j->per < 1) j->per = 1;
+    if (!j->dense) j->per += j->per % 2; /* EQ_PAIR */
     j->rest_per = eq_rows_per_item(j->qs.O, I);
 }
 
@@ -198,7 +230,7 @@ static bool take_scratch(eq_backend *be, matvec_job *j) {
     int64_t mine = 8 * groups + I; /* row_in */
     int64_t dense = j->dense ? 4 * j->per * EQ_TILE * (I + PRODUCT_ROWS) : 0;
     int64_t shared = j->act8 ? N + 8 * NG : j->x.dt == EQ_F32 ? 0 : 4 * N;
-    if (mine < 4 * I) mine = 4 * I;
+    if (mine < 5 * I) mine = 5 * I; /* row_to_codes */
     j->scratch = eq_cpu_scratch(be, mine > dense ? mine : dense, shared + 64);
     if (!j->scratch.base) return false;
     j->xf = (float *)(void *)j->scratch.shared;

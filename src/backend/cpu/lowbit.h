@@ -12,7 +12,7 @@
 #include "backend/backend.h"
 #include "backend/cpu/detect.h"
 
-enum { EQ_TILE = 16, EQ_RUN = 32, EQ_BLOCK_ROWS = 4 };
+enum { EQ_TILE = 16, EQ_RUN = 32, EQ_BLOCK_ROWS = 8 };
 
 /* Is a linear of this shape laid out in tiles? Sums of codes times zero points stay in 32 bits. */
 static inline bool eq_lowbit_takes(const eq_qshape *q) {
@@ -23,23 +23,26 @@ static inline int64_t eq_lowbit_rows(const eq_qshape *q) {
     return eq_lowbit_takes(q) ? q->O / EQ_TILE * EQ_TILE : 0;
 }
 
-/* A tile, and rows of activations that meet it: as codes of 8 bits, or in fp32. */
+/* A tile, and rows of activations that meet it: as codes of 8 bits, or in fp32. Codes lie in the
+ * order in which they are read: of every four inputs those of all rows. */
 typedef struct {
     const uint8_t *q;
     const uint16_t *s; /* fp16 */
     const uint8_t *z;
     int64_t I, G;
-    const int8_t *x8;    /* [rows, I] */
-    const float *step;   /* [rows, I / G] */
-    const int32_t *sum8; /* [rows, I / G]: of the codes of a group */
+    const int8_t *x8;    /* [I / 4, rows, 4] */
+    const float *step;   /* [I / G, rows] */
+    const int32_t *sum8; /* [I / G, rows]: of the codes of a group */
     const float *x;      /* [rows, I] */
 } eq_tile_in;
 
-/* y [rows][16]; [bits][0]: one row, [bits][1]: EQ_BLOCK_ROWS of them. */
+/* y [rows][16] of EQ_ONE row, of one and the two tiles that begin there (EQ_PAIR, y [32]), or of
+ * EQ_BLOCK_ROWS rows. */
 typedef void (*eq_tile_fn)(float *y, const eq_tile_in *t);
+enum { EQ_ONE, EQ_PAIR, EQ_BLOCK, EQ_TILE_KINDS };
 typedef struct {
     const char *name;
-    eq_tile_fn act8[4][2], exact[4][2]; /* 2, 3, 4, 8 bits */
+    eq_tile_fn act8[4][EQ_TILE_KINDS], exact[4][EQ_TILE_KINDS]; /* 2, 3, 4, 8 bits */
 } eq_lowbit;
 static inline int eq_lowbit_at(int bits) { return bits == 8 ? 3 : bits - 2; }
 

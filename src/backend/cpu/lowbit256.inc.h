@@ -13,7 +13,7 @@ typedef __m256 vecf;
 
 INLINE vec v_load(const uint8_t *p) { return _mm256_loadu_si256((const void *)p); }
 #define v_field(v, s, m) \
-    _mm256_and_si256((s) != 0 ? _mm256_srli_epi16(v, s) : (v), _mm256_set1_epi8(m))
+    _mm256_and_si256((s) != 0 ? _mm256_srli_epi16(v, s) : (v), _mm256_set1_epi8((char)(m)))
 #define v_third(v, t) \
     _mm256_and_si256((t) < 2   ? _mm256_slli_epi16(v, (2 - (t)) & 15) \
                      : (t) > 2 ? _mm256_srli_epi16(v, ((t)-2) & 15) \

@@ -9,7 +9,7 @@ typedef __m512 vecf;
 
 INLINE vec v_load(const uint8_t *p) { return _mm512_loadu_si512((const void *)p); }
 #define v_field(v, s, m) \
-    _mm512_and_si512((s) != 0 ? _mm512_srli_epi16(v, s) : (v), _mm512_set1_epi8(m))
+    _mm512_and_si512((s) != 0 ? _mm512_srli_epi16(v, s) : (v), _mm512_set1_epi8((char)(m)))
 #define v_third(v, t) \
     _mm512_and_si512((t) < 2   ? _mm512_slli_epi16(v, (2 - (t)) & 15) \
                      : (t) > 2 ? _mm512_srli_epi16(v, ((t)-2) & 15) \
@@ -23,7 +23,10 @@ INLINE vec v_zeros(const uint8_t *p) {
 INLINE vec v_lanes_mul(vec v, int32_t n) { return _mm512_mullo_epi32(v, _mm512_set1_epi32(n)); }
 #define v_code(v, j) _mm512_and_si512(_mm512_srli_epi32(v, 8 * (j)), _mm512_set1_epi32(255))
 
-/* Four sums, so that a dot product need not wait for the one before. */
+/* Four sums of one row, two of several, so that a dot product need not wait for the one before. */
+#define SUMS(rows) ((rows) == 1 ? 4 : 2)
+#define UP(bits, t, rows) ((bits) == 2 ? (t) % SUMS(rows) * 2 : (bits) == 4 ? (t) % 2 * 4 : 0)
+#define NARROW(bits, rows) 0
 typedef struct {
     vec sum[4];
 } acc;
@@ -31,14 +34,16 @@ INLINE acc a_zero(void) {
     vec none = _mm512_setzero_si512();
     return (acc){{none, none, none, none}};
 }
-INLINE void a_step(acc *a, vec codes, int32_t x4, int t) {
-    a->sum[t % 4] = _mm512_dpbusd_epi32(a->sum[t % 4], codes, _mm512_set1_epi32(x4));
+INLINE void a_step(acc *a, vec codes, int32_t x4, int at, const int bits) {
+    (void)bits;
+    a->sum[at] = _mm512_dpbusd_epi32(a->sum[at], codes, _mm512_set1_epi32(x4));
 }
-INLINE void a_step8(acc *a, vec codes, int32_t x4, int t) { a_step(a, codes, x4, t); }
-INLINE void a_run(acc *a) { (void)a; }
-INLINE vec a_sum(const acc *a) {
-    return _mm512_add_epi32(_mm512_add_epi32(a->sum[0], a->sum[1]),
-                            _mm512_add_epi32(a->sum[2], a->sum[3]));
+INLINE void a_widen(acc *a, const int bits, const int rows) { (void)a, (void)bits, (void)rows; }
+INLINE vec a_sum(const acc *a, const int bits, const int rows) {
+    vec sum = a->sum[0];
+    for (int i = 1; i < SUMS(rows); i++)
+        sum = _mm512_add_epi32(sum, _mm512_srai_epi32(a->sum[i], UP(bits, i, rows)));
+    return sum;
 }
 
 INLINE vecf f_zero(void) { return _mm512_setzero_ps(); }

@@ -25,24 +25,28 @@ INLINE vec v_lanes_mul(vec v, int32_t n) {
 }
 #define v_code(v, j) _mm_and_si128(_mm_srli_epi32(v, 8 * (j)), _mm_set1_epi32(255))
 
+#define SUMS(rows) 1
+#define UP(bits, t, rows) 0
+#define NARROW(bits, rows) 0
+/* Pairs of products of the lanes 0, 1 and of 2, 3. */
 typedef struct {
-    vec sum;
+    vec low, high;
 } acc;
-INLINE acc a_zero(void) { return (acc){_mm_setzero_si128()}; }
-INLINE void a_step(acc *a, vec codes, int32_t x4, int t) {
-    (void)t;
+INLINE acc a_zero(void) { return (acc){_mm_setzero_si128(), _mm_setzero_si128()}; }
+INLINE void a_step(acc *a, vec codes, int32_t x4, int at, const int bits) {
+    (void)at, (void)bits;
     vec none = _mm_setzero_si128(), x = _mm_set1_epi32(x4);
     x = _mm_unpacklo_epi8(x, _mm_cmpgt_epi8(none, x)); /* sign-extended */
-    vec low = _mm_madd_epi16(_mm_unpacklo_epi8(codes, none), x);
-    vec high = _mm_madd_epi16(_mm_unpackhi_epi8(codes, none), x);
-    __m128 l = _mm_castsi128_ps(low), h = _mm_castsi128_ps(high);
-    vec even = _mm_castps_si128(_mm_shuffle_ps(l, h, 0x88)),
-        odd = _mm_castps_si128(_mm_shuffle_ps(l, h, 0xdd));
-    a->sum = _mm_add_epi32(a->sum, _mm_add_epi32(even, odd));
+    a->low = _mm_add_epi32(a->low, _mm_madd_epi16(_mm_unpacklo_epi8(codes, none), x));
+    a->high = _mm_add_epi32(a->high, _mm_madd_epi16(_mm_unpackhi_epi8(codes, none), x));
 }
-INLINE void a_step8(acc *a, vec codes, int32_t x4, int t) { a_step(a, codes, x4, t); }
-INLINE void a_run(acc *a) { (void)a; }
-INLINE vec a_sum(const acc *a) { return a->sum; }
+INLINE void a_widen(acc *a, const int bits, const int rows) { (void)a, (void)bits, (void)rows; }
+INLINE vec a_sum(const acc *a, const int bits, const int rows) {
+    (void)bits, (void)rows;
+    __m128 l = _mm_castsi128_ps(a->low), h = _mm_castsi128_ps(a->high);
+    return _mm_add_epi32(_mm_castps_si128(_mm_shuffle_ps(l, h, 0x88)),
+                         _mm_castps_si128(_mm_shuffle_ps(l, h, 0xdd)));
+}
 
 INLINE vecf f_zero(void) { return _mm_setzero_ps(); }
 INLINE vecf f_load(const float *p) { return _mm_loadu_ps(p); }
