@@ -99,20 +99,23 @@ const cli_command cmd_export = {
     .name = "export",
     .summary = "a quantized model as other runtimes read it (gguf, awq, ...)",
     .usage = "export MODEL --to FORMAT -o OUT [options]",
-    .about =
-        "  gguf                     llama.cpp, ollama, LM Studio\n"
-        "  gptq                     GPTQ version 2: what quantize writes, without eqat.state\n"
-        "  gptq-v1                  for readers that are older than version 2\n"
-        "  gptq-sym                 symmetric (vLLM, SGLang): portable models\n"
-        "  compressed-tensors       symmetric pack-quantized (vLLM): portable models\n"
-        "  compressed-tensors-asym  the same with zero points: any model\n"
-        "  awq                      GEMM layout: 4 bits, any zero point\n"
-        "  mlx                      affine: portable models, and where z s is an fp16 number\n"
-        "  hf                       the weights themselves, full precision\n"
-        "\n"
-        "The weights are those that GPTQ readers see: steps as fp16, whole zero points. What was\n"
-        "written is read back and every weight compared; what a format does not hold exactly is\n"
-        "refused with the tensor's name, unless --lossy is given.",
+    .about = "  gguf                     llama.cpp, ollama, LM Studio\n"
+             "  gptq                     GPTQ version 2: what quantize writes, without eqat.state\n"
+             "  gptq-v1                  for readers that are older than version 2\n"
+             "  gptq-sym                 symmetric (vLLM, SGLang): portable models\n"
+             "  compressed-tensors       symmetric pack-quantized (vLLM): portable models\n"
+             "  compressed-tensors-asym  the same with zero points: any model\n"
+             "  awq                      GEMM layout: 4 bits, any zero point\n"
+             "  mlx                      affine: portable models, and where z s is an fp16 number\n"
+             "  hf                       the weights themselves, full precision\n"
+             "\n"
+             "The weights are those that GPTQ readers see: steps as fp16, whole zero points; "
+             "trained zero\n"
+             "points (--train z) are real numbers, which hf holds, and mlx where they fit. What "
+             "was written\n"
+             "is read back and every weight compared; what a format does not hold exactly is "
+             "refused with\n"
+             "the tensor's name, unless --lossy is given.",
     .example = "  eqat export Llama-3.2-1B-w2g64 --to gguf -o Llama-3.2-1B-w2g64.gguf\n"
                "  eqat export Llama-3.2-1B-w4g128 --to awq -o Llama-3.2-1B-AWQ",
     .options = options,

@@ -92,6 +92,33 @@ static void every_format(void **state) {
         }
 }
 
+/* Trained zero points are real: kept where that can be, refused or rounded where it cannot. */
+static void real_zeros(void **state) {
+    (void)state;
+    static const char *const whole[] = {"gptq", "gptq-v1", "compressed-tensors-asym", "awq"};
+    tiny_quant o = {4, 64, TINY_FREE, 2};
+    eq_err err = {0};
+    eq_export_result res;
+    exact("hf", &o);
+    for (int i = 0; i < 4; i++) {
+        err = (eq_err){0};
+        assert_int_equal(export_to(model(&o), whole[i], at("out"), false, NULL, &res, &err),
+                         EQ_EINPUT);
+        check_error(&err, EQ_EINPUT, "eqat_z", "whole zero points", NULL);
+        err = (eq_err){0};
+        if (export_to(model(&o), whole[i], at("out"), true, NULL, &res, &err) != EQ_OK)
+            fail_msg("%s: %s", whole[i], err.msg);
+        gone(at("out"));
+    }
+    err = (eq_err){0};
+    assert_int_equal(export_to(model(&o), "mlx", at("out"), false, NULL, &res, &err), EQ_EINPUT);
+    check_error(&err, EQ_EINPUT, "fp16 numbers", NULL);
+    err = (eq_err){0}; /* no farther off than rounding -z s to fp16 is */
+    assert_int_equal(export_to(model(&o), "mlx", at("out"), true, NULL, &res, &err), EQ_OK);
+    if (!(res.different > 0 && res.worst < 1e-3)) fail_msg("mlx is off by %g", res.worst);
+    gone(at("out"));
+}
+
 /* Two bits from a portable model: -2 s .. s, which fp16 holds. */
 static void half_precision(void **state) {
     (void)state;
@@ -121,7 +148,7 @@ static void read_as_a_model(void **state) {
     if (eq_weights_open(&is, at("out"), &err) != EQ_OK) fail_msg("%s", err.msg);
     assert_true(is->cfg.layout == EQ_LAYOUT_GPTQ_V1);
     for (int64_t i = 0; i < 2; i++) {
-        assert_int_equal(eq_export_block(&a, was, i, &err), EQ_OK);
+        assert_int_equal(eq_export_block(&a, was, i, false, &err), EQ_OK);
         assert_int_equal(eq_qblock_read(&b, is, i, &err), EQ_OK);
         for (int l = 0; l < EQ_LINS; l++) {
             int64_t I = a.lin[l].I;
@@ -296,15 +323,11 @@ static int tear_down(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_format),
-        cmocka_unit_test(half_precision),
-        cmocka_unit_test(read_as_a_model),
-        cmocka_unit_test(refusals),
-        cmocka_unit_test(places),
-        cmocka_unit_test(lossy),
-        cmocka_unit_test(threads),
-        cmocka_unit_test(faults),
-        cmocka_unit_test(list),
+        cmocka_unit_test(every_format),   cmocka_unit_test(real_zeros),
+        cmocka_unit_test(half_precision), cmocka_unit_test(read_as_a_model),
+        cmocka_unit_test(refusals),       cmocka_unit_test(places),
+        cmocka_unit_test(lossy),          cmocka_unit_test(threads),
+        cmocka_unit_test(faults),         cmocka_unit_test(list),
     };
     return cmocka_run_group_tests_name("export", tests, set_up, tear_down);
 }

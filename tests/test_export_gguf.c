@@ -105,7 +105,7 @@ static void permuted(void **state) {
     eq_weights *w;
     eq_qblock b = {0};
     assert_int_equal(eq_weights_open(&w, tg_at("q"), &err), EQ_OK);
-    assert_int_equal(eq_export_block(&b, w, 1, &err), EQ_OK);
+    assert_int_equal(eq_export_block(&b, w, 1, false, &err), EQ_OK);
     const eq_gguf_tensor *k = eq_gguf_find(g, "blk.1.attn_k.weight");
     const eq_gguf_tensor *bias = eq_gguf_find(g, "blk.1.attn_k.bias");
     float want[256], got[256];

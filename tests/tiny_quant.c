@@ -17,7 +17,7 @@ static float step(const tiny_quant *o, uint64_t seed, int64_t i) {
         return unit * (float)(i * o->group % 256 ? 1 + (int)(r * 14) : 15);
     }
     float s = eq_f16_to_f32(eq_f32_to_f16(0.001f + 0.02f * r));
-    return o->trained ? s * (1 + 0x1p-14f) : s;
+    return o->trained == 1 ? s * (1 + 0x1p-14f) : s;
 }
 
 static float zero(const tiny_quant *o, uint64_t seed, int64_t i) {
@@ -25,7 +25,7 @@ static float zero(const tiny_quant *o, uint64_t seed, int64_t i) {
     double r = eq_rand_unit(seed + 51, (uint64_t)i);
     int z = o->zeros == TINY_PORTABLE ? half - (r < 0.5) : (int)(r * (Q + 1));
     if (o->zeros == TINY_GRID) z = half;
-    return o->trained ? (float)z + 0.3f : (float)z;
+    return o->trained == 2 ? (float)z + 0.3f : (float)z;
 }
 
 void tiny_quant_block(eq_qblock *b, const tiny_quant *o, int64_t block) {

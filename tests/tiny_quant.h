@@ -15,7 +15,7 @@ typedef struct {
     int bits;
     int64_t group;
     tiny_zeros zeros;
-    bool trained; /* steps beside fp16 numbers and real z, as E2E-QP leaves them in eqat.state */
+    int trained; /* as E2E-QP leaves them in eqat.state: 1: steps beside fp16 numbers, 2: real z */
 } tiny_quant;
 
 /* One block's numbers, which depend on the settings, the block and the linear alone. */

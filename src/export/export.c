@@ -3,6 +3,7 @@
  * compared, or not at all. */
 #include "export/export.h"
 
+#include <math.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -49,6 +50,31 @@ eq_status eq_export_check(const eq_export_job *x, eq_err *err) {
             return eq_fail(
                 err, EQ_EINPUT, "%s [%lld, %lld], %d bits, groups of %lld: %s cannot hold it: %s",
                 name, (long long)q.O, (long long)q.I, q.bits, (long long)q.G, x->format->name, why);
+        }
+    return EQ_OK;
+}
+
+/* Trained zero points (--e2e-train z) are real numbers, and rounding them would undo the training.
+ */
+static eq_status check_zeros(const eq_export_job *x, eq_err *err) {
+    for (int64_t i = 0; i < x->src->cfg.L; i++)
+        for (int l = 0; l < EQ_LINS; l++) {
+            const eq_tensor *t = x->src->blocks[i].state_z[l];
+            for (int64_t g = 0; t && g < t->n; g++) {
+                float z = ((const float *)t->data)[g];
+                if (z == rintf(z)) continue;
+                if (x->o->lossy) {
+                    eq_note(x->obs,
+                            "%s holds whole zero points: the trained ones are rounded, what is "
+                            "compared is the model as ppl --as-written sees it",
+                            x->format->name);
+                    return EQ_OK;
+                }
+                return eq_fail(err, EQ_EINPUT,
+                               "%s: tensor %s: %s holds whole zero points, found a trained one of "
+                               "%.6g in group %lld (hf and mlx hold real ones; --lossy rounds)",
+                               t->file, t->name, x->format->name, (double)z, (long long)g);
+            }
         }
     return EQ_OK;
 }
@@ -123,6 +149,7 @@ static eq_status run(eq_export_job *x, eq_err *err) {
     EQ_TRY(x->format->file ? check_file(x->o->out, err)
                            : eq_output_check(x->o->out, x->o->model, err));
     EQ_TRY(eq_export_check(x, err));
+    if (!x->format->real_zeros) EQ_TRY(check_zeros(x, err));
     eq_event(x->obs, "{\"event\":\"export\",\"to\":\"%s\"}", x->format->name);
     return write_out(x, err);
 }

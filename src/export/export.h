@@ -49,7 +49,8 @@ struct eq_format {
     /* Writes `tmp`, a folder that is there, or a file that is not; reads it back; NULL: as a folder
      * of safetensors, by the members below. */
     eq_status (*write)(eq_export_job *x, const char *tmp, eq_err *err);
-    bool file; /* the output is one */
+    bool file;       /* the output is one */
+    bool real_zeros; /* zero points need not be whole: pack meets them as they were trained */
     /* Tensors of a linear of this shape; returns how many. */
     int (*parts)(const eq_export_job *x, eq_part *p, const eq_qlinear *q);
     /* Fills them. EQ_EINPUT names what cannot be held exactly; under o->lossy the nearest is

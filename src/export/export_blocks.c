@@ -30,18 +30,19 @@ void eq_export_name(char out[96], const eq_weights *w, int64_t block, eq_lin l) 
     snprintf(out, 96, "model.layers.%lld.%s", (long long)block, eq_lin_of(&w->cfg, l).file);
 }
 
-/* What training keeps beyond the stored steps and zero points goes. */
-static void as_written(eq_qlinear *q) {
+/* What training keeps beyond the stored steps and zero points goes; real: these stay. */
+static void as_written(eq_qlinear *q, bool real) {
     int64_t n = q->O * (q->I / q->G);
     for (int64_t i = 0; i < n; i++) {
         q->s[i] = eq_f16_to_f32(eq_f32_to_f16(q->s[i]));
-        q->z[i] = eq_z_used(q->z[i], q->bits, q->grid);
+        if (!real) q->z[i] = eq_z_used(q->z[i], q->bits, q->grid);
     }
 }
 
-eq_status eq_export_block(eq_qblock *b, const eq_weights *w, int64_t block, eq_err *err) {
+eq_status eq_export_block(eq_qblock *b, const eq_weights *w, int64_t block, bool real,
+                          eq_err *err) {
     EQ_TRY(eq_qblock_read(b, w, block, err));
-    for (int l = 0; w->state && l < EQ_LINS; l++) as_written(&b->lin[l]);
+    for (int l = 0; w->state && l < EQ_LINS; l++) as_written(&b->lin[l], real);
     return EQ_OK;
 }
 

@@ -10,7 +10,7 @@ void eq_export_name(char out[96], const eq_weights *w, int64_t block, eq_lin l);
 
 /* Steps as they are stored and zero points as whole numbers: what other readers of the model see.
  * Fills a block that is allocated, or allocates one that is all zero. */
-eq_status eq_export_block(eq_qblock *b, const eq_weights *w, int64_t block, eq_err *err);
+eq_status eq_export_block(eq_qblock *b, const eq_weights *w, int64_t block, bool real, eq_err *err);
 
 /* (q - z) s = ((Q - q) - (Q - z)) (-s): codes of the groups for which `turn` says so are reversed,
  * no weight changes. */

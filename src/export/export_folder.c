@@ -122,7 +122,7 @@ static eq_status get_block(folder *f, int64_t block, eq_err *err) {
     if (f->at == block) return EQ_OK;
     if (eq_stopped(f->x->obs)) return eq_fail(err, EQ_EINTR, "stopped on request");
     f->at = -1;
-    EQ_TRY(eq_export_block(&f->b, f->x->src, block, err));
+    EQ_TRY(eq_export_block(&f->b, f->x->src, block, f->x->format->real_zeros, err));
     f->at = block;
     return EQ_OK;
 }

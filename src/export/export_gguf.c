@@ -125,7 +125,7 @@ static eq_status get_block(gguf *g, int64_t i, eq_err *err) {
     if (g->at == i) return EQ_OK;
     if (eq_stopped(g->x->obs)) return eq_fail(err, EQ_EINTR, "stopped on request");
     g->at = -1;
-    EQ_TRY(eq_export_block(&g->b, g->x->src, i, err));
+    EQ_TRY(eq_export_block(&g->b, g->x->src, i, false, err));
     g->at = i;
     return EQ_OK;
 }

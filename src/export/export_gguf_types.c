@@ -86,7 +86,7 @@ eq_status eq_gguf_choose(eq_ggml *types, eq_export_job *x, eq_err *err) {
         return eq_fail(err, EQ_EINPUT, "expected a type of GGUF, found \"%s\"", x->o->type);
     for (int64_t i = 0; i < x->src->cfg.L && st == EQ_OK; i++) {
         if (eq_stopped(x->obs)) st = eq_fail(err, EQ_EINTR, "stopped on request");
-        if (st == EQ_OK) st = eq_export_block(&b, x->src, i, err);
+        if (st == EQ_OK) st = eq_export_block(&b, x->src, i, false, err);
         for (int l = 0; l < EQ_LINS && st == EQ_OK; l++) {
             char name[96];
             eq_export_name(name, x->src, i, (eq_lin)l);

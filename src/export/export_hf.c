@@ -84,6 +84,7 @@ static eq_status config(const eq_export_job *x, json_t *root, eq_err *err) {
 const eq_format eq_format_hf = {
     .name = "hf",
     .about = "full precision: the weights themselves, in --dtype",
+    .real_zeros = true,
     .refuses = refuses,
     .parts = parts,
     .pack = pack,

@@ -90,6 +90,7 @@ static eq_status config(const eq_export_job *x, json_t *root, eq_err *err) {
 const eq_format eq_format_mlx = {
     .name = "mlx",
     .about = "MLX, affine: portable models, and where zero point times step is an fp16 number",
+    .real_zeros = true,
     .refuses = refuses,
     .parts = parts,
     .pack = pack,

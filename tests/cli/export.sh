@@ -44,6 +44,19 @@ cases=$((cases + 1))
 got=$("$EQAT" ppl w4-hf --data d.npy --precision f32 -q --json | sed 's/.*"ppl": *\([0-9.]*\).*/\1/')
 [ -n "$want" ] && [ "$want" = "$got" ] || fail "perplexity of w4-hf" "$got, the model's is $want"
 
+# trained zero points: real numbers where the format holds them, else refused
+"$EQAT" tune w2 --data d.npy --train z --lr 1e-3 --train-size 8 --seqlen 32 --batch-size 4 -o w2-z -q >/dev/null || exit 1
+for to in gptq gptq-v1 compressed-tensors-asym gguf; do
+    expect_match 1 "eqat: w2-z/eqat\.state: tensor [^ ]*: $to holds whole zero points, found a trained one of [0-9.]+ in group [0-9]+ \(hf and mlx hold real ones; --lossy rounds\)" \
+        export w2-z --to $to -o no -q
+done
+done_as w2-z-lossy 'read back: all' w2-z --to gptq --lossy -q
+done_as w2-z-hf 'read back: all' w2-z --to hf -q
+want=$("$EQAT" ppl w2-z --data d.npy --precision f32 -q --json | sed 's/.*"ppl": *\([0-9.]*\).*/\1/')
+cases=$((cases + 1))
+got=$("$EQAT" ppl w2-z-hf --data d.npy --precision f32 -q --json | sed 's/.*"ppl": *\([0-9.]*\).*/\1/')
+[ -n "$want" ] && [ "$want" = "$got" ] || fail "perplexity of w2-z-hf" "$got, the model's is $want"
+
 # and back in from GGUF: the same perplexity, and steps that can be trained
 cases=$((cases + 2))
 run import w2.gguf -o w2-in -q
