@@ -166,6 +166,20 @@ static void cross_entropy_(call *k, const eq_op_case *c) {
     eq_mut d = wanted(k, EQ_OPT_NO_FIRST, "dlogits", c->out, rows * V, tol_of(c->out), 0);
     DO(k, cross_entropy, loss, d, logits, targets, rows, V, 0.125f, (float)c->d[2]);
 }
+/* d = {rows, V, cap}; what cancels, p - q, has the size of both */
+static void divergence_(call *k, const eq_op_case *c) {
+    int64_t rows = c->d[0], V = c->d[1];
+    double size = 0.125 / (double)V; /* of even rows */
+    eq_view logits = in(k, "logits", EQ_F32, rows * V, EQ_FILL_LOGITS);
+    eq_view teacher = in(k, "teacher", EQ_F32, rows * V, EQ_FILL_LOGITS);
+    eq_view targets = in(k, "targets", EQ_I32, rows, EQ_FILL_TARGETS);
+    eq_mut loss = out_of(k, "loss", EQ_F32, rows, F, 1.0);
+    eq_mut d = k->c->opt & EQ_OPT_NO_FIRST
+                   ? EQ_NONE_MUT
+                   : bind(k, (eq_case_buf){"dlogits", EQ_OUT, c->out, rows * V, EQ_FILL_NONE,
+                                           tol_of(c->out), size, c->opt & EQ_OPT_INPLACE ? 0 : -1});
+    DO(k, divergence, loss, d, logits, teacher, targets, rows, V, 0.125f, (float)c->d[2]);
+}
 /* d = {n} */
 static void sum_(call *k, const eq_op_case *c) {
     eq_view x = in(k, "x", c->in, c->d[0], EQ_FILL_VALUES);

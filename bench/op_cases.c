@@ -243,6 +243,11 @@ const eq_op_case eq_op_cases[] = {
     TO_ANY(cross_entropy, PLAIN, 0, 7, 1003, 9) F32(cross_entropy, PLAIN, IN, 9, 32001, 7) TO_ANY(cross_entropy, LARGE, 0, 5, 999, 400)
     BENCH(cross_entropy, F32, BF16, 0, 128, 128256)
 
+    TO_ANY(divergence, PLAIN, 0, 1, 2) TO_ANY(divergence, PLAIN, 0, 7, 1003) TO_ANY(divergence, LARGE, 0, 5, 999)
+    TO_ANY(divergence, CONSTANT, 0, 4, 130) F32(divergence, PLAIN, IN, 9, 32001) F32(divergence, PLAIN, NO1, 65, 100)
+    TO_ANY(divergence, PLAIN, 0, 7, 1003, 9) F32(divergence, PLAIN, IN, 9, 32001, 7)
+    BENCH(divergence, F32, BF16, 0, 128, 128256)
+
     QUANT_CASES(Q_INIT) GRID_CASES(Q_INIT) BENCH(fq_init, F32, F32, 0, 4096, 4096, 64, 2)
     QUANT_CASES(Q_FWD) GRID_CASES(Q_FWD) BENCH(fq_fwd, F32, BF16, 0, 4096, 4096, 64, 2)
     QUANT_CASES(Q_BWD) GRID_CASES(Q_BWD) BENCH(fq_bwd, F32, F32, IN, 4096, 4096, 64, 2)

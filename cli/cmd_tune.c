@@ -15,6 +15,9 @@ static const opt options[] = {
     EQ_PACK_ROW(quantize_args, o.text),
     {OPT_HEADING, .help = "training (every option also answers to its --e2e- name in quantize)"},
     EQ_E2E_ROWS(quantize_args, o.qp, ""),
+    {OPT_STR, 0, "teacher", .arg = "DIR", .at = AT(qp.teacher),
+     .fallback = "--loss kl and --train w need it",
+     .help = "the full-precision model that MODEL was quantized from"},
     EQ_INSTRUCT_ROWS(quantize_args, o.instruct),
     {OPT_HEADING, .help = "running"},
     {OPT_FLAG, 0, "resume", .at = AT(resume), .help = "go on where a stopped run was"},
@@ -31,8 +34,16 @@ static const opt options[] = {
 static const eq_quantize_opts *of(const void *args) { return &((const quantize_args *)args)->o; }
 static bool no_rows(const void *args) { return !of(args)->instruct.data; }
 static bool no_held_out(const void *args) { return !of(args)->instruct.val; }
+static bool no_teacher(const void *args) {
+    return of(args)->qp.loss != EQ_E2E_KL && !(of(args)->qp.train & EQ_TRAIN_W);
+}
+static bool no_weights(const void *args) {
+    return !(of(args)->qp.train & (EQ_TRAIN_W | EQ_TRAIN_NORM));
+}
 static const opt_rule rules[] = {
     EQ_INSTRUCT_RULES(no_rows, no_held_out),
+    {"teacher", no_teacher, "without --loss kl or w in --train"},
+    {"weight-lr", no_weights, "when --train names neither w nor norm"},
     {"report", cli_no_log, "without --log, which it is made from"},
     {0},
 };

@@ -103,9 +103,15 @@
      .help = "share of the steps with a rising rate; a cosine to 0 follows"}, \
     {OPT_NUM, 0, P "clip", "e2e-clip", "X", offsetof(T, f.clip), 0, 1e9, \
      .help = "global gradient norm; 0: no clipping"}, \
-    {OPT_SET, 0, P "train", "e2e-train", "s,z", offsetof(T, f.train), \
-     .help = "what is trained: step sizes, zero points, or both; trained zero points are real " \
-             "numbers, which GPTQ tensors hold rounded"}, \
+    {OPT_NUM, 0, P "weight-lr", "e2e-weight-lr", "X", offsetof(T, f.weight_lr), 0, 1, \
+     .fallback = "2e-5 at 2 bits, 1e-5 at 3 and 4", .help = "AdamW rate of w and norm"}, \
+    {OPT_SET, 0, P "train", "e2e-train", "s,z,w,norm", offsetof(T, f.train), \
+     .help = "what is trained: step sizes, zero points (real numbers then, which GPTQ tensors hold " \
+             "rounded), the weights behind the integers (which are then free, 16 bytes of memory a " \
+             "weight), the norms' weights"}, \
+    {OPT_ENUM, 0, P "loss", "e2e-loss", "ce|kl", offsetof(T, f.loss), \
+     .help = "ce: cross-entropy of the next token, as the paper; kl: divergence from the predictions " \
+             "of the full-precision model, a quarter more work"}, \
     {OPT_I64, 0, "save-every", .arg = "N", .at = offsetof(T, f.save_every), .lo = 1, .hi = BIG, \
      .help = "steps between two saved states, beside those saved by time"}, \
     {OPT_NUM, 0, "save-seconds", .arg = "X", .at = offsetof(T, o.save_seconds), .lo = 0, \

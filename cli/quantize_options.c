@@ -121,12 +121,15 @@ static bool no_weights(const void *args) {
 bool cli_no_log(const void *args) { return !((const cli_common *)args)->log; }
 static bool no_clip(const void *args) { return !(of(args)->ap.train & EQ_TRAIN_CLIP); }
 static bool no_round(const void *args) { return !(of(args)->ap.train & EQ_TRAIN_ROUND); }
+static bool no_e2e_weights(const void *args) {
+    return !(of(args)->qp.train & (EQ_TRAIN_W | EQ_TRAIN_NORM));
+}
 
 #define SECOND \
     "e2e-data e2e-train-size e2e-seqlen e2e-batch-size e2e-micro-batch e2e-epochs e2e-max-steps " \
     "e2e-lr " \
     "e2e-warmup " \
-    "e2e-clip e2e-train save-every"
+    "e2e-clip e2e-train e2e-weight-lr e2e-loss save-every"
 #define NO_TRAINING \
     "val-size epochs quant-lr weight-lr clip-lr round-lr min-lr-factor train keep-best " \
     "early-stop " \
@@ -146,6 +149,7 @@ const opt_rule quantize_rules[] = {
     {"weight-lr", no_weights, "when --train names neither w nor norm"},
     {"clip-lr", no_clip, "when --train does not name clip"},
     {"round-lr", no_round, "when --train does not name round"},
+    {"e2e-weight-lr", no_e2e_weights, "when --e2e-train names neither w nor norm"},
     {0},
 };
 

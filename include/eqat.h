@@ -131,6 +131,10 @@ typedef struct {
     int early_stop; /* stop after this many epochs without a better one; 0: never */
 } eq_block_ap_opts;
 
+/* What E2E-QP makes small: the cross-entropy of the next token (the paper's), or the divergence of
+ * the model's predictions from those of the full-precision model, sum p log(p / q) a token. */
+typedef enum { EQ_E2E_CE, EQ_E2E_KL } eq_e2e_loss;
+
 /* Settings of E2E-QP (paper section 3.3, METHOD section 3). */
 typedef struct {
     const char *data;    /* NULL: the data of Block-AP, or instruction rows alone */
@@ -139,12 +143,18 @@ typedef struct {
     int64_t batch_size;  /* windows an update */
     int64_t micro_batch; /* windows held at once; the rest by gradient accumulation */
     int epochs;
-    int64_t max_steps;  /* updates, whatever the epochs; 0: as many as the epochs have */
-    double lr;          /* < 0: the paper's for the bits */
-    double warmup;      /* share of the steps */
-    double clip;        /* global gradient norm; 0: none */
-    unsigned train;     /* set of EQ_TRAIN_S, EQ_TRAIN_Z */
-    int64_t save_every; /* steps between two saved states, beside those by time */
+    int64_t max_steps; /* updates, whatever the epochs; 0: as many as the epochs have */
+    double lr;         /* < 0: the paper's for the bits */
+    double warmup;     /* share of the steps */
+    double clip;       /* global gradient norm; 0: none */
+    double weight_lr;  /* of W and norms; < 0: the paper's of Block-AP for the bits */
+    unsigned
+        train; /* set of EQ_TRAIN_*: S and Z on fixed integers are the paper's; with W the
+                  codes    are free: weights are kept in fp32 and fake-quantized as in Block-AP */
+    eq_e2e_loss loss;
+    const char *teacher; /* eq_tune with EQ_E2E_KL: folder of the full-precision model;
+                            eq_quantize's is the model itself */
+    int64_t save_every;  /* steps between two saved states, beside those by time */
 } eq_e2e_opts;
 
 /* Instruction tuning in E2E-QP: rows of Alpaca (instruction, input, output) and chats (ShareGPT's

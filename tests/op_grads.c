@@ -294,6 +294,45 @@ static void ce_cap_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut 
     entropy_bwd(be, g, x, dy, 1.5f);
 }
 
+/* Away from a teacher with numbers of its own; rows of target -1 do not count. */
+static float taught(int64_t i) { return 2.0f * eq_rand_normal(17, (uint64_t)i); }
+static double log_sum(const double *x) {
+    double sum = 0.0;
+    for (int i = 0; i < V; i++) sum += exp(x[i]);
+    return log(sum);
+}
+static void diverge(double *y, double *const x[], double cap0) {
+    for (int r = 0; r < ROWS; r++) {
+        double q[V], p[V];
+        for (int i = 0; i < V; i++)
+            q[i] = capped(x[0][r * V + i], cap0), p[i] = (double)taught(r * V + i);
+        double lq = log_sum(q), lp = log_sum(p);
+        y[r] = 0.0;
+        for (int i = 0; i < V && target[r] >= 0; i++)
+            y[r] += exp(p[i] - lp) * ((p[i] - lp) - (q[i] - lq));
+    }
+}
+static void diverge_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy, float cap0) {
+    eq_mut logits = x[0], loss = temp(be, ROWS), t = temp(be, ROWS), teacher = temp(be, ROWS * V);
+    float host[ROWS * V];
+    for (int i = 0; i < ROWS * V; i++) host[i] = taught(i);
+    t.dt = EQ_I32;
+    be->upload(be, t, target, EQ_I32);
+    be->upload(be, teacher, host, EQ_F32);
+    if (cap0 > 0.0f) EQ_DO(be, softcap, logits = temp(be, ROWS * V), eq_ro(x[0]), cap0);
+    EQ_DO(be, divergence, loss, g[0], eq_ro(logits), eq_ro(teacher), eq_ro(t), ROWS, V, 0.25f,
+          cap0);
+    EQ_DO(be, fill, dy, 0.25f);
+}
+static void kl_fwd(double *y, double *const x[]) { diverge(y, x, 0.0); }
+static void kl_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy) {
+    diverge_bwd(be, g, x, dy, 0.0f);
+}
+static void kl_cap_fwd(double *y, double *const x[]) { diverge(y, x, 1.5); }
+static void kl_cap_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy) {
+    diverge_bwd(be, g, x, dy, 1.5f);
+}
+
 enum { O = 3, I = 64, G = 32, NG = O * I / G, BITS = 3 };
 static uint8_t code(int i) { return (uint8_t)(eq_rand_u64(5, (uint64_t)i) & ((1 << BITS) - 1)); }
 static void dequant_fwd(double *y, double *const x[]) {
@@ -434,6 +473,8 @@ static const struct {
     {{"mse", {LEN}, 1, mse_fwd, mse_bwd, 1.0, {0}}, EQ_OP_mse},
     {{"cross_entropy", {ROWS * V}, ROWS, ce_fwd, ce_bwd, 2.0, {0}}, EQ_OP_cross_entropy},
     {{"capped cross_entropy", {ROWS * V}, ROWS, ce_cap_fwd, ce_cap_bwd, 2.0, {0}}, EQ_OP_softcap},
+    {{"divergence", {ROWS * V}, ROWS, kl_fwd, kl_bwd, 2.0, {0}}, EQ_OP_divergence},
+    {{"capped divergence", {ROWS * V}, ROWS, kl_cap_fwd, kl_cap_bwd, 2.0, {0}}, EQ_OP_divergence},
     {{"dequant", {NG, NG}, O *I, dequant_fwd, dequant_bwd, 1.0, {0}}, EQ_OP_dequant_bwd},
     {{"offset", {O * I, O *I, NG}, O *I, offset_fwd, offset_bwd, 0.25, {0.0, 0.0, 1.3}},
      EQ_OP_fq_offset_bwd},

@@ -12,6 +12,7 @@
 #include "base/rng.h"
 #include "model/lm.h"
 #include "model/schemes.h"
+#include "quant/pack.h"
 #include "tiny_train.h"
 #include "train/rtn.h"
 
@@ -46,9 +47,15 @@ static eq_status source(void *ctx, int64_t i, const eq_qblock **b, eq_err *err) 
     return eq_rtn_block(tiny.be, tiny.src, i, &rounded, err);
 }
 enum { B = 2 };
+static void teach(eq_lm *lm, const eq_windows *w) {
+    eq_err err = {0};
+    eq_lm_embed(lm, w->ids, B, TINY_T);
+    for (int64_t i = 0; i < lm->cfg->L; i++) tiny_ok(eq_lm_teacher_fwd(lm, i, &err), &err);
+}
 static double loss_of(eq_lm *lm, const eq_windows *w, float scale) {
     eq_err err = {0};
     double nll[B];
+    if (lm->opts.taught) teach(lm, w);
     tiny_ok(eq_lm_forward(lm, w->ids, B, TINY_T, &err), &err);
     tiny_ok(eq_lm_loss(lm, w->ids, B, TINY_T, scale, nll, &err), &err);
     return (nll[0] + nll[1]) / B;
@@ -82,8 +89,27 @@ static void one_array(eq_lm *lm, const eq_windows *w, eq_mut all, eq_mut gradien
     eq_free(was), eq_free(g), eq_free(moved);
 }
 
+static void one_norm(eq_lm *lm, const eq_windows *w, eq_mut gradients, int64_t block, eq_norm k) {
+    eq_mut p = eq_lm_norm_of(lm, lm->q.norm, block, k);
+    float *was = host(p), *g = host(eq_lm_norm_of(lm, gradients, block, k)),
+          *moved = eq_calloc(p.n, sizeof *moved);
+    double f[4], slope = 0;
+    for (int e = 0; e < 4; e++) {
+        for (int64_t i = 0; i < p.n; i++)
+            moved[i] = was[i] + (float)(at(e) * copysign(1, (double)g[i]));
+        tiny.be->upload(tiny.be, p, moved, EQ_F32);
+        f[e] = loss_of(lm, w, 0);
+    }
+    for (int64_t i = 0; i < p.n; i++) slope += fabs((double)g[i]);
+    tiny.be->upload(tiny.be, p, was, EQ_F32);
+    assert_true(slope > 1e-4);
+    same_slope(lm->cfg->family, "weights", block, eq_norm_of(lm->cfg, k).name, slope,
+               fourth_order(f), slope);
+    eq_free(was), eq_free(g), eq_free(moved);
+}
+
 /* Every linear with the same scheme, or with others' and held zero points. */
-static void one_model(const char *family, const char *others, eq_grid grid) {
+static void one_model(const char *family, const char *others, eq_grid grid, bool taught) {
     eq_err err = {0};
     eq_scheme all = {TINY_BITS, TINY_GROUP, grid};
     tiny_train_open(family, "cpu");
@@ -93,14 +119,15 @@ static void one_model(const char *family, const char *others, eq_grid grid) {
     eq_lm *lm;
     eq_lm_opts o = {
         .B = B, .T = TINY_T, .ct = EQ_F32, .backward = true, .schemes = schemes, .source = source};
+    o.taught = taught, o.teacher = tiny.src;
     tiny_ok(eq_lm_open(&lm, tiny.be, tiny.src, &o, &err), &err);
-    int64_t n = lm->q.s.n;
-    eq_mut g[4];
-    for (int i = 0; i < 4; i++) {
+    eq_mut g[3];
+    for (int i = 0; i < 3; i++) {
+        int64_t n = i < 2 ? lm->q.s.n : lm->q.norm.n;
         g[i] = (eq_mut){tiny.be->alloc(tiny.be, 4 * n), n, EQ_F32};
         EQ_DO(tiny.be, fill, g[i], 0.0f);
     }
-    eq_lm_grads grads = {.ds = g[0], .dz = g[1], .part_ds = g[2], .part_dz = g[3], .batch = B};
+    eq_lm_grads grads = {.ds = g[0], .dz = g[1], .dnorm = g[2], .batch = B};
     loss_of(lm, &w, 1.0f / (B * (TINY_T - 1)));
     tiny_ok(eq_lm_backward(lm, &grads, &err), &err);
     for (int64_t i = 0; i < tiny.src->cfg.L; i++)
@@ -108,7 +135,10 @@ static void one_model(const char *family, const char *others, eq_grid grid) {
             one_array(lm, &w, lm->q.s, g[0], true, i, (eq_lin)l);
             one_array(lm, &w, lm->q.z, g[1], false, i, (eq_lin)l);
         }
-    for (int i = 0; i < 4; i++) tiny.be->free_(tiny.be, g[i].p);
+    for (int64_t i = 0; i < tiny.src->cfg.L; i++)
+        for (eq_norm k = 0; k < EQ_NORM_COUNT; k++)
+            if (eq_norm_of(lm->cfg, k).exists) one_norm(lm, &w, g[2], i, k);
+    for (int i = 0; i < 3; i++) tiny.be->free_(tiny.be, g[i].p);
     eq_lm_close(lm);
     eq_qblock_free(&rounded);
     eq_schemes_free(&schemes);
@@ -118,8 +148,141 @@ static void one_model(const char *family, const char *others, eq_grid grid) {
 
 static void whole_model(void **state) {
     (void)state;
-    for (int k = 0; k < FAMILIES; k++) one_model(families[k], NULL, EQ_GRID_FREE);
-    one_model("llama", "mlp=w4g-1,layers.1=w3,1.*.down_proj=w2g-1", EQ_GRID_PORTABLE);
+    for (int k = 0; k < FAMILIES; k++) one_model(families[k], NULL, EQ_GRID_FREE, false);
+    one_model("llama", "mlp=w4g-1,layers.1=w3,1.*.down_proj=w2g-1", EQ_GRID_PORTABLE, false);
+    one_model("llama", NULL, EQ_GRID_FREE, true);
+    one_model("gemma2", NULL, EQ_GRID_FREE, true);
+}
+
+/* The loss behind a teacher's pass is the divergence of what the two models say by themselves. */
+static void divergence(void **state) {
+    (void)state;
+    eq_err err = {0};
+    tiny_train_open("gemma2", "cpu"); /* its logits are capped */
+    schemes = EQ_ONE_SCHEME(TINY_BITS, TINY_GROUP);
+    tiny_ok(eq_qblock_alloc(&rounded, &tiny.src->cfg, &schemes, &err), &err);
+    eq_windows w = tiny_windows(B, 3);
+    eq_lm *lm, *full;
+    int64_t V = tiny.src->cfg.V;
+    eq_lm_opts o = {
+        .B = B, .T = TINY_T, .ct = EQ_F32, .backward = true, .schemes = schemes, .source = source};
+    o.taught = true, o.teacher = tiny.src;
+    tiny_ok(eq_lm_open(&lm, tiny.be, tiny.src, &o, &err), &err);
+    eq_lm_opts plain = {.B = B, .T = TINY_T, .ct = EQ_F32};
+    tiny_ok(eq_lm_open(&full, tiny.be, tiny.src, &plain, &err), &err);
+    double got = loss_of(lm, &w, 0), want = 0;
+    tiny_ok(eq_lm_forward(full, w.ids, B, TINY_T, &err), &err);
+    for (int64_t r = 0; r < B * TINY_T; r++) {
+        float q[64], p[64];
+        double sq = 0, sp = 0, kl = 0;
+        tiny_ok(eq_lm_logits(lm, r, 1, q, &err), &err);
+        tiny_ok(eq_lm_logits(full, r, 1, p, &err), &err);
+        for (int64_t i = 0; i < V; i++) sq += exp((double)q[i]), sp += exp((double)p[i]);
+        for (int64_t i = 0; i < V; i++)
+            kl += exp((double)p[i]) / sp * ((double)p[i] - log(sp) - (double)q[i] + log(sq));
+        if (r % TINY_T < TINY_T - 1) want += kl / (B * (TINY_T - 1));
+    }
+    assert_true(want > 1e-3 && fabs(got - want) < 1e-5 * want);
+    /* and without a pass before it the cross-entropy, as ever */
+    double nll[B];
+    tiny_ok(eq_lm_loss(lm, w.ids, B, TINY_T, 0, nll, &err), &err);
+    assert_true((nll[0] + nll[1]) / B > 2 * want);
+    eq_lm_close(lm), eq_lm_close(full);
+    eq_qblock_free(&rounded);
+    eq_windows_free(&w);
+    tiny_train_close();
+}
+
+/* ---- the whole model: masters ----------------------------------------------------------------
+ */
+
+/* The gradients with masters of linear l of a block against those of the same pass with codes, by
+ * METHOD's table: dw_hat is not seen, but sums of (w_int - z) dw_hat over groups are ds there. */
+static void one_master(eq_lm *lm, const eq_qblock *b, const eq_mut g[3], eq_mut ds_codes,
+                       int64_t block, eq_lin l, int64_t *groups) {
+    const eq_qlinear *q = &b->lin[l];
+    eq_lin_spec spec = eq_lin_of(lm->cfg, l);
+    int64_t at = 0, NG = q->I / q->G;
+    for (eq_lin k = 0; k < l; k++) at += eq_lin_of(lm->cfg, k).O * eq_lin_of(lm->cfg, k).I;
+    at += block * (eq_config_linear_params(lm->cfg) / lm->cfg->L);
+    float *W = host(eq_mut_at(lm->q.W, at, spec.O * spec.I)),
+          *dW = host(eq_mut_at(g[2], at, spec.O * spec.I)),
+          *ds = host(eq_lm_groups(lm, g[0], block, l)),
+          *want = host(eq_lm_groups(lm, ds_codes, block, l));
+    uint8_t *code = eq_calloc(q->I, 1);
+    for (int64_t o = 0; o < q->O; o++) {
+        eq_unpack_row(code, q->rows + o * eq_pack_words(q->I, q->bits), q->I, q->bits);
+        for (int64_t k = 0; k < NG; k++) {
+            double s = (double)q->s[o * NG + k], z = (double)q->z[o * NG + k];
+            double by_codes = 0, by_masters = 0, size = 0;
+            bool clipped = false;
+            for (int64_t i = k * q->G; i < (k + 1) * q->G; i++) {
+                double w = (double)W[o * q->I + i], d = (double)dW[o * q->I + i];
+                double r = rint((double)((float)w / (float)s)), t = r + z;
+                assert_true(fmin(fmax(t, 0), Q) == (double)code[i]); /* the start's codes */
+                clipped = clipped || t < 0 || t > Q;
+                by_codes += ((double)code[i] - z) * d, by_masters += (r - w / s) * d;
+                size += fabs(d) * Q;
+            }
+            if (clipped) continue;
+            (*groups)++;
+            assert_true(fabs(by_codes - (double)want[o * NG + k]) <= 1e-5 * size + 1e-12);
+            assert_true(fabs(by_masters - (double)ds[o * NG + k]) <= 1e-5 * size + 1e-12);
+        }
+    }
+    eq_free(W), eq_free(dW), eq_free(ds), eq_free(want), eq_free(code);
+}
+
+static eq_mut zeros(int64_t n) {
+    eq_mut m = {tiny.be->alloc(tiny.be, 4 * n), n, EQ_F32};
+    EQ_DO(tiny.be, fill, m, 0.0f);
+    return m;
+}
+
+/* A pass forwards and back with codes or with masters; gradients of s, z and W. */
+static double one_pass(bool with, const eq_windows *w, eq_lm **lm, eq_mut g[3]) {
+    eq_err err = {0};
+    eq_lm_opts o = {.B = B,
+                    .T = TINY_T,
+                    .ct = EQ_F32,
+                    .backward = true,
+                    .masters = with,
+                    .teacher = tiny.src,
+                    .schemes = schemes,
+                    .source = source};
+    tiny_ok(eq_lm_open(lm, tiny.be, tiny.src, &o, &err), &err);
+    double loss = loss_of(*lm, w, 1.0f / (B * (TINY_T - 1)));
+    g[0] = zeros((*lm)->q.s.n), g[1] = zeros((*lm)->q.s.n), g[2] = zeros(with ? (*lm)->q.W.n : 1);
+    eq_lm_grads all = {.ds = g[0], .dz = g[1], .batch = B};
+    if (with) all.dW = g[2];
+    tiny_ok(eq_lm_backward(*lm, &all, &err), &err);
+    return loss;
+}
+
+static void masters(void **state) {
+    (void)state;
+    eq_err err = {0};
+    tiny_train_open("llama", "cpu");
+    schemes = EQ_ONE_SCHEME(TINY_BITS, TINY_GROUP);
+    tiny_ok(eq_qblock_alloc(&rounded, &tiny.src->cfg, &schemes, &err), &err);
+    eq_windows w = tiny_windows(B, 3);
+    eq_lm *codes, *free_codes;
+    eq_mut g[2][3];
+    double loss = one_pass(false, &w, &codes, g[0]);
+    assert_true(one_pass(true, &w, &free_codes, g[1]) == loss); /* the same weights */
+    int64_t groups = 0;
+    for (int64_t i = 0; i < tiny.src->cfg.L; i++) {
+        const eq_qblock *b;
+        tiny_ok(source(NULL, i, &b, &err), &err);
+        for (eq_lin l = 0; l < EQ_LINS; l++)
+            one_master(free_codes, b, g[1], g[0][0], i, l, &groups);
+    }
+    assert_true(groups > free_codes->q.s.n * 9 / 10);
+    for (int i = 0; i < 6; i++) tiny.be->free_(tiny.be, g[i / 3][i % 3].p);
+    eq_lm_close(codes), eq_lm_close(free_codes);
+    eq_qblock_free(&rounded);
+    eq_windows_free(&w);
+    tiny_train_close();
 }
 
 /* ---- one step of Block-AP: whatever is trained -------------------------------------------------
@@ -403,6 +566,8 @@ static void table_5(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whole_model),
+        cmocka_unit_test(divergence),
+        cmocka_unit_test(masters),
         cmocka_unit_test(whole_block),
         cmocka_unit_test(table_5),
     };

@@ -319,6 +319,8 @@ static void test_faults(void **state) {
 enum { E2E_STEPS = 4 }; /* two epochs of 3 and 2 windows */
 typedef struct {
     float s[64 * 3], z[64 * 3]; /* of one linear */
+    uint32_t rows[64 * 6];
+    float norm[64];
     int64_t rollbacks;
 } tuned;
 
@@ -363,18 +365,24 @@ static eq_status tune(const eq_e2e_setup *s, const eq_windows *w, tuned *out) {
     const eq_qblock *b = s->ctx;
     memcpy(out->s, b->lin[EQ_LIN_DOWN].s, sizeof out->s);
     memcpy(out->z, b->lin[EQ_LIN_DOWN].z, sizeof out->z);
+    memcpy(out->rows, b->lin[EQ_LIN_DOWN].rows, sizeof out->rows);
+    memcpy(out->norm, b->norm[EQ_NORM_POST], sizeof out->norm);
     eq_e2e_close(job);
     return st;
 }
 
 /* Stopped at every progress report and event, and between operations all over. Micro-batches change
  * from start to start. */
-static void tuning_stopped_anywhere(int64_t batch, int64_t n, double save_seconds) {
+static void tuning_stopped_anywhere(int64_t batch, int64_t n, double save_seconds, bool taught) {
     eq_qblock rounded = room();
     eq_windows w = windows(n, 5);
     tuned whole, again;
     eq_e2e_setup s = tuning(&rounded, batch, 2);
     s.save_seconds = save_seconds;
+    if (taught) {
+        s.qp.loss = EQ_E2E_KL, s.teacher = src, s.qp.weight_lr = 1e-3;
+        s.qp.train |= EQ_TRAIN_W | EQ_TRAIN_NORM;
+    }
     fresh_folder();
     begin(-1);
     stop_at = INT64_MAX;
@@ -418,15 +426,24 @@ static void tuning_stopped_anywhere(int64_t batch, int64_t n, double save_second
 }
 static void test_e2e_stops(void **state) {
     (void)state;
-    tuning_stopped_anywhere(3, 5, 1e9);
+    tuning_stopped_anywhere(3, 5, 1e9, false);
 }
 static void test_e2e_stops_saving_always(void **state) {
     (void)state;
-    tuning_stopped_anywhere(3, 5, 0);
+    tuning_stopped_anywhere(3, 5, 0, false);
+}
+/* By a teacher, everything trained, weights too. */
+static void test_e2e_stops_taught(void **state) {
+    (void)state;
+    tuning_stopped_anywhere(3, 5, 1e9, true);
+}
+static void test_e2e_stops_taught_in_parts(void **state) {
+    (void)state;
+    tuning_stopped_anywhere(19, 21, 0, true);
 }
 static void test_e2e_stops_in_parts(void **state) {
     (void)state;
-    tuning_stopped_anywhere(19, 21, 1e9);
+    tuning_stopped_anywhere(19, 21, 1e9, false);
 }
 
 /* A step that is damaged or of another state begins anew; a state that is damaged or of another run
@@ -514,6 +531,8 @@ int main(void) {
         cmocka_unit_test(test_e2e_stops),
         cmocka_unit_test(test_e2e_stops_saving_always),
         cmocka_unit_test(test_e2e_stops_in_parts),
+        cmocka_unit_test(test_e2e_stops_taught),
+        cmocka_unit_test(test_e2e_stops_taught_in_parts),
         cmocka_unit_test(test_e2e_damaged),
         cmocka_unit_test(test_wrapper),
     };

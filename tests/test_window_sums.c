@@ -466,7 +466,11 @@ static void on_event(void *ctx, const char *line) {
     if (strstr(line, "e2e_step"))
         strncat(losses_seen, line, sizeof losses_seen - 1 - strlen(losses_seen));
 }
-static void run(int64_t batch, int64_t micro, float *s) {
+typedef struct {
+    float s[64 * 3], norm[64];
+    uint32_t rows[64 * 6];
+} trained; /* of one linear and norm */
+static void run(int64_t batch, int64_t micro, bool taught, trained *out) {
     eq_quantize_opts o;
     eq_quantize_opts_init(&o);
     eq_e2e_setup set = {.schemes = EQ_ONE_SCHEME(2, 32),
@@ -478,6 +482,10 @@ static void run(int64_t batch, int64_t micro, float *s) {
                         .state_path = scratch_path("e2e.safetensors")};
     set.qp.batch_size = batch, set.qp.micro_batch = micro, set.qp.lr = 1e-3;
     set.qp.train = EQ_TRAIN_S | EQ_TRAIN_Z;
+    if (taught) {
+        set.qp.loss = EQ_E2E_KL, set.teacher = src, set.qp.weight_lr = 1e-3;
+        set.qp.train |= EQ_TRAIN_W | EQ_TRAIN_NORM;
+    }
     eq_e2e *job;
     eq_observer obs = {.event = on_event};
     losses_seen[0] = '\0';
@@ -486,7 +494,9 @@ static void run(int64_t batch, int64_t micro, float *s) {
     assert_int_equal(be->bytes - before, eq_e2e_bytes(&src->cfg, &set, T));
     ok(eq_e2e_run(job, &windows, &obs, &err));
     ok(eq_e2e_apply(job, 1, &rounded, &err));
-    memcpy(s, rounded.lin[EQ_LIN_DOWN].s, 64 * 3 * sizeof *s);
+    memcpy(out->s, rounded.lin[EQ_LIN_DOWN].s, sizeof out->s);
+    memcpy(out->rows, rounded.lin[EQ_LIN_DOWN].rows, sizeof out->rows);
+    memcpy(out->norm, rounded.norm[EQ_NORM_POST], sizeof out->norm);
     eq_e2e_close(job);
     ok(eq_remove_tree(scratch_path("e2e.safetensors"), &err));
     ok(eq_remove_tree(scratch_path("e2e.safetensors.good"), &err));
@@ -495,15 +505,16 @@ static void run(int64_t batch, int64_t micro, float *s) {
 static void test_micro_batch(void **state) {
     (void)state;
     begin();
-    for (int64_t batch = 8; batch <= 20; batch += 12) {
-        float one[64 * 3], cut[64 * 3];
+    for (int k = 0; k < 4; k++) { /* whole batches and batches in parts, both losses */
+        int64_t batch = k % 2 ? 20 : 8;
+        trained one, cut;
         char log[sizeof losses_seen];
-        run(batch, 1, one);
+        run(batch, 1, k > 1, &one);
         assert_true(losses_seen[0]);
         memcpy(log, losses_seen, sizeof log);
         for (int64_t micro = 3; micro <= batch; micro += batch - 3) {
-            run(batch, micro, cut);
-            assert_memory_equal(one, cut, sizeof one);
+            run(batch, micro, k > 1, &cut);
+            assert_memory_equal(&one, &cut, sizeof one);
             assert_string_equal(log, losses_seen);
         }
     }

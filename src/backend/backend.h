@@ -121,6 +121,10 @@ typedef struct eq_backend eq_backend;
      with a cap > 0 the logits are softcap's, and dlogits the gradient of what was capped: * (1 - (logit / cap)^2). \
      logits F32 [rows, V], targets I32 [rows] */ \
   OP(cross_entropy, (eq_backend *be, eq_mut loss, eq_mut dlogits, eq_view logits, eq_view targets, int64_t rows, int64_t V, float scale, float cap), (be, loss, dlogits, logits, targets, rows, V, scale, cap)) \
+  /* distillation: loss F32 [rows] = sum p log(p / q), q = softmax(logits[r]), p = softmax(teacher[r]), 0 where \
+     target < 0; dlogits (n == 0: not wanted; F32 or BF16; may be logits) = (q - p) * scale, 0 where target < 0; cap as \
+     in cross_entropy, of logits alone. logits and teacher F32 [rows, V], targets I32 [rows] */ \
+  OP(divergence, (eq_backend *be, eq_mut loss, eq_mut dlogits, eq_view logits, eq_view teacher, eq_view targets, int64_t rows, int64_t V, float scale, float cap), (be, loss, dlogits, logits, teacher, targets, rows, V, scale, cap)) \
   /* the min-max start (METHOD section 1): s, z F32 from w F32; finite for constant groups. Here and below a step \
      is used as eq_s_used (quant/number.h) says, whose floor a group's weights decide */ \
   OP(fq_init,   (eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_qshape q), (be, s, z, w, q)) \

@@ -242,18 +242,24 @@ static eq_mut mut_part(eq_mut m, int64_t from, int64_t n) {
     return m.n ? eq_mut_at(m, from, n) : m;
 }
 
-/* dx (n == 0: not wanted; + dx if acc) and dw (n == 0: not wanted), the sum over the windows, of
- * a norm over D with `heads` rows a token. */
-static void norm_bwd(eq_backend *be, const eq_block_acts *a, eq_mut dx, eq_mut dw, eq_view dy,
-                     eq_view x, eq_view w, eq_view rstd, int64_t heads, int64_t D, int acc) {
-    int64_t per = a->T * heads, chain = eq_chain_windows(a->B);
+/* dx (n == 0: not wanted; + dx if acc) and, where g wants it, dw of norm k, the sum over the
+ * windows or each window's to the sink, of a norm over D with `heads` rows a token. */
+static void norm_bwd(eq_backend *be, const eq_block_acts *a, const eq_block_grads *g, eq_norm k,
+                     eq_mut dx, eq_view dy, eq_view x, eq_view w, eq_view rstd, int64_t heads,
+                     int64_t D, int acc) {
+    bool each = g->norms && g->windows;
+    int64_t per = a->T * heads, chain = each ? 1 : eq_chain_windows(a->B);
+    eq_mut dw = g->norms ? a->dnorm[k] : EQ_NONE_MUT;
     for (int64_t b = 0; b < a->B; b += chain) {
         int64_t n = a->B - b < chain ? a->B - b : chain, from = b * per, rows = n * per;
-        eq_mut sum = b && dw.n ? eq_mut_at(a->dnorm_part, 0, D) : dw;
+        eq_mut sum = b && dw.n && !each ? eq_mut_at(a->dnorm_part, 0, D) : dw;
         EQ_DO(be, rmsnorm_bwd, mut_part(dx, from * D, rows * D), sum,
               eq_view_at(dy, from * D, rows * D), eq_view_at(x, from * D, rows * D), w,
               eq_view_at(rstd, from, rows), rows, D, per, acc);
-        if (b && dw.n) EQ_DO(be, add, dw, eq_ro(dw), eq_ro(sum));
+        if (each)
+            g->norm_sink(g->ctx, k, b, sum);
+        else if (b && dw.n)
+            EQ_DO(be, add, dw, eq_ro(dw), eq_ro(sum));
     }
 }
 
@@ -288,15 +294,14 @@ static void enter_fwd(eq_backend *be, const eq_config *c, const eq_block_w *w,
 
 /* dh: the gradient of b.h, used up; dy (n == 0: not wanted) += that of x. */
 static void enter_bwd(eq_backend *be, const eq_config *c, const eq_block_w *w, eq_block_acts *a,
-                      branch b, eq_view x, eq_mut dh, eq_mut dy, bool norms) {
-    eq_mut dw = norms ? a->dnorm[b.in] : EQ_NONE_MUT;
+                      branch b, eq_view x, eq_mut dh, eq_mut dy, const eq_block_grads *g) {
     eq_view weight = eq_ro(w->norm[b.in]), rstd = eq_ro(b.rstd_in);
     if (c->norms != EQ_NORMS_BEHIND && !c->norm_center) {
-        norm_bwd(be, a, dy, dw, eq_ro(dh), x, weight, rstd, 1, c->D, 1);
+        norm_bwd(be, a, g, b.in, dy, eq_ro(dh), x, weight, rstd, 1, c->D, 1);
         return;
     }
     if (c->norm_center) {
-        norm_bwd(be, a, dh, dw, eq_ro(dh), eq_ro(b.xc), weight, rstd, 1, c->D, 0);
+        norm_bwd(be, a, g, b.in, dh, eq_ro(dh), eq_ro(b.xc), weight, rstd, 1, c->D, 0);
         EQ_DO(be, center, dh, eq_ro(dh), a->B * a->T, c->D);
     }
     if (dy.n) EQ_DO(be, add, dy, eq_ro(dy), eq_ro(dh));
@@ -321,15 +326,15 @@ static void leave_fwd(eq_backend *be, const eq_config *c, const eq_block_w *w,
 
 /* a->dyc = the gradient of what the last linear gave, from dy, that of the sum. */
 static void leave_bwd(eq_backend *be, const eq_config *c, const eq_block_w *w, eq_block_acts *a,
-                      branch b, eq_mut dy, bool norms) {
+                      branch b, eq_mut dy, const eq_block_grads *g) {
     eq_mut to = c->norms ? a->part : a->dyc;
     if (c->residual_scale != 1)
         EQ_DO(be, affine, to, eq_ro(dy), (float)c->residual_scale, 0.0f);
     else
         EQ_DO(be, cast, to, eq_ro(dy));
     if (c->norms)
-        norm_bwd(be, a, a->dyc, norms ? a->dnorm[b.out] : EQ_NONE_MUT, eq_ro(to), eq_ro(b.y),
-                 eq_ro(w->norm[b.out]), eq_ro(b.rstd_out), 1, c->D, 0);
+        norm_bwd(be, a, g, b.out, a->dyc, eq_ro(to), eq_ro(b.y), eq_ro(w->norm[b.out]),
+                 eq_ro(b.rstd_out), 1, c->D, 0);
 }
 
 /* ---- attention ---------------------------------------------------------------------------------
@@ -428,25 +433,24 @@ static void attention_bwd(eq_backend *be, const eq_config *c, const eq_block_w *
                           const eq_rope *rope, eq_block_acts *a, eq_view x, eq_mut dy,
                           const eq_block_grads *g) {
     eq_mut dh = a->y;
-    leave_bwd(be, c, w, a, attention_of(a), dy, g->norms);
+    leave_bwd(be, c, w, a, attention_of(a), dy, g);
     linear_dx(be, c, w, EQ_LIN_O, a, a->datt, a->dyc, 0);
     linear_dw(be, c, EQ_LIN_O, a, a->dyc, a->att, g);
     EQ_DO(be, attn_bwd, a->dq, a->dk, a->dv, eq_ro(a->datt), eq_ro(a->q), eq_ro(a->k), eq_ro(a->v),
           eq_ro(a->att), eq_ro(a->lse), attn_shape(c, w, a->B, a->T, 0));
     turn(be, c, rope, w, a->B, a->T, 0, a->dq, a->dk, -1);
     if (c->qk_norm) {
-        eq_mut none = EQ_NONE_MUT;
         qk_rows q = rows_of(c, c->NH), k = rows_of(c, c->NKV);
-        norm_bwd(be, a, a->dq, g->norms ? a->dnorm[EQ_NORM_QH] : none, eq_ro(a->dq),
-                 eq_ro(a->q_raw), eq_ro(w->norm[EQ_NORM_QH]), eq_ro(a->rstd_q), q.heads, q.D, 0);
-        norm_bwd(be, a, a->dk, g->norms ? a->dnorm[EQ_NORM_KH] : none, eq_ro(a->dk),
-                 eq_ro(a->k_raw), eq_ro(w->norm[EQ_NORM_KH]), eq_ro(a->rstd_k), k.heads, k.D, 0);
+        norm_bwd(be, a, g, EQ_NORM_QH, a->dq, eq_ro(a->dq), eq_ro(a->q_raw),
+                 eq_ro(w->norm[EQ_NORM_QH]), eq_ro(a->rstd_q), q.heads, q.D, 0);
+        norm_bwd(be, a, g, EQ_NORM_KH, a->dk, eq_ro(a->dk), eq_ro(a->k_raw),
+                 eq_ro(w->norm[EQ_NORM_KH]), eq_ro(a->rstd_k), k.heads, k.D, 0);
     }
     if (g->norms || g->dx) {
         linear_dx(be, c, w, EQ_LIN_Q, a, dh, a->dq, 0);
         linear_dx(be, c, w, EQ_LIN_K, a, dh, a->dk, 1);
         linear_dx(be, c, w, EQ_LIN_V, a, dh, a->dv, 1);
-        enter_bwd(be, c, w, a, attention_of(a), x, dh, g->dx ? dy : EQ_NONE_MUT, g->norms);
+        enter_bwd(be, c, w, a, attention_of(a), x, dh, g->dx ? dy : EQ_NONE_MUT, g);
     }
     linear_dw(be, c, EQ_LIN_Q, a, a->dq, a->h1, g);
     linear_dw(be, c, EQ_LIN_K, a, a->dk, a->h1, g);
@@ -468,7 +472,7 @@ static void mlp_fwd(eq_backend *be, const eq_config *c, const eq_block_w *w, eq_
 static void mlp_bwd(eq_backend *be, const eq_config *c, const eq_block_w *w, eq_block_acts *a,
                     eq_mut dy, const eq_block_grads *g) {
     eq_mut dh = a->y;
-    leave_bwd(be, c, w, a, mlp_of(a), dy, g->norms);
+    leave_bwd(be, c, w, a, mlp_of(a), dy, g);
     linear_dx(be, c, w, EQ_LIN_DOWN, a, a->da, a->dyc, 0);
     linear_dw(be, c, EQ_LIN_DOWN, a, a->dyc, a->a, g);
     EQ_DO(be, glu_bwd, a->g, a->u, eq_ro(a->da), eq_ro(a->g), eq_ro(a->u), c->act);
@@ -476,7 +480,7 @@ static void mlp_bwd(eq_backend *be, const eq_config *c, const eq_block_w *w, eq_
     linear_dx(be, c, w, EQ_LIN_UP, a, dh, a->u, 1);
     linear_dw(be, c, EQ_LIN_GATE, a, a->g, a->h2, g);
     linear_dw(be, c, EQ_LIN_UP, a, a->u, a->h2, g);
-    enter_bwd(be, c, w, a, mlp_of(a), eq_ro(a->x1), dh, dy, g->norms);
+    enter_bwd(be, c, w, a, mlp_of(a), eq_ro(a->x1), dh, dy, g);
 }
 
 void eq_block_fwd(eq_backend *be, const eq_config *c, const eq_block_w *w, const eq_rope *rope,

@@ -158,11 +158,15 @@ void eq_block_fwd(eq_backend *be, const eq_config *c, const eq_block_w *w, const
 typedef void (*eq_dw_sink)(void *ctx, eq_lin l, int64_t row, int64_t rows, int64_t window,
                            eq_mut dw);
 
+/* The same of norm k, of one window: F32 [n], valid until it returns. */
+typedef void (*eq_dnorm_sink)(void *ctx, eq_norm k, int64_t window, eq_mut dw);
+
 typedef struct {
     eq_dw_sink sink;
+    eq_dnorm_sink norm_sink; /* with norms and windows */
     void *ctx;
     bool windows; /* each window's gradient by itself */
-    bool norms;   /* leave the norms' gradients in acts->dnorm */
+    bool norms;   /* the norms' gradients too: left in acts->dnorm, or, by windows, to norm_sink */
     bool dx;      /* the gradient of x is wanted */
 } eq_block_grads;
 

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/par.h"
 #include "model/lm_resident.h"
+#include "model/lm_train.h"
 #include "quant/number.h"
 #include "quant/pack.h"
 
@@ -18,16 +19,17 @@ static void make_weight(void *ctx, eq_lin l, eq_mut w);
 
 /* ---- memory: one bind function measures, allocates and plans --------------------------------- */
 
-/* Fills the table of places; *groups, *words: of the model. */
-static void quant_layout(eq_lm_quant *q, const eq_config *c, const eq_schemes *t, int64_t *groups,
-                         int64_t *words) {
-    *groups = *words = 0;
+/* Fills the table of places; *end: behind the last linear. */
+static void quant_layout(eq_lm_quant *q, const eq_config *c, const eq_schemes *t,
+                         eq_lm_place *end) {
+    *end = (eq_lm_place){0};
     for (int64_t k = 0; k < c->L * EQ_LINS; k++) {
         eq_lin_spec s = eq_lin_of(c, (eq_lin)(k % EQ_LINS));
         eq_scheme of = eq_scheme_at(t, k / EQ_LINS, (eq_lin)(k % EQ_LINS));
-        q->at[k] = (eq_lm_place){*groups, *words};
-        *groups += s.O * (s.I / eq_group(of.group, s.I));
-        *words += s.O * eq_pack_words(s.I, of.bits);
+        q->at[k] = *end;
+        end->group += s.O * (s.I / eq_group(of.group, s.I));
+        end->word += s.O * eq_pack_words(s.I, of.bits);
+        end->weight += s.O * s.I;
     }
     q->norms = 0;
     for (eq_norm n = 0; n < EQ_NORM_COUNT; n++) {
@@ -71,12 +73,13 @@ static void bind_model(eq_lm *lm, eq_arena *a) {
         return;
     }
     if (eq_lm_quantized(lm)) {
-        int64_t groups, all_words;
-        quant_layout(q, c, &lm->opts.schemes, &groups, &all_words);
-        q->rows = eq_take(a, EQ_U32, all_words);
-        q->s = eq_take(a, EQ_F32, groups);
-        q->z = eq_take(a, EQ_F32, groups);
+        eq_lm_place end;
+        quant_layout(q, c, &lm->opts.schemes, &end);
+        q->rows = eq_take(a, EQ_U32, lm->opts.masters ? 0 : end.word);
+        q->s = eq_take(a, EQ_F32, end.group);
+        q->z = eq_take(a, EQ_F32, end.group);
         q->norm = eq_take(a, EQ_F32, c->L * q->norms);
+        if (lm->opts.masters) eq_lm_masters_bind(lm, a, end.weight);
     }
     lm->head = eq_take(a, lm->opts.ct, c->V * c->D);
     eq_block_w_bind(&lm->w, a, c, lm->opts.ct, keeps_weights(lm, a->hints) ? NULL : make_weight,
@@ -99,6 +102,8 @@ static void bind_step(eq_lm *lm, eq_arena *a, int64_t B, int64_t T) {
     lm->logits = eq_take(a, EQ_F32, lm->chunk * c->V);
     lm->targets = eq_take(a, EQ_I32, N);
     lm->losses = eq_take(a, EQ_F32, N);
+    lm->teacher_hn = o->taught ? eq_take(a, o->ct, N * c->D) : EQ_NONE_MUT;
+    lm->teacher_logits = o->taught ? eq_take(a, EQ_F32, lm->chunk * c->V) : EQ_NONE_MUT;
     lm->picked = o->backward ? EQ_NONE_MUT : eq_take(a, EQ_I32, N);
     if (o->backward) {
         lm->dlogits = o->ct == EQ_F32 ? lm->logits : eq_take(a, o->ct, lm->chunk * c->V);
@@ -137,18 +142,22 @@ eq_qshape eq_lm_qshape(const eq_lm *lm, int64_t i, eq_lin l) {
 static eq_lm_place place_of(const eq_lm *lm, int64_t i, eq_lin l) {
     return lm->q.at[i * EQ_LINS + (int64_t)l];
 }
+eq_mut eq_lm_weights(const eq_lm *lm, eq_mut all, int64_t i, eq_lin l) {
+    eq_lin_spec s = eq_lin_of(lm->cfg, l);
+    return eq_mut_at(all, place_of(lm, i, l).weight, s.O * s.I);
+}
 eq_mut eq_lm_groups(const eq_lm *lm, eq_mut all, int64_t i, eq_lin l) {
     if (!all.n) return EQ_NONE_MUT;
     eq_qshape s = eq_lm_qshape(lm, i, l);
     return eq_mut_at(all, place_of(lm, i, l).group, s.O * (s.I / s.G));
 }
-static eq_mut words(const eq_lm *lm, int64_t i, eq_lin l) {
+eq_mut eq_lm_words(const eq_lm *lm, int64_t i, eq_lin l) {
     eq_qshape s = eq_lm_qshape(lm, i, l);
     return eq_mut_at(lm->q.rows, place_of(lm, i, l).word, s.O * eq_pack_words(s.I, s.bits));
 }
-static eq_mut norm_of(const eq_lm *lm, int64_t i, eq_norm n) {
+eq_mut eq_lm_norm_of(const eq_lm *lm, eq_mut all, int64_t i, eq_norm n) {
     eq_norm_spec s = eq_norm_of(lm->cfg, n);
-    return eq_mut_at(lm->q.norm, i * lm->q.norms + lm->q.norm_at[n], s.n);
+    return eq_mut_at(all, i * lm->q.norms + lm->q.norm_at[n], s.n);
 }
 
 /* s and z on their way to the backend, as GPTQ tensors hold them. */
@@ -169,13 +178,14 @@ static eq_status upload_qblock(eq_lm *lm, int64_t i, const eq_qblock *b, eq_err 
         memcpy(host, q->s, (size_t)s.n * sizeof *host);
         memcpy(host + s.n, q->z, (size_t)s.n * sizeof *host);
         if (lm->opts.as_written) round_as_written(host, host + s.n, s.n, q);
-        be->upload(be, words(lm, i, l), q->rows, EQ_U32);
+        if (!lm->opts.masters) be->upload(be, eq_lm_words(lm, i, l), q->rows, EQ_U32);
         be->upload(be, s, host, EQ_F32);
         be->upload(be, z, host + s.n, EQ_F32);
         eq_free(host);
+        if (lm->opts.masters) EQ_TRY(eq_lm_masters_start(lm, i, l, q, err));
     }
     for (eq_norm n = 0; n < EQ_NORM_COUNT; n++)
-        if (b->norm[n]) be->upload(be, norm_of(lm, i, n), b->norm[n], EQ_F32);
+        if (b->norm[n]) be->upload(be, eq_lm_norm_of(lm, lm->q.norm, i, n), b->norm[n], EQ_F32);
     return EQ_OK;
 }
 
@@ -247,35 +257,46 @@ void eq_lm_close(eq_lm *lm) {
 
 /* ---- passes ---------------------------------------------------------------------------------- */
 
+/* Where the current block comes from: as it is in files, the model's or its teacher's. */
+static bool from_files(const eq_lm *lm) { return lm->teaching || !eq_lm_quantized(lm); }
+static const eq_weights *files_of(const eq_lm *lm) {
+    return lm->teaching ? lm->opts.teacher : lm->src;
+}
+
 /* Linear l of the current block, for eq_block_w. */
 static void make_weight(void *ctx, eq_lin l, eq_mut w) {
     const eq_lm *lm = ctx;
     int64_t i = lm->block;
-    if (!eq_lm_quantized(lm)) {
-        eq_weights_put_rows(lm->src, i, l, 0, eq_lin_of(lm->cfg, l).O, lm->be, w);
+    if (from_files(lm)) {
+        eq_weights_put_rows(files_of(lm), i, l, 0, eq_lin_of(lm->cfg, l).O, lm->be, w);
+    } else if (lm->opts.masters) {
+        EQ_DO(lm->be, fq_fwd, w, eq_ro(eq_lm_weights(lm, lm->q.W, i, l)),
+              eq_ro(eq_lm_groups(lm, lm->q.s, i, l)), eq_ro(eq_lm_groups(lm, lm->q.z, i, l)),
+              eq_lm_qshape(lm, i, l));
     } else {
-        EQ_DO(lm->be, dequant, w, eq_ro(words(lm, i, l)), eq_ro(eq_lm_groups(lm, lm->q.s, i, l)),
-              eq_ro(eq_lm_groups(lm, lm->q.z, i, l)), eq_lm_qshape(lm, i, l));
+        EQ_DO(lm->be, dequant, w, eq_ro(eq_lm_words(lm, i, l)),
+              eq_ro(eq_lm_groups(lm, lm->q.s, i, l)), eq_ro(eq_lm_groups(lm, lm->q.z, i, l)),
+              eq_lm_qshape(lm, i, l));
     }
 }
 
-/* Makes block i the current one. */
-static eq_status enter_block(eq_lm *lm, int64_t i, eq_err *err) {
+eq_status eq_lm_enter(eq_lm *lm, int64_t i, eq_err *err) {
     eq_backend *be = lm->be;
     if (lm->opts.context) {
         eq_resident_enter(lm, i);
         return EQ_OK;
     }
-    for (eq_lin l = 0; !eq_lm_quantized(lm) && i >= lm->checked && l < EQ_LINS; l++)
-        EQ_TRY(eq_weights_check_rows(lm->src, i, l, 0, eq_lin_of(lm->cfg, l).O, err));
-    if (i >= lm->checked) lm->checked = i + 1;
+    for (eq_lin l = 0; from_files(lm) && i >= lm->checked && l < EQ_LINS; l++)
+        EQ_TRY(eq_weights_check_rows(files_of(lm), i, l, 0, eq_lin_of(lm->cfg, l).O, err));
+    if (from_files(lm) && i >= lm->checked) lm->checked = i + 1;
     lm->block = i;
     for (eq_lin l = 0; !lm->w.make && lm->kept != i && l < EQ_LINS; l++)
         make_weight(lm, l, lm->w.w[l]);
     lm->kept = i;
-    eq_block_small_upload(&lm->w, be, lm->src, i);
-    for (eq_norm n = 0; eq_lm_quantized(lm) && n < EQ_NORM_COUNT; n++)
-        if (lm->w.norm[n].n) eq_norm_weight(be, lm->cfg, lm->w.norm[n], eq_ro(norm_of(lm, i, n)));
+    eq_block_small_upload(&lm->w, be, files_of(lm), i);
+    for (eq_norm n = 0; !from_files(lm) && n < EQ_NORM_COUNT; n++)
+        if (lm->w.norm[n].n)
+            eq_norm_weight(be, lm->cfg, lm->w.norm[n], eq_ro(eq_lm_norm_of(lm, lm->q.norm, i, n)));
     return EQ_OK;
 }
 
@@ -305,10 +326,23 @@ void eq_lm_embed(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T) {
 
 eq_status eq_lm_block_fwd(eq_lm *lm, int64_t i, eq_err *err) {
     eq_backend *be = lm->be;
-    EQ_TRY(enter_block(lm, i, err));
+    EQ_TRY(eq_lm_enter(lm, i, err));
     eq_block_fwd(be, lm->cfg, &lm->w, &lm->rope, &lm->acts, eq_ro(lm->x[i]));
     EQ_DO(be, cast, lm->x[i + 1], eq_ro(lm->acts.y));
     lm->acts_of = i;
+    return EQ_OK;
+}
+
+eq_status eq_lm_teacher_fwd(eq_lm *lm, int64_t i, eq_err *err) {
+    const eq_config *c = lm->cfg;
+    lm->teaching = true, lm->kept = -1;
+    eq_status st = eq_lm_block_fwd(lm, i, err);
+    lm->teaching = false, lm->acts_of = lm->kept = -1;
+    if (st != EQ_OK || i + 1 < c->L) return st;
+    int64_t N = lm->acts.B * lm->acts.T;
+    eq_lm_norm(lm, eq_ro(lm->x[c->L]), N);
+    EQ_DO(lm->be, cast, lm->teacher_hn, eq_ro(eq_mut_at(lm->hn, 0, N * c->D)));
+    lm->taught = true;
     return EQ_OK;
 }
 
@@ -316,150 +350,4 @@ eq_status eq_lm_forward(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, eq_
     eq_lm_embed(lm, ids, B, T);
     for (int64_t i = 0; i < lm->cfg->L; i++) EQ_TRY(eq_lm_block_fwd(lm, i, err));
     return EQ_OK;
-}
-
-/* Row r of window b predicts the token behind it where that is learned; the last row of a window
- * predicts nothing. */
-static void next_tokens(int32_t *targets, const int32_t *ids, const uint8_t *learn, int64_t B,
-                        int64_t T) {
-    for (int64_t b = 0; b < B; b++)
-        for (int64_t t = 0, r = b * T; t < T; t++, r++)
-            targets[r] = t + 1 < T && (!learn || learn[r + 1]) ? ids[r + 1] : -1;
-}
-
-void eq_lm_head(const eq_lm *lm, eq_mut logits, eq_view hn, int64_t n, int64_t T) {
-    const eq_packed *p = &lm->res.head;
-    if (p->q.n)
-        EQ_DO(lm->be, matvec_q, logits, hn, eq_ro(p->q), eq_ro(p->s), eq_ro(p->z), n, p->shape, 1,
-              0);
-    else
-        EQ_DO(lm->be, matmul_nt, logits, hn, eq_ro(lm->head), n, lm->cfg->V, lm->cfg->D, T, 0);
-    float cap = (float)lm->cfg->logit_cap;
-    if (cap > 0) EQ_DO(lm->be, softcap, logits, eq_ro(logits), cap);
-}
-
-/* Rows [r, r + n) through the head: losses, and the gradient of the normed rows added to lm->dy. */
-static void head_chunk(eq_lm *lm, int64_t r, int64_t n, int64_t T, float scale) {
-    eq_backend *be = lm->be;
-    int64_t D = lm->cfg->D, V = lm->cfg->V;
-    float cap = (float)lm->cfg->logit_cap;
-    if (T > n) T = n;
-    eq_view hn = eq_ro(eq_mut_at(lm->hn, r * D, n * D));
-    eq_mut logits = eq_mut_at(lm->logits, 0, n * V);
-    eq_mut dlogits = scale > 0 ? eq_mut_at(lm->dlogits, 0, n * V) : EQ_NONE_MUT;
-    eq_lm_head(lm, logits, hn, n, T);
-    EQ_DO(be, cross_entropy, eq_mut_at(lm->losses, r, n), dlogits, eq_ro(logits),
-          eq_ro(eq_mut_at(lm->targets, r, n)), n, V, scale, cap);
-    if (scale <= 0) return;
-    eq_mut dhn = eq_mut_at(lm->dhn, 0, n * D);
-    EQ_DO(be, matmul_nn, dhn, eq_ro(dlogits), eq_ro(lm->head), n, D, V, T, 0);
-    eq_mut dy = eq_mut_at(lm->dy, r * D, n * D);
-    EQ_DO(be, rmsnorm_bwd, dy, EQ_NONE_MUT, eq_ro(dhn), eq_ro(eq_mut_at(lm->xc, r * D, n * D)),
-          eq_ro(lm->norm), eq_ro(eq_mut_at(lm->rstd, r, n)), n, D, n, 0);
-    if (lm->cfg->norm_center) EQ_DO(be, center, dy, eq_ro(dy), n, D);
-}
-
-/* All windows through the head. A chunk never holds the end of one window and the beginning of the
- * next, so that a window's rows always meet in the same products. */
-static void head(eq_lm *lm, int64_t B, int64_t T, float scale) {
-    int64_t span = lm->chunk < T ? T : B * T;
-    for (int64_t from = 0; from < B * T; from += span)
-        for (int64_t r = 0, n; r < span; r += n) {
-            n = span - r < lm->chunk ? span - r : lm->chunk;
-            head_chunk(lm, from + r, n, T, scale);
-        }
-}
-
-void eq_lm_norm(eq_lm *lm, eq_view x, int64_t rows) {
-    const eq_config *c = lm->cfg;
-    eq_mut hn = eq_mut_at(lm->hn, 0, rows * c->D), rstd = eq_mut_at(lm->rstd, 0, rows);
-    if (c->norm_center) {
-        eq_mut xc = eq_mut_at(lm->xc, 0, rows * c->D);
-        EQ_DO(lm->be, center, xc, x, rows, c->D);
-        x = eq_ro(xc);
-    }
-    EQ_DO(lm->be, rmsnorm_fwd, hn, rstd, x, eq_ro(lm->norm), rows, c->D, (float)c->eps);
-    if (c->norm_center) EQ_DO(lm->be, bias_add, hn, eq_ro(lm->norm_bias), rows, c->D);
-}
-
-eq_status eq_lm_loss_of(eq_lm *lm, const int32_t *ids, const uint8_t *learn, int64_t B, int64_t T,
-                        float scale, double *nll, eq_err *err) {
-    eq_backend *be = lm->be;
-    int64_t N = B * T;
-    float *host = eq_calloc(N, sizeof *host);
-    if (!host) return eq_nomem(err, "losses", 4 * N);
-    next_tokens((int32_t *)host, ids, learn, B, T);
-    be->upload(be, lm->targets, host, EQ_I32);
-    eq_lm_norm(lm, eq_ro(lm->x[lm->cfg->L]), N);
-    head(lm, B, T, scale);
-    be->download(be, host, EQ_F32, eq_ro(lm->losses));
-    eq_status st = be->sync(be, err);
-    for (int64_t b = 0; b < B; b++) {
-        double sum = 0;
-        for (int64_t t = 0; t + 1 < T; t++) sum += host[b * T + t];
-        nll[b] = sum;
-    }
-    eq_free(host);
-    return st;
-}
-
-eq_status eq_lm_loss(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, float scale, double *nll,
-                     eq_err *err) {
-    EQ_TRY(eq_lm_loss_of(lm, ids, NULL, B, T, scale, nll, err));
-    for (int64_t b = 0; b < B; b++) nll[b] /= (double)(T - 1);
-    return EQ_OK;
-}
-
-typedef struct {
-    eq_lm *lm;
-    const eq_lm_grads *g;
-} grads_job;
-/* What belongs to some rows of linear l of the current block. */
-static eq_mut groups_of_rows(const eq_lm *lm, eq_mut all, eq_lin l, int64_t row, int64_t rows) {
-    eq_qshape q = eq_lm_qshape(lm, lm->block, l);
-    eq_mut m = eq_lm_groups(lm, all, lm->block, l);
-    return m.n ? eq_mut_at(m, row * (q.I / q.G), rows * (q.I / q.G)) : m;
-}
-/* A part that is complete goes to the total. */
-static void end_part(eq_backend *be, eq_mut total, eq_mut part) {
-    if (!total.n) return;
-    EQ_DO(be, add, total, eq_ro(total), eq_ro(part));
-    EQ_DO(be, fill, part, 0.0f);
-}
-static void to_steps(void *ctx, eq_lin l, int64_t row, int64_t rows, int64_t window, eq_mut dw) {
-    const grads_job *j = ctx;
-    const eq_lm_grads *g = j->g;
-    eq_lm *lm = j->lm;
-    eq_qshape q = eq_lm_qshape(lm, lm->block, l);
-    int64_t row_words = eq_pack_words(q.I, q.bits);
-    bool parts = eq_chain_windows(g->batch) < g->batch;
-    eq_mut ds = groups_of_rows(lm, g->ds, l, row, rows),
-           dz = groups_of_rows(lm, g->dz, l, row, rows);
-    eq_mut part_ds = parts && ds.n ? groups_of_rows(lm, g->part_ds, l, row, rows) : ds;
-    eq_mut part_dz = parts && dz.n ? groups_of_rows(lm, g->part_dz, l, row, rows) : dz;
-    q.O = rows;
-    EQ_DO(lm->be, dequant_bwd, part_ds, part_dz, eq_ro(dw),
-          eq_ro(eq_mut_at(words(lm, lm->block, l), row * row_words, rows * row_words)),
-          eq_ro(groups_of_rows(lm, lm->q.s, l, row, rows)),
-          eq_ro(groups_of_rows(lm, lm->q.z, l, row, rows)), q);
-    if (parts && eq_chain_ends(g->done + window, g->batch))
-        end_part(lm->be, ds, part_ds), end_part(lm->be, dz, part_dz);
-}
-
-eq_status eq_lm_block_bwd(eq_lm *lm, int64_t i, const eq_lm_grads *g, eq_err *err) {
-    eq_backend *be = lm->be;
-    grads_job job = {.lm = lm, .g = g};
-    EQ_TRY(enter_block(lm, i, err));
-    /* The last block's activations are still those of the forward pass. */
-    if (lm->acts_of != i) eq_block_fwd(be, lm->cfg, &lm->w, &lm->rope, &lm->acts, eq_ro(lm->x[i]));
-    lm->acts_of = -1;
-    eq_block_grads to = {.sink = to_steps, .ctx = &job, .windows = true, .dx = i > 0};
-    eq_block_bwd(be, lm->cfg, &lm->w, &lm->rope, &lm->acts, eq_ro(lm->x[i]), lm->dy, &to);
-    return EQ_OK;
-}
-
-eq_status eq_lm_backward(eq_lm *lm, eq_lm_grads *g, eq_err *err) {
-    for (int64_t i = lm->cfg->L - 1; i >= 0; i--) EQ_TRY(eq_lm_block_bwd(lm, i, g, err));
-    g->done += lm->acts.B;
-    return lm->be->sync(lm->be, err);
 }

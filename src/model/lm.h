@@ -15,9 +15,15 @@ typedef struct {
                                 to B * T rows; 0: it is never called */
     eq_dtype ct;             /* BF16 or F32 */
     bool backward;           /* keep block inputs, make room for gradients */
-    eq_schemes schemes;      /* of the quantized blocks; all.bits == 0: full precision, from the
-                                weights */
-    eq_qblock_source source; /* gives the quantized blocks */
+    bool taught;             /* room for the predictions of a full-precision model, which
+                                eq_lm_teacher_fwd makes */
+    const eq_weights *teacher; /* that one, with this one's embeddings, final norm and head */
+    bool masters;              /* codes are free: the quantized blocks' weights are kept in fp32 and
+                                  fake-quantized              (equations 1, 2), from the teacher's, as near as
+                                  the start's              codes let them be */
+    eq_schemes schemes;        /* of the quantized blocks; all.bits == 0: full precision, from the
+                                  weights */
+    eq_qblock_source source;   /* gives the quantized blocks */
     void *ctx;
     const eq_hints *hints; /* of the backend, for eq_lm_bytes */
     int64_t context;       /* room for keys and values of one sequence, whose tokens come in pieces;
@@ -28,15 +34,17 @@ typedef struct {
 
 /* All blocks' quantization parameters, contiguous, linear behind linear and block behind block. */
 typedef struct {
-    int64_t group, word;
+    int64_t group, word, weight;
 } eq_lm_place;
 typedef struct {
     eq_lm_place *at; /* [L, EQ_LINS]: where a linear's begin; NULL: full precision */
     int64_t norms;   /* per block */
     int64_t norm_at[EQ_NORM_COUNT];
-    eq_mut rows; /* U32 */
-    eq_mut s, z; /* F32, every group of the model */
-    eq_mut norm; /* F32 [L, norms] */
+    eq_mut rows;                   /* U32; with masters none */
+    eq_mut s, z;                   /* F32, every group of the model */
+    eq_mut norm;                   /* F32 [L, norms] */
+    eq_mut W;                      /* F32, with masters every weight of the model */
+    eq_mut one_s, one_z, one_rows; /* with masters, of the largest linear: scratch */
 } eq_lm_quant;
 
 typedef struct {
@@ -60,12 +68,15 @@ typedef struct {
     eq_mut *x; /* [L + 1] block inputs st [N, D]; without backward two that alternate */
     eq_mut xc; /* what the final norm reads: F32 [N, D] without its mean, or the last of x */
     eq_mut hn, rstd, logits, dlogits, dhn, dy, targets, losses, picked;
-    int64_t chunk;          /* rows of logits at once */
-    struct {                /* with a context */
-        eq_block_w *layers; /* [L] */
-        eq_packed head;     /* in the place of `head`, where it is rounded to 8 bits */
-        eq_mut k, v;        /* ct [L, context, NKV * HD] */
-        int64_t past;       /* tokens before those of the next forward pass, at most context - T */
+    eq_mut teacher_hn, teacher_logits; /* with opts.taught: what its head reads, ct [N, D]; F32 */
+    bool taught;                       /* teacher_hn is that of the rows on their way */
+    bool teaching;                     /* the current block is the teacher's */
+    int64_t chunk;                     /* rows of logits at once */
+    struct {                           /* with a context */
+        eq_block_w *layers;            /* [L] */
+        eq_packed head;                /* in the place of `head`, where it is rounded to 8 bits */
+        eq_mut k, v;                   /* ct [L, context, NKV * HD] */
+        int64_t past; /* tokens before those of the next forward pass, at most context - T */
     } res;
     void *host; /* embedded rows on their way to the backend */
 } eq_lm;
@@ -80,6 +91,17 @@ static inline bool eq_lm_quantized(const eq_lm *lm) { return lm->opts.schemes.al
 /* The quantized linear l of block i as seen by operations. */
 eq_qshape eq_lm_qshape(const eq_lm *lm, int64_t i, eq_lin l);
 eq_mut eq_lm_groups(const eq_lm *lm, eq_mut all, int64_t i, eq_lin l); /* of s, z, or gradients */
+eq_mut eq_lm_norm_of(const eq_lm *lm, eq_mut all, int64_t i,
+                     eq_norm n); /* of q.norm, or gradients */
+/* With masters: the linear as it would be written, codes by equation (1), z as used. s, z [groups]
+ * and rows to the host. */
+eq_status eq_lm_codes(eq_lm *lm, int64_t i, eq_lin l, float *s, float *z, uint32_t *rows,
+                      eq_err *err);
+/* Elements of what can be trained. */
+typedef struct {
+    int64_t groups, weights, norms;
+} eq_lm_counts;
+eq_lm_counts eq_lm_count(const eq_config *c, const eq_schemes *t);
 
 /* Windows ids[B, T] through all blocks. */
 eq_status eq_lm_forward(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, eq_err *err);
@@ -87,6 +109,11 @@ eq_status eq_lm_forward(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, eq_
  * x[i + 1]. */
 void eq_lm_embed(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T);
 eq_status eq_lm_block_fwd(eq_lm *lm, int64_t i, eq_err *err);
+/* Before a forward pass with opts.taught, behind eq_lm_embed: the teacher's block i from x[i] to
+ * x[i + 1]. Behind the last one its predictions are kept and the embeddings have to be made anew;
+ * the next eq_lm_loss or eq_lm_loss_of then is the divergence from them, sum p log(p / q) a target,
+ * instead of the cross-entropy. */
+eq_status eq_lm_teacher_fwd(eq_lm *lm, int64_t i, eq_err *err);
 /* The final norm of rows x into hn (and rstd, xc). */
 void eq_lm_norm(eq_lm *lm, eq_view x, int64_t rows);
 /* After a forward pass: losses of the T - 1 next-token predictions, nll[B] = mean of each window.
@@ -119,9 +146,10 @@ void eq_lm_head(const eq_lm *lm, eq_mut logits, eq_view hn, int64_t n, int64_t T
 /* Gradients of a batch under way, F32 of every group each, n == 0: not wanted. They begin at zero;
  * when all windows have gone through, in order, the totals are their sums as window_sum.h says. */
 typedef struct {
-    eq_mut ds, dz;           /* the totals */
-    eq_mut part_ds, part_dz; /* the part under way; needed when eq_chain_windows(batch) < batch */
-    int64_t batch, done;     /* windows of the batch, and of those the ones that went through */
+    eq_mut ds, dz, dW, dnorm;                     /* the totals; dW with masters */
+    eq_mut part_ds, part_dz, part_dW, part_dnorm; /* the part under way; needed when
+                                                     eq_chain_windows(batch) < batch */
+    int64_t batch, done; /* windows of the batch, and of those the ones that went through */
 } eq_lm_grads;
 
 /* After eq_lm_loss with a scale: the backward pass of the same windows, which are the next ones of

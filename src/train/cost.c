@@ -158,6 +158,8 @@ static void count_e2e_work(eq_run_cost *cost, const eq_settings *s, const eq_con
     double P = (double)eq_config_linear_params(c), head = (double)(c->V * c->D);
     double micro = windows / (double)qp.qp.micro_batch + s->o.qp.epochs;
     cost->e2e_flop = tokens * (8 * P + 4 * head) + 4.5 * attention_flop(c, tokens, r->e2e_T);
+    if (s->o.qp.loss == EQ_E2E_KL) /* the teacher's forward pass */
+        cost->e2e_flop += tokens * (2 * P + 2 * head) + attention_flop(c, tokens, r->e2e_T);
     cost->e2e_touched = micro * P;
 }
 

@@ -5,14 +5,30 @@
 #include "train/e2e_batch.h"
 #include "train/e2e_qp.h"
 
+/* THE list of what can be trained: X(id, EQ_TRAIN_ bit, name in files, place in eq_lm_quant,
+ * count).
+ */
+#define EQ_E2E_PARAMS(X) \
+    X(S, S, "s", s, groups) \
+    X(Z, Z, "z", z, groups) \
+    X(W, W, "w", W, weights) \
+    X(NORM, NORM, "norm", norm, norms)
+enum {
+#define EQ_ID(id, ...) EQ_E2E_##id,
+    EQ_E2E_PARAMS(EQ_ID)
+#undef EQ_ID
+        EQ_E2E_PARAM_COUNT
+};
+
 typedef struct {
     const char *name;
-    eq_mut p, m, v, g; /* F32 over all groups of the model; m.n == 0: not trained */
+    eq_mut p, m, v, g; /* F32 over the whole model; m.n == 0: not trained */
     eq_mut part;       /* of g, where a batch is added up in parts */
 } eq_e2e_param;
 
 /* Where the step under way is. A micro-batch goes through 2 L + 1 pieces: the L blocks forwards,
- * the loss, the L blocks backwards. Saved as it is, so every field has 8 bytes. */
+ * the loss, the L blocks backwards; with a teacher through its L blocks first. Saved as it is, so
+ * every field has 8 bytes. */
 typedef struct {
     int64_t n;     /* windows of the batch; 0: not begun */
     int64_t done;  /* of those, the ones that went through */
@@ -25,9 +41,9 @@ struct eq_e2e {
     eq_e2e_setup setup;
     eq_lm *lm;
     eq_arena arena;
-    eq_e2e_param par[2]; /* s, z */
-    eq_mut total;        /* F64 [1] */
-    int64_t step;        /* updates done */
+    eq_e2e_param par[EQ_E2E_PARAM_COUNT];
+    eq_mut total; /* F64 [1] */
+    int64_t step; /* updates done */
     int64_t rollbacks;
     double scale; /* of the rate, halved by every roll-back; 0: no rate is left to try */
     eq_e2e_place at;
@@ -79,6 +95,10 @@ eq_status eq_e2e_take_best(eq_e2e *j, const eq_observer *obs, eq_err *err);
 eq_status eq_e2e_save_best(eq_e2e *j, eq_err *err);
 eq_status eq_e2e_load_best(eq_e2e *j, bool arrays, int64_t *step, double *loss, eq_err *err);
 
+/* Pieces of a micro-batch before the model's own. */
+static inline int64_t eq_e2e_lessons(const eq_e2e *j) {
+    return j->setup.qp.loss == EQ_E2E_KL ? j->lm->cfg->L : 0;
+}
 /* First window of a step, and how many it has. */
 int64_t eq_e2e_batch(const eq_e2e *j, const eq_windows *w, int64_t *n);
 #endif

@@ -21,6 +21,9 @@ static eq_lm_opts lm_opts(const eq_e2e_setup *s, int64_t T) {
     return (eq_lm_opts){.B = s->qp.micro_batch,
                         .T = T,
                         .backward = true,
+                        .taught = s->qp.loss == EQ_E2E_KL,
+                        .masters = s->qp.train & EQ_TRAIN_W,
+                        .teacher = s->teacher,
                         .schemes = s->schemes,
                         .ct = s->precision == EQ_PREC_F32 ? EQ_F32 : EQ_BF16,
                         .hints = s->hints,
@@ -28,12 +31,14 @@ static eq_lm_opts lm_opts(const eq_e2e_setup *s, int64_t T) {
                         .ctx = s->ctx};
 }
 
-static void bind(eq_e2e *j, eq_arena *a, int64_t groups) {
-    const unsigned bit[2] = {EQ_TRAIN_S, EQ_TRAIN_Z};
+static void bind(eq_e2e *j, eq_arena *a, eq_lm_counts c) {
+#define EQ_N(id, bit, name, at, count) j->setup.qp.train &EQ_TRAIN_##bit ? c.count : 0,
+    const int64_t all[] = {EQ_E2E_PARAMS(EQ_N)};
+#undef EQ_N
     int64_t batch = j->setup.qp.batch_size;
     bool parts = eq_chain_windows(batch) < batch;
-    for (int k = 0; k < 2; k++) {
-        int64_t n = j->setup.qp.train & bit[k] ? groups : 0;
+    for (int k = 0; k < EQ_E2E_PARAM_COUNT; k++) {
+        int64_t n = all[k];
         j->par[k].m = eq_take(a, EQ_F32, n);
         j->par[k].v = eq_take(a, EQ_F32, n);
         j->par[k].g = eq_take(a, EQ_F32, n);
@@ -51,7 +56,7 @@ int64_t eq_e2e_bytes(const eq_config *c, const eq_e2e_setup *s, int64_t T) {
     eq_e2e j = {.setup = *s};
     eq_arena a = {0};
     eq_lm_opts o = lm_opts(s, T);
-    bind(&j, &a, eq_schemes_count(&s->schemes, c).groups);
+    bind(&j, &a, eq_lm_count(c, &s->schemes));
     return eq_lm_bytes(c, &o) + a.used;
 }
 
@@ -61,12 +66,13 @@ int64_t eq_e2e_disk_bytes(const eq_config *c, const eq_e2e_setup *s, int64_t T) 
     eq_e2e j = {.setup = *s};
     eq_arena a = {0};
     int64_t rows = s->qp.micro_batch * T * c->D, state = 0, sums = 0;
-    bind(&j, &a, eq_schemes_count(&s->schemes, c).groups);
-    for (int k = 0; k < 2; k++) {
+    bind(&j, &a, eq_lm_count(c, &s->schemes));
+    for (int k = 0; k < EQ_E2E_PARAM_COUNT; k++) {
         state += 4 * (3 * j.par[k].m.n);
         sums += 4 * (j.par[k].g.n + j.par[k].part.n);
     }
-    int64_t step = sums + rows * (c->L * eq_dtype_size(lm_opts(s, T).ct) + 4);
+    int64_t kept = c->L + (s->qp.loss == EQ_E2E_KL);
+    int64_t step = sums + rows * (kept * eq_dtype_size(lm_opts(s, T).ct) + 4);
     return (s->val ? 4 : 3) * state + 2 * step;
 }
 
@@ -75,12 +81,15 @@ int64_t eq_e2e_disk_bytes(const eq_config *c, const eq_e2e_setup *s, int64_t T) 
 static eq_status open_in(eq_e2e *j, const eq_weights *src, int64_t T, eq_err *err) {
     eq_lm_opts o = lm_opts(&j->setup, T);
     EQ_TRY(eq_lm_open(&j->lm, j->be, src, &o, err));
-    bind(j, &j->arena, j->lm->q.s.n);
+    eq_lm_counts n = eq_lm_count(j->lm->cfg, &j->setup.schemes);
+    bind(j, &j->arena, n);
     EQ_TRY(eq_arena_alloc(&j->arena, j->be, "the moments of E2E-QP", err));
-    bind(j, &j->arena, j->lm->q.s.n);
-    j->par[0].name = "s", j->par[0].p = j->lm->q.s;
-    j->par[1].name = "z", j->par[1].p = j->lm->q.z;
-    for (int k = 0; k < 2; k++) {
+    bind(j, &j->arena, n);
+#define EQ_NAME(id, bit, text, at, count) \
+    j->par[EQ_E2E_##id].name = text, j->par[EQ_E2E_##id].p = j->lm->q.at;
+    EQ_E2E_PARAMS(EQ_NAME)
+#undef EQ_NAME
+    for (int k = 0; k < EQ_E2E_PARAM_COUNT; k++) {
         if (!j->par[k].m.n) continue;
         EQ_DO(j->be, fill, j->par[k].m, 0.0f);
         EQ_DO(j->be, fill, j->par[k].v, 0.0f);
@@ -141,7 +150,7 @@ void eq_e2e_close(eq_e2e *j) {
 static eq_status grad_norm(eq_e2e *j, double *norm, eq_err *err) {
     double total = 0;
     j->be->upload(j->be, j->total, &total, EQ_F64);
-    for (int k = 0; k < 2; k++)
+    for (int k = 0; k < EQ_E2E_PARAM_COUNT; k++)
         if (j->par[k].g.n) EQ_DO(j->be, sumsq, j->total, eq_ro(j->par[k].g));
     j->be->download(j->be, &total, EQ_F64, eq_ro(j->total));
     *norm = sqrt(total);
@@ -150,11 +159,14 @@ static eq_status grad_norm(eq_e2e *j, double *norm, eq_err *err) {
 
 /* Half of it done is of no use: see j->whole. */
 static eq_status update(eq_e2e *j, double lr, double norm, eq_err *err) {
-    double clip = j->setup.qp.clip, scale = clip > 0 ? clip / (norm + 1e-6) : 1;
-    eq_adamw a = eq_adamw_at(lr, j->step + 1, scale < 1 ? scale : 1);
+    const eq_e2e_opts *o = &j->setup.qp;
+    double clip = o->clip, scale = clip > 0 ? clip / (norm + 1e-6) : 1;
+    double slower = o->lr > 0 ? o->weight_lr / o->lr : 1;
     j->whole = false;
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < EQ_E2E_PARAM_COUNT; k++) {
         const eq_e2e_param *p = &j->par[k];
+        double rate = k == EQ_E2E_W || k == EQ_E2E_NORM ? lr * slower : lr;
+        eq_adamw a = eq_adamw_at(rate, j->step + 1, scale < 1 ? scale : 1);
         if (p->m.n) EQ_DO(j->be, adamw, p->p, p->m, p->v, eq_ro(p->g), a);
     }
     EQ_TRY(j->be->sync(j->be, err));
@@ -165,9 +177,22 @@ static eq_status update(eq_e2e *j, double lr, double norm, eq_err *err) {
 
 /* ---- what is not finite ---------------------------------------------------------------------- */
 
-/* Can s be written as fp16 and z at all? */
+/* Weights and norms: a sum of squares is finite when all of them are. */
+static eq_status finite_masters(eq_e2e *j, bool *yes, eq_err *err) {
+    double total = 0;
+    j->be->upload(j->be, j->total, &total, EQ_F64);
+    for (int k = EQ_E2E_W; k < EQ_E2E_PARAM_COUNT; k++)
+        if (j->par[k].m.n) EQ_DO(j->be, sumsq, j->total, eq_ro(j->par[k].p));
+    j->be->download(j->be, &total, EQ_F64, eq_ro(j->total));
+    EQ_TRY(j->be->sync(j->be, err));
+    *yes = *yes && isfinite(total);
+    return EQ_OK;
+}
+
+/* Can s be written as fp16 and z at all, and are codes made of numbers? */
 static eq_status writable(eq_e2e *j, bool *yes, eq_err *err) {
-    int64_t n = j->par[0].p.n;
+    int64_t n = j->par[EQ_E2E_S].p.n;
+    if (j->par[EQ_E2E_W].m.n || j->par[EQ_E2E_NORM].m.n) EQ_TRY(finite_masters(j, yes, err));
     float *host = eq_calloc(n, sizeof *host);
     if (!host) return eq_nomem(err, "a look at the state", 4 * n);
     eq_status st = EQ_OK;
@@ -297,10 +322,10 @@ static void count_off(const float *z, int64_t n, eq_qshape q, int64_t *other, do
 
 /* What the GPTQ tensors lose of trained zero points (METHOD section 3: they are real numbers). */
 static eq_status say_rounding(eq_e2e *j, const eq_observer *obs, eq_err *err) {
-    eq_mut all = j->par[1].p;
+    eq_mut all = j->par[EQ_E2E_Z].p;
     int64_t other = 0;
     double off = 0;
-    if (!j->par[1].m.n) return EQ_OK;
+    if (!j->par[EQ_E2E_Z].m.n || j->par[EQ_E2E_W].m.n) return EQ_OK;
     float *host = eq_calloc(all.n, sizeof *host);
     if (!host) return eq_nomem(err, "a look at the zero points", 4 * all.n);
     j->be->download(j->be, host, EQ_F32, eq_ro(all));
@@ -345,8 +370,17 @@ int64_t eq_e2e_rollbacks(const eq_e2e *j) { return j->rollbacks; }
 
 eq_status eq_e2e_apply(eq_e2e *j, int64_t i, eq_qblock *b, eq_err *err) {
     for (eq_lin l = 0; l < EQ_LINS; l++) {
+        eq_qlinear *q = &b->lin[l];
+        if (j->par[EQ_E2E_W].m.n) {
+            EQ_TRY(eq_lm_codes(j->lm, i, l, q->s, q->z, q->rows, err));
+            continue;
+        }
         j->be->download(j->be, b->lin[l].s, EQ_F32, eq_ro(eq_lm_groups(j->lm, j->lm->q.s, i, l)));
         j->be->download(j->be, b->lin[l].z, EQ_F32, eq_ro(eq_lm_groups(j->lm, j->lm->q.z, i, l)));
     }
+    for (eq_norm n = 0; j->par[EQ_E2E_NORM].m.n && n < EQ_NORM_COUNT; n++)
+        if (b->norm[n])
+            j->be->download(j->be, b->norm[n], EQ_F32,
+                            eq_ro(eq_lm_norm_of(j->lm, j->lm->q.norm, i, n)));
     return j->be->sync(j->be, err);
 }

@@ -1,5 +1,6 @@
 /* E2E-QP (paper section 3.3, METHOD section 3): the whole model, integers fixed, trains its step
- * sizes s (options: z, both) on next-token cross-entropy. */
+ * sizes s (options: z, norms, the weights behind the integers) on next-token cross-entropy, or on
+ * the divergence from the full-precision model's predictions. */
 #ifndef EQ_TRAIN_E2E_QP_H
 #define EQ_TRAIN_E2E_QP_H
 #include "data/windows.h"
@@ -14,10 +15,11 @@ typedef struct {
     const eq_hints *hints;   /* of the backend, for eq_e2e_bytes */
     eq_qblock_source source; /* the start */
     void *ctx;
-    const eq_windows *val;  /* of the held-out loss; NULL: none. Then: */
-    int64_t eval_every;     /* steps between two looks at it */
-    double save_seconds;    /* between two saved places within a step */
-    const char *run;        /* what decides the result: states of another run are refused */
+    const eq_weights *teacher; /* with the loss EQ_E2E_KL: eq_lm_opts */
+    const eq_windows *val;     /* of the held-out loss; NULL: none. Then: */
+    int64_t eval_every;        /* steps between two looks at it */
+    double save_seconds;       /* between two saved places within a step */
+    const char *run;           /* what decides the result: states of another run are refused */
     const char *state_path; /* the newest state, with .good behind it the last one known to be good,
                                with .step the step under way, with .best the one whose held-out
                                loss is lowest; read when they exist */

@@ -18,11 +18,11 @@ typedef struct {
     char name[16];
     eq_mut m;
 } array;
-enum { ARRAYS = 6 };
+enum { ARRAYS = 3 * EQ_E2E_PARAM_COUNT };
 
 static int state_arrays(const eq_e2e *j, array *a) {
     int n = 0;
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < EQ_E2E_PARAM_COUNT; k++) {
         const eq_e2e_param *p = &j->par[k];
         const eq_mut all[] = {p->p, p->m, p->v};
         for (int i = 0; p->m.n && i < 3; i++) {
@@ -36,7 +36,7 @@ static int state_arrays(const eq_e2e *j, array *a) {
 
 static int sum_arrays(const eq_e2e *j, array *a) {
     int n = 0;
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < EQ_E2E_PARAM_COUNT; k++) {
         const eq_e2e_param *p = &j->par[k];
         const eq_mut all[] = {p->g, p->part};
         for (int i = 0; i < 2; i++) {
@@ -48,13 +48,18 @@ static int sum_arrays(const eq_e2e *j, array *a) {
     return n;
 }
 
-/* Inputs of the blocks that the pieces to come still read, but for the embeddings, and the gradient
- * on its way down. */
-static int64_t inputs(const eq_e2e *j) {
-    int64_t L = j->lm->cfg->L, p = j->at.piece;
-    return !j->at.B ? 0 : p <= L ? p : 2 * L - p;
+/* What the pieces to come still read: inputs [first, last] of blocks but for the embeddings, of the
+ * teacher's pass the newest alone; the teacher's predictions; the gradient on its way down. */
+typedef struct {
+    int64_t first, last;
+    bool taught, down;
+} needed;
+static needed needs(const eq_e2e *j) {
+    int64_t L = j->lm->cfg->L, lessons = eq_e2e_lessons(j), p = j->at.piece - lessons;
+    if (!j->at.B) return (needed){1, 0, false, false};
+    if (p < 0) return (needed){j->at.piece ? j->at.piece : 1, j->at.piece, false, false};
+    return (needed){1, p <= L ? p : 2 * L - p, lessons && p <= L, p > L};
 }
-static bool on_its_way_down(const eq_e2e *j) { return j->at.piece > j->lm->cfg->L; }
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
@@ -119,11 +124,13 @@ static eq_status declare_step(const eq_e2e *j, eq_stw *w, const array *a, int n,
     EQ_TRY(eq_stw_tensor(w, "at", EQ_I64, 1, &words, err));
     EQ_TRY(eq_stw_tensor(w, "losses", EQ_F64, 1, &j->at.n, err));
     for (int i = 0; i < n; i++) EQ_TRY(eq_stw_tensor(w, a[i].name, EQ_F32, 1, &a[i].m.n, err));
-    for (int64_t i = 1; i <= inputs(j); i++) {
+    needed q = needs(j);
+    for (int64_t i = q.first; i <= q.last; i++) {
         snprintf(name, sizeof name, "x%lld", (long long)i);
         EQ_TRY(eq_stw_tensor(w, name, lm->st, 1, &lm->x[i].n, err));
     }
-    return on_its_way_down(j) ? eq_stw_tensor(w, "dy", EQ_F32, 1, &lm->dy.n, err) : EQ_OK;
+    if (q.taught) EQ_TRY(eq_stw_tensor(w, "teacher", lm->opts.ct, 1, &lm->teacher_hn.n, err));
+    return q.down ? eq_stw_tensor(w, "dy", EQ_F32, 1, &lm->dy.n, err) : EQ_OK;
 }
 
 static eq_status write_step(eq_e2e *j, eq_stw *w, void *piece, eq_err *err) {
@@ -134,8 +141,10 @@ static eq_status write_step(eq_e2e *j, eq_stw *w, void *piece, eq_err *err) {
     EQ_TRY(eq_stw_put(w, &j->at, sizeof j->at, err));
     EQ_TRY(eq_stw_put(w, j->nll, 8 * j->at.n, err));
     for (int i = 0; i < n; i++) EQ_TRY(put(j, w, a[i].m, piece, err));
-    for (int64_t i = 1; i <= inputs(j); i++) EQ_TRY(put(j, w, j->lm->x[i], piece, err));
-    return on_its_way_down(j) ? put(j, w, j->lm->dy, piece, err) : EQ_OK;
+    needed q = needs(j);
+    for (int64_t i = q.first; i <= q.last; i++) EQ_TRY(put(j, w, j->lm->x[i], piece, err));
+    if (q.taught) EQ_TRY(put(j, w, j->lm->teacher_hn, piece, err));
+    return q.down ? put(j, w, j->lm->dy, piece, err) : EQ_OK;
 }
 
 static eq_status write_file(eq_e2e *j, const char *path,
@@ -144,6 +153,7 @@ static eq_status write_file(eq_e2e *j, const char *path,
     eq_stw *w = NULL;
     /* What steps on another model's embeddings have led to is not kept. */
     EQ_TRY(eq_weights_unchanged(j->lm->src, err));
+    if (j->setup.teacher) EQ_TRY(eq_weights_unchanged(j->setup.teacher, err));
     void *piece = eq_calloc(PIECE, sizeof(float));
     if (!piece) return eq_nomem(err, "a piece of the state to save", PIECE * 4);
     eq_status st = eq_stw_new(&w, path, err);
@@ -289,11 +299,14 @@ static eq_status read_step(eq_e2e *j, const eq_windows *w, const eq_st *st, eq_e
     j->at = at;
     int arrays = sum_arrays(j, a);
     for (int i = 0; i < arrays; i++) EQ_TRY(get(j, st, j->step_path, a[i].name, a[i].m, err));
-    for (int64_t i = 1; i <= inputs(j); i++) {
+    needed q = needs(j);
+    for (int64_t i = q.first; i <= q.last; i++) {
         snprintf(name, sizeof name, "x%lld", (long long)i);
         EQ_TRY(get(j, st, j->step_path, name, j->lm->x[i], err));
     }
-    if (on_its_way_down(j)) EQ_TRY(get(j, st, j->step_path, "dy", j->lm->dy, err));
+    if (q.taught) EQ_TRY(get(j, st, j->step_path, "teacher", j->lm->teacher_hn, err));
+    j->lm->taught = q.taught;
+    if (q.down) EQ_TRY(get(j, st, j->step_path, "dy", j->lm->dy, err));
     return j->be->sync(j->be, err);
 }
 

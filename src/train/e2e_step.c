@@ -15,11 +15,11 @@ int64_t eq_e2e_batch(const eq_e2e *j, const eq_windows *w, int64_t *n) {
     return from;
 }
 
-static int64_t pieces(const eq_e2e *j) { return 2 * j->lm->cfg->L + 1; }
+static int64_t pieces(const eq_e2e *j) { return eq_e2e_lessons(j) + 2 * j->lm->cfg->L + 1; }
 
 /* Zero gradients, no window through. */
 static void begin(eq_e2e *j, int64_t n) {
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < EQ_E2E_PARAM_COUNT; k++) {
         const eq_mut zero[] = {j->par[k].g, j->par[k].part};
         for (int i = 0; i < 2; i++)
             if (zero[i].n) EQ_DO(j->be, fill, zero[i], 0.0f);
@@ -28,18 +28,31 @@ static void begin(eq_e2e *j, int64_t n) {
     j->at = (eq_e2e_place){.n = n};
 }
 
+/* Piece p of m: below 0 a block of the teacher, behind whose last one the embeddings come again. */
+static eq_status forward(eq_e2e *j, int64_t p, const eq_e2e_micro *m, eq_err *err) {
+    if (p >= 0) return eq_lm_block_fwd(j->lm, p, err);
+    EQ_TRY(eq_lm_teacher_fwd(j->lm, p + eq_e2e_lessons(j), err));
+    if (p == -1) eq_lm_embed(j->lm, m->ids, m->B, m->T);
+    return EQ_OK;
+}
+
 /* The next piece of the micro-batch on its way, or the first of the next one. */
 static eq_status piece(eq_e2e *j, const eq_windows *w, int64_t from, eq_err *err) {
     eq_lm *lm = j->lm;
     eq_e2e_place *at = &j->at;
-    const eq_e2e_param *s = &j->par[0], *z = &j->par[1];
+    const eq_e2e_param *s = &j->par[EQ_E2E_S], *z = &j->par[EQ_E2E_Z], *W = &j->par[EQ_E2E_W],
+                       *norm = &j->par[EQ_E2E_NORM];
     int64_t L = lm->cfg->L, left = at->n - at->done, most = j->setup.qp.micro_batch;
-    int64_t B = at->B ? at->B : left < most ? left : most, p = at->piece;
+    int64_t B = at->B ? at->B : left < most ? left : most, p = at->piece - eq_e2e_lessons(j);
     eq_e2e_micro m = eq_e2e_take(&j->room, w, from + at->done, B, eq_e2e_width(w, from, at->n));
     eq_lm_grads g = {.ds = s->g,
                      .dz = z->g,
+                     .dW = W->g,
+                     .dnorm = norm->g,
                      .part_ds = s->part,
                      .part_dz = z->part,
+                     .part_dW = W->part,
+                     .part_dnorm = norm->part,
                      .batch = at->n,
                      .done = at->done};
     int64_t targets = eq_e2e_targets(w, from, at->n);
@@ -47,7 +60,7 @@ static eq_status piece(eq_e2e *j, const eq_windows *w, int64_t from, eq_err *err
     if (!at->B) eq_lm_embed(lm, m.ids, B, m.T);
     j->whole = p <= L; /* backwards, gradients are added to and the one on its way is replaced */
     if (p < L)
-        EQ_TRY(eq_lm_block_fwd(lm, p, err));
+        EQ_TRY(forward(j, p, &m, err));
     else if (p == L && m.learn)
         EQ_TRY(eq_lm_loss_of(lm, m.ids, m.learn, B, m.T, scale, j->nll + at->done, err));
     else if (p == L)
@@ -64,9 +77,9 @@ static eq_status piece(eq_e2e *j, const eq_windows *w, int64_t from, eq_err *err
 /* Windows done, those on their way by the cost of their pieces: backwards thrice forwards. */
 static double windows_done(const eq_e2e *j) {
     const eq_e2e_place *at = &j->at;
-    double L = (double)j->lm->cfg->L, p = (double)at->piece;
+    double L = (double)j->lm->cfg->L + (double)eq_e2e_lessons(j), p = (double)at->piece;
     double part = p <= L ? p : L + 3 * (p - L - 1);
-    return (double)at->done + (double)at->B * part / (4 * L);
+    return (double)at->done + (double)at->B * part / (L + 3 * (double)j->lm->cfg->L);
 }
 
 /* A mean over windows of their means; over targets where only some of them count. */

@@ -212,6 +212,8 @@ static eq_status check_disk(const eq_job *j, int64_t blocks, bool second_begun, 
 static eq_status look_through(eq_job *j, char hex[33], eq_err *err) {
     EQ_TRY(eq_checkpoint_side_sums(&j->side_files, j->set.o.model, j->obs, err));
     EQ_TRY(eq_weights_read_through(j->src, j->obs, hex, err));
+    if (j->tune && j->teacher)
+        EQ_TRY(eq_weights_read_through(j->teacher, j->obs, j->teacher_sum, err));
     for (int64_t i = 0; j->tune && i < j->src->cfg.L; i++) {
         if (eq_stopped(j->obs)) return eq_fail(err, EQ_EINTR, "stopped on request");
         EQ_TRY(eq_qblock_read(&j->block, j->src, i, err));
@@ -222,7 +224,7 @@ static eq_status look_through(eq_job *j, char hex[33], eq_err *err) {
 static eq_status identify(eq_job *j, const char *model, eq_err *err) {
     j->first =
         eq_settings_first(&j->set, &j->src->cfg, model, j->side_files, &j->train, &j->val, j->tune);
-    if (j->set.e2e) j->second = eq_settings_second(&j->set, &j->e2e, &j->e2e_val);
+    if (j->set.e2e) j->second = eq_settings_second(&j->set, j->teacher_sum, &j->e2e, &j->e2e_val);
     json_t *recipe = eq_settings_recipe(j->first, j->second);
     j->recipe = eq_json_text(recipe, 2);
     json_decref(recipe);
@@ -291,6 +293,59 @@ static void say_packing(const eq_job *j) {
                 why.msg);
 }
 
+/* Are embeddings, final norm or head, which both models share, the same? */
+static eq_status same_tensor(const eq_tensor *a, const eq_tensor *b, const eq_job *j, eq_err *err) {
+    if (!a && !b) return EQ_OK;
+    if (a && b && a->dt == b->dt && a->bytes == b->bytes &&
+        !memcmp(a->data, b->data, (size_t)a->bytes))
+        return EQ_OK;
+    return eq_fail(err, EQ_EINPUT,
+                   "%s: expected the model that %s was quantized from, found another %s",
+                   j->set.o.qp.teacher, j->set.o.model, a ? a->name : b->name);
+}
+
+static eq_status check_teacher(const eq_job *j, eq_err *err) {
+    const eq_weights *t = j->teacher, *s = j->src;
+    const struct {
+        const char *name;
+        int64_t is, want;
+    } sizes[] = {
+        {"blocks", t->cfg.L, s->cfg.L},        {"hidden size", t->cfg.D, s->cfg.D},
+        {"inner size", t->cfg.F, s->cfg.F},    {"heads", t->cfg.NH, s->cfg.NH},
+        {"key heads", t->cfg.NKV, s->cfg.NKV}, {"head size", t->cfg.HD, s->cfg.HD},
+        {"vocabulary", t->cfg.V, s->cfg.V},
+    };
+    if (eq_config_quantized(&t->cfg))
+        return eq_fail(err, EQ_EINPUT,
+                       "%s: expected a full-precision model as teacher, found %d-bit weights",
+                       j->set.o.qp.teacher, t->cfg.schemes.all.bits);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (sizes[i].is != sizes[i].want)
+            return eq_fail(err, EQ_EINPUT, "%s: %s: expected %lld as in %s, found %lld",
+                           j->set.o.qp.teacher, sizes[i].name, (long long)sizes[i].want,
+                           j->set.o.model, (long long)sizes[i].is);
+    EQ_TRY(same_tensor(t->embed, s->embed, j, err));
+    EQ_TRY(same_tensor(t->norm, s->norm, j, err));
+    EQ_TRY(same_tensor(t->norm_bias, s->norm_bias, j, err));
+    return same_tensor(t->head, s->head, j, err);
+}
+
+static eq_status open_teacher(eq_job *j, eq_err *err) {
+    bool free_codes = j->set.o.qp.train & EQ_TRAIN_W;
+    if (!j->set.e2e || (j->set.o.qp.loss != EQ_E2E_KL && !free_codes)) return EQ_OK;
+    if (!j->tune) {
+        j->teacher = j->src;
+        return EQ_OK;
+    }
+    if (!j->set.o.qp.teacher)
+        return eq_fail(err, EQ_EINPUT, "%s: %s the full-precision model: give --teacher",
+                       j->set.o.model,
+                       free_codes ? "training weights needs those of"
+                                  : "the loss kl needs the predictions of");
+    EQ_TRY(eq_weights_open(&j->teacher, j->set.o.qp.teacher, err));
+    return check_teacher(j, err);
+}
+
 static eq_status open_all(eq_job *j, const eq_quantize_opts *o, bool *begun, bool *finished,
                           eq_err *err) {
     if (!o->model || !o->out)
@@ -298,6 +353,7 @@ static eq_status open_all(eq_job *j, const eq_quantize_opts *o, bool *begun, boo
     EQ_TRY(eq_weights_open(&j->src, o->model, err));
     EQ_TRY(eq_settings_resolve(&j->set, o, &j->src->cfg, j->tune, j->obs, err));
     say_packing(j);
+    EQ_TRY(open_teacher(j, err));
     EQ_TRY(check_places(j, begun, finished, err));
     eq_par_threads(o->compute.threads); /* tokenizing keeps to them, too */
     EQ_TRY(eq_backend_open_for(&j->be, &o->compute, j->obs, err));

@@ -161,6 +161,7 @@ static eq_status e2e(eq_job *j, eq_err *err) {
     int64_t T = eq_job_e2e_T(j);
     eq_e2e_setup s = eq_settings_e2e(&j->set, T, j->e2e.n);
     s.source = start_block, s.ctx = j, s.state_path = j->work.state, s.run = j->work.all;
+    s.teacher = j->teacher;
     s.val = j->e2e_val.n ? &j->e2e_val : NULL, s.eval_every = j->set.o.instruct.eval_every;
     EQ_TRY(eq_e2e_open_within(&j->qp, j->be, j->src, &s, T, j->obs, err));
     return eq_e2e_run(j->qp, &j->e2e, j->obs, err);
@@ -308,6 +309,7 @@ static eq_status whole(const eq_quantize_opts *o, bool tune, const eq_observer *
     json_decref(j.first), json_decref(j.second), json_decref(j.side_files);
     eq_free(j.recipe), eq_free(j.fate), eq_free(j.work_dir), eq_free(j.cache);
     eq_settings_free(&j.set);
+    if (j.teacher != j.src) eq_weights_close(j.teacher);
     eq_weights_close(j.src);
     return st;
 }

@@ -22,6 +22,8 @@ typedef struct {
     eq_share share;
     eq_run_cost cost;
     eq_weights *src;
+    eq_weights *teacher;  /* of phase two; in eq_quantize the model itself. NULL: none */
+    char teacher_sum[33]; /* of eq_tune's */
     eq_backend *be;
     eq_windows train, val, e2e, e2e_val; /* e2e_val: held out; n == 0: none */
     json_t *first, *second;              /* see eq_identity; second NULL: no phase two */

@@ -29,6 +29,7 @@ void eq_quantize_opts_init(eq_quantize_opts *o) {
         .qp = {.batch_size = 32,
                .epochs = 1,
                .lr = -1,
+               .weight_lr = -1,
                .warmup = 0.03,
                .clip = 0.3,
                .train = EQ_TRAIN_S,
@@ -71,6 +72,7 @@ static eq_status check(const eq_quantize_opts *o, eq_err *err) {
         {"e2e-micro-batch", (double)o->qp.micro_batch, 0, 1e6},
         {"e2e-epochs", o->qp.epochs, 0, 1e4},
         {"e2e-lr", o->qp.lr, -1, 1e38},
+        {"e2e-weight-lr", o->qp.weight_lr, -1, 1e38},
         {"e2e-warmup", o->qp.warmup, 0, 1},
         {"e2e-clip", o->qp.clip, 0, 1e38},
         {"save-seconds", o->save_seconds, 0, 1e9},
@@ -171,6 +173,7 @@ eq_status eq_settings_resolve(eq_settings *s, const eq_quantize_opts *o, const e
     if (s->o.ap.round_lr < 0) s->o.ap.round_lr = round_lr(&s->o.ap);
     if (s->o.ap.weight_lr < 0) s->o.ap.weight_lr = two ? 2e-5 : 1e-5;
     if (s->o.qp.lr < 0) s->o.qp.lr = two ? 2e-5 : 1e-5;
+    if (s->o.qp.weight_lr < 0) s->o.qp.weight_lr = two ? 2e-5 : 1e-5;
     const char *rows = o->instruct.data;
     if (!tune && o->method == EQ_METHOD_RTN && s->e2e && !o->data && !o->qp.data && !rows) {
         eq_note(obs, "no data given: round-to-nearest alone, without E2E-QP");
@@ -178,8 +181,9 @@ eq_status eq_settings_resolve(eq_settings *s, const eq_quantize_opts *o, const e
     }
     if (s->e2e && !s->o.qp.data && (tune || !rows)) s->o.qp.data = o->data;
     if (!o->qp.train_size && (s->o.qp.data || !rows)) s->o.qp.train_size = 4096;
-    if (!s->o.qp.train || s->o.qp.train & ~(unsigned)(EQ_TRAIN_S | EQ_TRAIN_Z))
-        return eq_fail(err, EQ_EINPUT, "e2e-train: expected s, z or s,z");
+    const unsigned can = EQ_TRAIN_S | EQ_TRAIN_Z | EQ_TRAIN_W | EQ_TRAIN_NORM;
+    if (!s->o.qp.train || s->o.qp.train & ~can)
+        return eq_fail(err, EQ_EINPUT, "e2e-train: expected some of s, z, w, norm");
     s->ap_T = length(o->ap.seqlen, 2048, c, "Block-AP", obs);
     s->e2e_T = length(o->qp.seqlen, 4096, c, "E2E-QP", obs);
     s->memory = o->compute.memory_limit ? o->compute.memory_limit : eq_machine_memory() / 10 * 9;
@@ -257,6 +261,9 @@ static json_t *e2e_json(const eq_e2e_opts *q) {
                           "epochs", q->epochs, "lr", q->lr, "warmup", q->warmup, "clip", q->clip,
                           "train", (int)q->train);
     if (o && q->max_steps) json_object_set_new(o, "max_steps", json_integer(q->max_steps));
+    if (o && q->train & (EQ_TRAIN_W | EQ_TRAIN_NORM))
+        json_object_set_new(o, "weight_lr", json_real(q->weight_lr));
+    if (o && q->loss == EQ_E2E_KL) json_object_set_new(o, "loss", json_string("kl"));
     return o;
 }
 
@@ -292,8 +299,10 @@ static json_t *instruct_json(const eq_instruct_opts *o, const eq_windows *val) {
     return json_pack("{s:I}", "eval_every", (json_int_t)o->eval_every);
 }
 
-json_t *eq_settings_second(const eq_settings *s, const eq_windows *e2e, const eq_windows *val) {
+json_t *eq_settings_second(const eq_settings *s, const char *teacher, const eq_windows *e2e,
+                           const eq_windows *val) {
     json_t *data = json_object();
+    if (*teacher) json_object_set_new(data, "teacher", json_string(teacher));
     eq_e2e_setup q = eq_settings_e2e(s, e2e->T, e2e->n);
     put_files(&data, "e2e_files", e2e, val);
     put_digest(data, "e2e", e2e), put_digest(data, "e2e_val", val);

@@ -28,7 +28,8 @@ eq_e2e_setup eq_settings_e2e(const eq_settings *s, int64_t T, int64_t windows);
 json_t *eq_settings_first(const eq_settings *s, const eq_config *c, const char *model,
                           const json_t *side_files, const eq_windows *train, const eq_windows *val,
                           bool tune);
-json_t *eq_settings_second(const eq_settings *s, const eq_windows *e2e, const eq_windows *val);
+json_t *eq_settings_second(const eq_settings *s, const char *teacher, const eq_windows *e2e,
+                           const eq_windows *val); /* teacher: fingerprint, "": the model or none */
 json_t *eq_settings_recipe(const json_t *first, const json_t *second); /* second may be NULL */
 /* Should the streams, of so many bytes for so many tokens, live in files of this folder (NULL: of
  * one with room enough)? When the user names a folder, when memory has no room for them beside the

@@ -1,4 +1,4 @@
-/* The two losses with their derivatives, and sums over tensors.
+/* The losses with their derivatives, and sums over tensors.
  * Invariant: every sum is a sum of pieces cut by shape, each in double, added in rising order;
  * those of a window by its own shape. */
 #include <math.h>
@@ -139,9 +139,89 @@ static void cross_entropy(eq_backend *be, eq_mut loss, eq_mut dlogits, eq_view l
     eq_par_for(rows, ce_row, &j);
 }
 
+/* ---- divergence from a teacher ----------------------------------------------------------------
+ */
+
+typedef struct {
+    const eq_kernels *k;
+    float *loss;
+    eq_mut dlogits;
+    const float *logits, *teacher;
+    const int32_t *targets;
+    int64_t V;
+    float scale, cap;
+} kl_job;
+
+/* Of one row: its largest, and the sum of exp(x - top). */
+static double exp_sum(const eq_kernels *k, const float *x, int64_t V, float *top) {
+    double s = 0.0;
+    *top = k->max(x, V);
+    for (int64_t c = 0; c < V; c += EQ_CHUNK)
+        s += (double)k->exp_sum(x + c, *top, eq_least(EQ_CHUNK, V - c));
+    return s;
+}
+
+/* p log(p / q) of n numbers, whose p stand in p; apart: log(p / q) less (t - x). */
+static double kl_sum(const float *p, const float *t, const float *x, double apart, int64_t n) {
+    double s = 0.0;
+    for (int64_t i = 0; i < n; i++)
+        if (p[i] > 0.0f) s += (double)p[i] * ((double)t[i] - (double)x[i] + apart);
+    return s;
+}
+
+/* (q - p) scale into d, which may be x; q and p as factors of exp(x - top). */
+static void kl_grad(const kl_job *j, float *d, const float *x, const float *p, float top,
+                    double sum, int64_t n) {
+    float bx[EQ_CHUNK];
+    if (j->cap > 0.0f) memcpy(bx, x, (size_t)n * sizeof *bx);
+    j->k->exp_scale(d, x, top, (float)(1.0 / sum), n);
+    for (int64_t i = 0; i < n; i++) d[i] = (d[i] - p[i]) * j->scale;
+    if (j->cap > 0.0f) j->k->softcap_bwd(d, bx, j->cap, n);
+}
+
+static void kl_row(void *ctx, int64_t row, int thread) {
+    (void)thread;
+    const kl_job *j = ctx;
+    const float *x = j->logits + row * j->V, *t = j->teacher + row * j->V;
+    float bp[EQ_CHUNK], bd[EQ_CHUNK], top_q, top_p;
+    bool counts = j->targets[row] >= 0;
+    double kl = 0.0;
+    if (!counts && j->dlogits.n)
+        memset(eq_elem(j->dlogits, row * j->V), 0, (size_t)(j->V * eq_dtype_size(j->dlogits.dt)));
+    if (counts) {
+        double sum_q = exp_sum(j->k, x, j->V, &top_q), sum_p = exp_sum(j->k, t, j->V, &top_p);
+        double apart = ((double)top_q + log(sum_q)) - ((double)top_p + log(sum_p));
+        for (int64_t c = 0; c < j->V; c += EQ_CHUNK) {
+            int64_t n = eq_least(EQ_CHUNK, j->V - c), at = row * j->V + c;
+            j->k->exp_scale(bp, t + c, top_p, (float)(1.0 / sum_p), n);
+            kl += kl_sum(bp, t + c, x + c, apart, n);
+            if (!j->dlogits.n) continue;
+            float *d = eq_chunk_at(j->dlogits, at, bd);
+            kl_grad(j, d, x + c, bp, top_q, sum_q, n);
+            eq_chunk_out(j->k, j->dlogits, at, n, d);
+        }
+    }
+    j->loss[row] = (float)kl;
+}
+
+static void divergence(eq_backend *be, eq_mut loss, eq_mut dlogits, eq_view logits, eq_view teacher,
+                       eq_view targets, int64_t rows, int64_t V, float scale, float cap) {
+    kl_job j = {.k = eq_cpu_of(be)->k,
+                .loss = loss.p,
+                .dlogits = dlogits,
+                .logits = logits.p,
+                .teacher = teacher.p,
+                .targets = targets.p,
+                .V = V,
+                .scale = scale,
+                .cap = cap};
+    eq_par_for(rows, kl_row, &j);
+}
+
 void eq_cpu_loss(eq_ops *ops) {
     ops->mse = mse;
     ops->sumsq = sumsq;
     ops->sum = sum;
     ops->cross_entropy = cross_entropy;
+    ops->divergence = divergence;
 }

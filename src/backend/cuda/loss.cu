@@ -1,7 +1,7 @@
-/* Cross-entropy: a block takes a row of logits, once for the largest and the sum of exponentials
- * together, once more for the gradient; the second time most of it is in the L2 cache.
- * Invariant: a thread owns the same units of 8 logits both times, so the gradient may be written
- * over the logits. */
+/* Cross-entropy, and divergence from a teacher: a block takes a row of logits, once for the largest
+ * and the sum of exponentials together, once more for the gradient; the second time most of it is
+ * in the L2 cache. Invariant: a thread owns the same units of 8 logits both times, so the gradient
+ * may be written over the logits. */
 #include "backend/cuda/sums.cuh"
 #include "backend/cuda/typed.cuh"
 
@@ -103,4 +103,85 @@ static void cross_entropy(eq_backend *be, eq_mut loss, eq_mut dlogits, eq_view l
            cap);
 }
 
-void eq_cuda_loss(eq_ops *ops) { ops->cross_entropy = cross_entropy; }
+/* ---- divergence from a teacher ----------------------------------------------------------------
+ */
+
+/* Largest and sum of exponentials of a row; every thread gets them. */
+static __device__ __forceinline__ void row_sums(eq_dev x, int64_t V, float &top, double &total) {
+    float sum = 0.0f;
+    top = -INFINITY;
+    for (int64_t c = threadIdx.x; c * EQ_UNIT < V; c += blockDim.x) {
+        float v[EQ_UNIT];
+        eq_read(v, x, c, V - c * EQ_UNIT);
+        take(top, sum, v, V - c * EQ_UNIT);
+    }
+    float mine = top;
+    __syncthreads(); /* the last row's largest is read */
+    top = block_max(top);
+    total = eq_block_sum(
+        mine == -INFINITY && sum == 0.0f ? 0.0 : (double)(sum * eq_ptx_exp2((mine - top) * LOG2E)));
+}
+
+typedef struct {
+    float top_q, top_p, f_q, f_p; /* f: 1 / sum of exponentials */
+    double apart;                 /* log(p / q) less (t - x) */
+    float scale, cap;
+} kl_row;
+
+/* Returns a thread's part of sum p log(p / q), and writes the gradient where it is wanted. */
+static __device__ __forceinline__ double kl_units(eq_dev d, eq_dev x, eq_dev t, int64_t V,
+                                                  kl_row r) {
+    float in = r.cap > 0.0f ? 1.0f / r.cap : 0.0f;
+    double kl = 0.0;
+    for (int64_t c = threadIdx.x; c * EQ_UNIT < V; c += blockDim.x) {
+        float v[EQ_UNIT], w[EQ_UNIT];
+        int64_t left = V - c * EQ_UNIT;
+        eq_read(v, x, c, left);
+        eq_read(w, t, c, left);
+#pragma unroll
+        for (int k = 0; k < EQ_UNIT; k++) {
+            float p = eq_ptx_exp2((w[k] - r.top_p) * LOG2E) * r.f_p;
+            float q = eq_ptx_exp2((v[k] - r.top_q) * LOG2E) * r.f_q;
+            float slope = 1.0f - v[k] * in * (v[k] * in); /* of the cap */
+            if (k < left && p > 0.0f) kl += (double)p * ((double)w[k] - (double)v[k] + r.apart);
+            v[k] = (q - p) * r.scale * slope;
+        }
+        if (d.p) eq_write(d, c, left, v);
+    }
+    return kl;
+}
+
+static __global__ void __launch_bounds__(1024)
+    divergence_kernel(float *loss, eq_dev d, eq_dev logits, eq_dev teacher, const int32_t *targets,
+                      int64_t V, float scale, float cap) {
+    int64_t row = blockIdx.x;
+    eq_dev x = row_of(logits, row, V), t = row_of(teacher, row, V);
+    d = row_of(d, row, V);
+    if (targets[row] < 0) {
+        if (threadIdx.x == 0) loss[row] = 0.0f;
+        if (d.p) write_zeros(d, V);
+        return;
+    }
+    kl_row r;
+    double q, p;
+    row_sums(x, V, r.top_q, q);
+    row_sums(t, V, r.top_p, p);
+    r.f_q = (float)(1.0 / q), r.f_p = (float)(1.0 / p);
+    r.apart = ((double)r.top_q + log(q)) - ((double)r.top_p + log(p));
+    r.scale = scale, r.cap = cap;
+    double kl = eq_block_sum(kl_units(d, x, t, V, r));
+    if (threadIdx.x == 0) loss[row] = (float)kl;
+}
+
+static void divergence(eq_backend *be, eq_mut loss, eq_mut dlogits, eq_view logits, eq_view teacher,
+                       eq_view targets, int64_t rows, int64_t V, float scale, float cap) {
+    int threads = V >= 8192 ? 1024 : 256;
+    EQ_RUN(be, "divergence", divergence_kernel, rows, threads, static_cast<float *>(loss.p),
+           eq_dev_of(dlogits), eq_dev_of(logits), eq_dev_of(teacher),
+           static_cast<const int32_t *>(targets.p), V, scale, cap);
+}
+
+void eq_cuda_loss(eq_ops *ops) {
+    ops->cross_entropy = cross_entropy;
+    ops->divergence = divergence;
+}

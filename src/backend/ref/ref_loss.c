@@ -1,4 +1,4 @@
-/* Reference: the two losses with their derivatives, and the sums that clipping and means need.
+/* Reference: the losses with their derivatives, and the sums that clipping and means need.
  * Invariant: a derivative that is not wanted (n == 0) is never touched. */
 #include <math.h>
 
@@ -42,6 +42,24 @@ static void cross_entropy(eq_backend *be, eq_mut loss, eq_mut dlogits, eq_view l
     }
 }
 
+static void divergence(eq_backend *be, eq_mut loss, eq_mut dlogits, eq_view logits, eq_view teacher,
+                       eq_view targets, int64_t rows, int64_t V, float scale, float cap) {
+    (void)be;
+    const int32_t *target = targets.p;
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t from = r * V;
+        double lq = logsumexp(logits, from, V), lp = logsumexp(teacher, from, V), sum = 0.0;
+        for (int64_t i = from; i < from + V; i++) {
+            double x = eq_get(logits, i), log_p = eq_get(teacher, i) - lp, p = exp(log_p);
+            double tanh_ = cap > 0.0f ? x / (double)cap : 0.0;
+            double d = (exp(x - lq) - p) * (double)scale * (1.0 - tanh_ * tanh_);
+            sum += p > 0.0 ? p * (log_p - (x - lq)) : 0.0;
+            if (dlogits.n) eq_put(dlogits, i, target[r] < 0 ? 0.0 : d);
+        }
+        eq_put(loss, r, target[r] < 0 ? 0.0 : sum);
+    }
+}
+
 static void sumsq(eq_backend *be, eq_mut acc, eq_view x) {
     (void)be;
     double s = 0.0;
@@ -59,6 +77,7 @@ static void sum(eq_backend *be, eq_mut acc, eq_view x) {
 void eq_ref_loss(eq_ops *ops) {
     ops->mse = mse;
     ops->cross_entropy = cross_entropy;
+    ops->divergence = divergence;
     ops->sumsq = sumsq;
     ops->sum = sum;
 }
