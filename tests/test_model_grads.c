@@ -565,11 +565,8 @@ static void table_5(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(whole_model),
-        cmocka_unit_test(divergence),
-        cmocka_unit_test(masters),
-        cmocka_unit_test(whole_block),
-        cmocka_unit_test(table_5),
+        cmocka_unit_test(whole_model), cmocka_unit_test(divergence), cmocka_unit_test(masters),
+        cmocka_unit_test(whole_block), cmocka_unit_test(table_5),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -56,7 +56,7 @@ q '--quant-lr: expected a number from 0 to 1, found "1e-4x"' M --quant-lr 1e-4x
 q '--e2e-warmup: expected a number from 0 to 1, found "3"' M --e2e-warmup 3
 q '--train: expected some of s,z,w,norm,clip,round, found "s,q"' M --train s,q
 q '--train: expected some of s,z,w,norm,clip,round, found ""' M --train=
-q '--e2e-train: expected some of s,z, found "w"' M --e2e-train w
+q '--e2e-train: expected some of s,z,w,norm, found "x"' M --e2e-train x
 q '--method: expected block-ap|rtn|gptq|awq, found "peqa"' M --method peqa
 q '--precision: expected bf16|f32, found "fp16"' M --precision fp16
 q '--cpu-mask: expected sse2|avx2|avx512, found "neon"' M --cpu-mask neon
