@@ -30,7 +30,8 @@ static const char style[] =
     "caption{text-align:left;padding:.25rem 0}\n"
     "th,td{padding:.2rem .6rem;border-bottom:1px solid var(--line);text-align:left;"
     "white-space:nowrap;overflow-wrap:normal}\n"
-    "th.n,td.n{text-align:right}td.w{white-space:normal;overflow-wrap:anywhere;min-width:12rem}\n"
+    "th.n,td.n{text-align:right}td.w{white-space:normal;overflow-wrap:anywhere;min-width:12rem}"
+    ".facts th,.facts td{white-space:normal;overflow-wrap:anywhere;min-width:5rem}\n"
     "figure{margin:1rem 0;display:grid;grid-template-columns:minmax(0,1fr) minmax(0,1fr);"
     "gap:.25rem 1.5rem;align-items:start}\n"
     "figure>.figures{max-height:24rem;overflow:auto}\n"
@@ -151,7 +152,7 @@ static bool is_numbers(const html_grid *g, int64_t column) {
 void html_table(eq_str *page, const html_grid *g, const char *caption) {
     if (g->oom) page->oom = true;
     if (g->oom || !g->columns) return;
-    eq_str_puts(page, "<div class=\"wide\"><table>");
+    eq_str_printf(page, "<div class=\"wide\"><table%s>", g->columns == 2 ? " class=\"facts\"" : "");
     if (caption) {
         eq_str_puts(page, "<caption>");
         html_text(page, caption);

@@ -29,16 +29,16 @@ static void command_text(const json_t *command, eq_str *out) {
 static void data_row(html_grid *g, const json_t *d) {
     eq_str s = {0};
     const char *digest = json_string_value(json_object_get(d, "digest"));
-    const json_t *files = json_object_get(d, "files"), *f;
-    size_t i;
+    const char *name, *before = ": ";
+    json_t *file;
     eq_str_printf(&s, "%lld windows of %lld tokens, %s",
                   (long long)json_integer_value(json_object_get(d, "windows")),
                   (long long)json_integer_value(json_object_get(d, "tokens_a_window")),
                   digest ? digest : "?");
-    json_array_foreach(files, i, f) {
-        const char *name = json_string_value(f);
-        if (!name) name = json_string_value(json_object_get(f, "file"));
-        if (name) eq_str_printf(&s, "%s%s", i ? ", " : ": ", name);
+    json_object_foreach(json_object_get(d, "files"), name, file) {
+        const char *sum = json_string_value(json_object_get(file, "sum"));
+        eq_str_printf(&s, "%s%s (%.12s)", before, name, sum ? sum : "?");
+        before = ", ";
     }
     const char *what = json_string_value(json_object_get(d, "for"));
     html_cell(g, "data, %s", what ? what : "?");
@@ -232,7 +232,10 @@ static void e2e_figures(html_grid *g, const run_log *l) {
         for (int64_t i = from; i < to; i++) sum += s->p[i].y;
         for (; look < h->n && (h->p[look].x <= s->p[to - 1].x + 1 || k + 1 == n); look++)
             held_out = h->p[look].y;
-        html_cell(g, "%.0f to %.0f", s->p[from].x, s->p[to - 1].x);
+        if (to - from > 1)
+            html_cell(g, "%.0f to %.0f", s->p[from].x, s->p[to - 1].x);
+        else
+            html_cell(g, "%.0f", s->p[from].x);
         html_cell_number(g, sum / (double)(to - from));
         if (h->n) html_cell_number(g, held_out);
     }
@@ -257,6 +260,12 @@ static void e2e(eq_str *page, const run_log *l) {
 }
 
 /* ---- linears --------------------------------------------------------------------------------- */
+
+/* "self_attn.q_proj" -> "q_proj" */
+static const char *short_name(const char *name) {
+    const char *dot = strrchr(name, '.');
+    return dot ? dot + 1 : name;
+}
 
 /* Their names, in the order in which they come; how many. */
 static int64_t linear_names(const run_log *l, const char *names[LINEARS]) {
@@ -284,7 +293,7 @@ run_linear *run_linear_means(const run_log *l, int64_t *n) {
     *n = linear_names(l, names);
     run_linear *m = *n ? eq_calloc(*n, sizeof *m) : NULL;
     for (int64_t k = 0; m && k < *n; k++) {
-        snprintf(m[k].name, sizeof m[k].name, "%s", names[k]);
+        snprintf(m[k].name, sizeof m[k].name, "%s", short_name(names[k]));
         for (int64_t i = 0; i < l->blocks; i++) {
             double e = linear_error(l, i, names[k]);
             if (isfinite(e)) m[k].sum += e, m[k].n++;
@@ -305,7 +314,7 @@ static void linears(eq_str *page, const run_log *l) {
         return;
     }
     html_cell(&g, "block");
-    for (int64_t k = 0; k < n; k++) html_cell(&g, "%s", names[k]);
+    for (int64_t k = 0; k < n; k++) html_cell(&g, "%s", short_name(names[k]));
     for (int64_t i = 0; i < l->blocks; i++) {
         if (l->block[i].linears) html_cell(&g, "%lld", (long long)i);
         for (int64_t k = 0; k < n; k++) {
@@ -315,7 +324,8 @@ static void linears(eq_str *page, const run_log *l) {
         }
     }
     for (int64_t k = 0; k < n; k++)
-        s[k] = (plot_series){names[k], p + k * l->blocks, l->blocks, .line = true, .marks = true};
+        s[k] = (plot_series){short_name(names[k]), p + k * l->blocks, l->blocks, .line = true,
+                             .marks = true};
     svg_figure(page,
                &(svg_plot){.title = "Error of each linear",
                            .x = "block",

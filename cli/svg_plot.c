@@ -86,7 +86,7 @@ static void ticks(eq_str *s, const axis *a, bool is_x) {
     double lo = a->log ? pow(10, a->lo) : a->lo, hi = a->log ? pow(10, a->hi) : a->hi;
     double step = step_of(hi - lo, is_x ? 7 : 6);
     for (double k = ceil(lo / step); k * step <= hi && k < ceil(lo / step) + 20; k++)
-        put_tick(s, a, k * step, is_x);
+        put_tick(s, a, k * step + 0.0, is_x); /* no -0 */
 }
 
 static void axes(eq_str *s, const svg_plot *p, const axis *x, const axis *y) {
