@@ -1,6 +1,7 @@
 /* The work of a comparison: each cell is trained or rounded, then measured, through the functions
  * of eqat.h. results.json is written behind every step. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/io.h"
@@ -102,19 +103,26 @@ static void value_words(const json_t *v, char out[128]) {
 static eq_status same_settings(const compare_job *j, const char *path, const json_t *now,
                                eq_err *err) {
     const json_t *was = json_object_get(j->results, "settings");
+    cli_common *plain = cli_args(&cmd_compare);
+    if (!plain) return eq_nomem(err, "settings", 1 << 10);
+    const compare_job without = {.args = (const compare_args *)plain, .options = j->options};
+    json_t *usual = settings_json(&without), *v;
+    eq_status st = EQ_OK;
     const char *key;
-    json_t *v;
     json_object_foreach((json_t *)now, key, v) {
         char had[128], has[128];
         const json_t *w = json_object_get(was, key);
-        if (w && json_equal(w, v)) continue;
+        if (!w) w = json_object_get(usual, key); /* an option that came later */
+        if (st != EQ_OK || (w && json_equal(w, v))) continue;
         value_words(w, had), value_words(v, has);
-        return eq_fail(err, EQ_EINPUT,
-                       "%s: the comparison was begun with %s %s, found %s: go on with the same, or "
-                       "into another folder",
-                       path, key, had, has);
+        st = eq_fail(err, EQ_EINPUT,
+                     "%s: the comparison was begun with %s %s, found %s: go on with the same, or "
+                     "into another folder",
+                     path, key, had, has);
     }
-    return EQ_OK;
+    json_decref(usual);
+    free(plain);
+    return st;
 }
 
 static eq_status begin(compare_job *j, eq_err *err) {

@@ -24,10 +24,9 @@ static const char style[] =
     "body{margin:0 auto;padding:1rem;max-width:76rem;background:var(--bg);color:var(--fg);"
     "font:16px/1.5 system-ui,sans-serif;overflow-wrap:anywhere}\n"
     "h1{font-size:1.5rem;line-height:1.25}h2{font-size:1.2rem;margin:2rem 0 .5rem}\n"
-    "p,li{max-width:48rem}.soft,figcaption,caption{color:var(--soft)}\n"
-    ".wide{overflow-x:auto}\n"
+    "p,li{max-width:48rem}p.soft,figcaption{color:var(--soft)}\n"
+    ".wide{overflow-x:auto}p.soft{margin:.5rem 0}\n"
     "table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.875rem}\n"
-    "caption{text-align:left;padding:.25rem 0}\n"
     "th,td{padding:.2rem .6rem;border-bottom:1px solid var(--line);text-align:left;"
     "white-space:nowrap;overflow-wrap:normal}\n"
     "th.n,td.n{text-align:right}td.w{white-space:normal;overflow-wrap:anywhere;min-width:12rem}"
@@ -152,12 +151,12 @@ static bool is_numbers(const html_grid *g, int64_t column) {
 void html_table(eq_str *page, const html_grid *g, const char *caption) {
     if (g->oom) page->oom = true;
     if (g->oom || !g->columns) return;
-    eq_str_printf(page, "<div class=\"wide\"><table%s>", g->columns == 2 ? " class=\"facts\"" : "");
     if (caption) {
-        eq_str_puts(page, "<caption>");
+        eq_str_puts(page, "<p class=\"soft\">");
         html_text(page, caption);
-        eq_str_puts(page, "</caption>");
+        eq_str_puts(page, "</p>\n");
     }
+    eq_str_printf(page, "<div class=\"wide\"><table%s>", g->columns == 2 ? " class=\"facts\"" : "");
     for (int64_t i = 0; i < g->n; i++) {
         int64_t column = i % g->columns;
         bool head = i < g->columns, right = is_numbers(g, column);

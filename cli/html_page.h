@@ -22,7 +22,7 @@ void html_cell(html_grid *g, const char *fmt, ...) __attribute__((format(printf,
 /* A number as people read it, "-" where it is not finite. */
 void html_cell_number(html_grid *g, double x);
 void html_grid_free(html_grid *g);
-/* A table of the grid, numbers at the right. A grid without oom, in whole rows. */
+/* The grid as a table, numbers at the right, with a line above it (NULL: none). */
 void html_table(eq_str *page, const html_grid *g, const char *caption);
 
 /* "4.27", "0.0123", "1.2e+05"; "-" where it is not finite. */

@@ -78,8 +78,8 @@ static void log_ticks(eq_str *s, const axis *a, bool is_x) {
 }
 
 static void ticks(eq_str *s, const axis *a, bool is_x) {
-    /* Within a third of a decade 1, 2 and 5 may all lie outside. */
-    if (a->log && a->hi - a->lo > 0.5) {
+    /* Within a decade 1, 2 and 5 are few, or lie outside. */
+    if (a->log && a->hi - a->lo > 1) {
         log_ticks(s, a, is_x);
         return;
     }
