@@ -76,20 +76,28 @@
  * multiple of a tile; windows that begin before and behind the queries' own keys. */
 #define PAST_CASES(op) \
     SAME(op, PLAIN, 0, 1, 1, 4, 2, 16, 0, 7) \
-    SAME(op, PLAIN, 0, 2, 1, 6, 2, 64, 0, 300) \
+    SAME(op, PLAIN, 0, 1, 1, 6, 2, 64, 0, 300) \
     SAME(op, PLAIN, 0, 1, 3, 2, 1, 80, 0, 130) \
     SAME(op, PLAIN, 0, 1, 1, 2, 2, 64, 5, 200) \
     SAME(op, PLAIN, 0, 1, 8, 2, 1, 128, 140, 150) \
     SAME(op, LARGE, 0, 1, 2, 2, 1, 64, 0, 129) \
-    SAME(op, PLAIN, 0, 2, 9, 3, 1, 16, 0, 1) \
+    SAME(op, PLAIN, 0, 1, 9, 3, 1, 16, 0, 1) \
     SAME(op, PLAIN, 0, 1, 20, 4, 2, 64, 0, 333) \
     SAME(op, PLAIN, 0, 1, 70, 2, 1, 32, 40, 45) \
-    SAME(op, PLAIN, 0, 2, 17, 2, 2, 8, 30, 11) \
-    SAME(op, PLAIN, EQ_OPT_CAP, 2, 1, 4, 2, 16, 0, 150) \
+    SAME(op, PLAIN, 0, 1, 17, 2, 2, 8, 30, 11) \
+    SAME(op, PLAIN, EQ_OPT_CAP, 1, 1, 4, 2, 16, 0, 150) \
     BOTH16(op, PLAIN, 1, 150, 2, 1, 64, 0, 37) \
-    BOTH16(op, PLAIN, 2, 40, 2, 1, 128, 0, 95) \
+    BOTH16(op, PLAIN, 1, 40, 2, 1, 128, 0, 95) \
     BOTH16(op, PLAIN, 1, 33, 1, 1, 96, 50, 161) \
-    BOTH16(op, LARGE, 1, 66, 1, 1, 64, 0, 63)
+    BOTH16(op, LARGE, 1, 66, 1, 1, 64, 0, 63) \
+    BOTH16(op, PLAIN, 1, 1, 8, 1, 64, 0, \
+           190)                              /* one query, its keys in parts of a GPU's blocks: */ \
+    BOTH16(op, PLAIN, 1, 1, 2, 2, 128, 0, 1) /* none of its own, */ \
+    BOTH16(op, PLAIN, 1, 1, 2, 2, 80, 0, 63) \
+    BOTH16(op, PLAIN, 1, 1, 3, 1, 96, 70, 333)  /* behind a window, */ \
+    BOTH16(op, PLAIN, 1, 1, 18, 1, 128, 0, 257) /* more heads than a block takes */ \
+    BOTH16(op, PLAIN, 1, 1, 2, 1, 256, 100, 129) \
+    BOTH16(op, LARGE, 1, 1, 4, 1, 128, 0, 700)
 
 /* O, I, G, bits, then nothing and the grid where it is not free; X(macro-able prefix) */
 /* clang-format off */
@@ -145,6 +153,7 @@
     SAME(matvec_q, PLAIN, opt, 2, 24576, 64, 2, 1) \
     SAME(matvec_q, PLAIN, opt, 32, 160, 160, 8, 7) \
     SAME(matvec_q, PLAIN, opt, 64, 64, 32, 4, 70) \
+    SAME(matvec_q, PLAIN, opt, 37, 192, 64, 3, 66) \
     SAME(matvec_q, LARGE, opt, 16, 512, 64, 2, 4) \
     SAME(matvec_q, TINY, opt, 8, 256, 64, 4, 1) \
     SAME(matvec_q, CONSTANT, opt, 18, 128, 32, 4, 2)
@@ -182,6 +191,8 @@ const eq_op_case eq_op_cases[] = {
 
     SAME(gather, PLAIN, 0, 1, 1, 1) SAME(gather, PLAIN, 0, 7, 5, 3) SAME(gather, SPECIAL, 0, 40, 64, 9)
     SAME(gather, PLAIN, 0, 300, 33, 500) SAME(gather, PLAIN, 0, 5000, 6, 70)
+    SAME(put_rows, PLAIN, 0, 1, 1) SAME(put_rows, PLAIN, 0, 1, 64, 0, 0, 0, 0, 9) SAME(put_rows, SPECIAL, 0, 5, 33, 0, 0, 0, 0, 2)
+    SAME(put_rows, PLAIN, 0, 300, 24, 0, 0, 0, 0, 70) BENCH(put_rows, BF16, BF16, 0, 8192, 1024, 0, 0, 0, 0, 64)
     BENCH(gather, BF16, BF16, 0, 8192, 1024, 2048)
     ALL(affine, PLAIN, 0, 1) ALL(affine, PLAIN, 0, 1003) SAME(affine, PLAIN, IN, 70001) ALL(affine, TINY, 0, 99)
     BENCH(affine, F32, BF16, 0, 1 << 23)
@@ -220,6 +231,7 @@ const eq_op_case eq_op_cases[] = {
     SAME(rope, PLAIN, 0, 1, 1, 1, 1, 2) SAME(rope, PLAIN, 0, 2, 5, 3, 1, 16) SAME(rope, PLAIN, BACK, 1, 33, 4, 1, 64)
     SAME(rope, PLAIN, BACK, 3, 7, 2, 1, 80) SAME(rope, LARGE, 0, 1, 20, 2, 1, 128) SAME(rope, PLAIN, 0, 2, 9, 1, 1, 22)
     SAME(rope, PLAIN, 0, 2, 5, 3, 1, 16, 4) SAME(rope, PLAIN, BACK, 1, 33, 2, 1, 80, 20) SAME(rope, PLAIN, 0, 1, 9, 2, 1, 128, 96)
+    SAME(rope, PLAIN, 0, 1, 5, 3, 1, 16, 4, 11) SAME(rope, PLAIN, 0, 1, 1, 2, 1, 64, 0, 300)
     BENCH(rope, BF16, BF16, 0, 1, 2048, 32, 1, 128)
 
     ATTENTION_CASES(attn_fwd) PAST_CASES(attn_fwd) ATTENTION_CASES(attn_bwd)
@@ -265,7 +277,7 @@ const eq_op_case eq_op_cases[] = {
     QUANT_CASES(Q_PREPARE) BENCH(prepare_q, F32, F32, 0, 4096, 4096, 64, 2)
     MATVEC_CASES(0) MATVEC_CASES(ACT8)
     C(matvec_q, F32, F32, PLAIN, ACC, 33, 320, 64, 2, 5) C(matvec_q, BF16, F32, PLAIN, ACC | ACT8, 48, 320, 64, 4, 6)
-    C(matvec_q, BF16, F32, PLAIN, ACC, 9, 128, 128, 3, 1) C(matvec_q, F32, F32, PLAIN, ACC | ACT8, 9, 128, 128, 8, 1)
+    C(matvec_q, BF16, F32, PLAIN, ACC, 40, 128, 64, 2, 90) C(matvec_q, BF16, F32, PLAIN, ACC, 9, 128, 128, 3, 1) C(matvec_q, F32, F32, PLAIN, ACC | ACT8, 9, 128, 128, 8, 1)
     BENCH(matvec_q, BF16, BF16, 0, 4096, 4096, 64, 2, 1) BENCH(matvec_q, BF16, BF16, ACT8, 4096, 4096, 64, 2, 1)
     BENCH(matvec_q, BF16, BF16, ACT8, 4096, 4096, 128, 3, 1) BENCH(matvec_q, BF16, BF16, ACT8, 4096, 4096, 128, 4, 1)
     BENCH(matvec_q, BF16, BF16, 0, 4096, 4096, 128, 4, 8) BENCH(matvec_q, BF16, BF16, ACT8, 4096, 4096, 128, 4, 512)

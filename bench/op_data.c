@@ -155,6 +155,8 @@ static void fill_piece(void *ctx, int64_t item, int thread) {
             ((int32_t *)j->host)[i] = target(j->seed, i, j->c->d[1]);
         else if (b->kind == EQ_FILL_ROWS)
             ((int32_t *)j->host)[i] = target(j->seed, i, j->c->d[2]);
+        else if (b->kind == EQ_FILL_AT)
+            ((int32_t *)j->host)[i] = (int32_t)j->c->d[6];
         else
             eq_store(j->host, b->dt, i, number(j->c, b->kind, j->seed, i));
     }

@@ -19,6 +19,7 @@ enum {
     EQ_FILL_WORDS,   /* packed integers: any bits */
     EQ_FILL_TARGETS, /* I32, -1 .. V - 1, V = d[1] */
     EQ_FILL_ROWS,    /* I32, -1 .. d[2] - 1: numbers of rows */
+    EQ_FILL_AT,      /* I32: d[6], a place */
     EQ_FILL_COS,
     EQ_FILL_SIN,
     EQ_FILL_TOTAL /* F64 that something is added to */

@@ -145,7 +145,7 @@ static void turn_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy
     be->upload(be, dc, c, EQ_F32);
     be->upload(be, ds, s, EQ_F32);
     EQ_DO(be, cast, g[0], eq_ro(dy));
-    EQ_DO(be, rope, g[0], eq_ro(dc), eq_ro(ds), SEQS, T, NH, HD, -1);
+    EQ_DO(be, rope, g[0], eq_ro(dc), eq_ro(ds), EQ_NONE_VIEW, SEQS, T, NH, HD, HD, -1);
 }
 
 /* Of each head the first R elements. */
@@ -171,7 +171,7 @@ static void some_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut dy
     be->upload(be, dc, c, EQ_F32);
     be->upload(be, ds, s, EQ_F32);
     EQ_DO(be, cast, g[0], eq_ro(dy));
-    EQ_DO(be, rope, g[0], eq_ro(dc), eq_ro(ds), SEQS, T, NH, HD, -1);
+    EQ_DO(be, rope, g[0], eq_ro(dc), eq_ro(ds), EQ_NONE_VIEW, SEQS, T, NH, HD, R, -1);
 }
 
 static const float scale = 0.4f, cap = 0.7f;
@@ -204,7 +204,7 @@ static void attend_bwd(eq_backend *be, eq_mut *const g, const eq_mut *x, eq_mut 
                        .scale = scale,
                        .cap = cap0};
     eq_mut o = temp(be, SEQS * T * NH * HD), lse = temp(be, SEQS * NH * T);
-    EQ_DO(be, attn_fwd, o, lse, eq_ro(x[0]), eq_ro(x[1]), eq_ro(x[2]), s);
+    EQ_DO(be, attn_fwd, o, lse, eq_ro(x[0]), eq_ro(x[1]), eq_ro(x[2]), EQ_NONE_VIEW, s);
     EQ_DO(be, attn_bwd, g[0], g[1], g[2], eq_ro(dy), eq_ro(x[0]), eq_ro(x[1]), eq_ro(x[2]),
           eq_ro(o), eq_ro(lse), s);
 }

@@ -286,7 +286,7 @@ static void test_scratch_error(void **state) {
     eq_err err = {0};
     EQ_DO(be, fill, x, 1.0f);
     eq_mem_fail_nth(1);
-    EQ_DO(be, attn_fwd, x, lse, eq_ro(x), eq_ro(x), eq_ro(x),
+    EQ_DO(be, attn_fwd, x, lse, eq_ro(x), eq_ro(x), eq_ro(x), EQ_NONE_VIEW,
           (eq_attn_shape){.B = 1, .T = 4, .NH = 1, .NKV = 1, .HD = 16, .window = 0, .scale = 1.0f});
     eq_mem_fail_nth(0);
     assert_int_equal(be->sync(be, &err), EQ_ENOMEM);

@@ -270,7 +270,7 @@ static void test_attention_blocks(void **state) {
             for (int i = 0; i < 5; i++)
                 out[b][i] = tensor(be[b], EQ_F32, i == 1 ? 2 * s.T : i > 2 ? nk : nq, 9);
             EQ_DO(be[b], attn_fwd, out[b][0], out[b][1], eq_ro(in[b][0]), eq_ro(in[b][1]),
-                  eq_ro(in[b][2]), s);
+                  eq_ro(in[b][2]), EQ_NONE_VIEW, s);
             EQ_DO(be[b], attn_bwd, out[b][2], out[b][3], out[b][4], eq_ro(in[b][3]),
                   eq_ro(in[b][0]), eq_ro(in[b][1]), eq_ro(in[b][2]), eq_ro(out[b][0]),
                   eq_ro(out[b][1]), s);

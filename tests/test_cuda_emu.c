@@ -90,6 +90,39 @@ static void test_streams(void **state) {
     cudaEventDestroy(e), cudaFree(a);
 }
 
+/* A graph runs what was recorded, as often as it is launched; what cannot be recorded spoils it. */
+static void test_graphs(void **state) {
+    (void)state;
+    cudaGraph_t g;
+    cudaGraphExec_t x;
+    void *p;
+    int64_t before = eq_emu_graph_launches();
+    cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
+    emu_faulty_run(EMU_RIGHT, device, stream);
+    assert_int_equal(cudaStreamEndCapture(stream, &g), cudaSuccess);
+    assert_int_equal(cudaGraphInstantiate(&x, g, 0), cudaSuccess);
+    cudaGraphDestroy(g);
+    for (int i = 0; i < 2; i++) {
+        cudaMemsetAsync(device, 0, sizeof y, stream);
+        if (i) cudaGraphLaunch(x, stream);
+        cudaMemcpyAsync(y, device, sizeof y, cudaMemcpyDeviceToHost, stream);
+        cudaStreamSynchronize(stream);
+        assert_int_equal(y[0] != 0, i);
+    }
+    cudaGraphLaunch(x, stream);
+    cudaGraphExecDestroy(x); /* what is queued still runs */
+    assert_int_equal(cudaStreamSynchronize(stream), cudaSuccess);
+    assert_int_equal(eq_emu_graph_launches(), before + 2);
+    for (int what = 0; what < 3; what++) {
+        cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
+        if (what == 0) assert_int_not_equal(cudaStreamSynchronize(stream), cudaSuccess);
+        if (what == 1) assert_int_not_equal(cudaMalloc(&p, 1), cudaSuccess);
+        if (what == 2) cudaMemcpyAsync(y, device, sizeof y, cudaMemcpyDeviceToHost, stream);
+        assert_int_equal(cudaStreamEndCapture(stream, &g), cudaErrorStreamCaptureInvalidated);
+        cudaGetLastError();
+    }
+}
+
 static void test_memory(void **state) {
     (void)state;
     int64_t before = eq_emu_allocated();
@@ -110,8 +143,9 @@ int main(void) {
     return 77;
 #endif
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_faults),  cmocka_unit_test(test_right),  cmocka_unit_test(test_races),
-        cmocka_unit_test(test_streams), cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_faults), cmocka_unit_test(test_right),
+        cmocka_unit_test(test_races),  cmocka_unit_test(test_streams),
+        cmocka_unit_test(test_memory), cmocka_unit_test(test_graphs),
     };
     void *p;
     cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);

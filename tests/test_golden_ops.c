@@ -114,16 +114,16 @@ static void attention(const char *g, int64_t window) {
     eq_mut cos = up(g, "cos"), sin = up(g, "sin"), q = up(g, "q"), k = up(g, "k"), v = up(g, "v");
     eq_mut d = up(g, "do"), lse = dev(EQ_F32, B * NH * T), o = like(g, "o");
     eq_mut dq = like(g, "dq"), dk = like(g, "dk"), dv = like(g, "dv");
-    EQ_DO(be, rope, q, eq_ro(cos), eq_ro(sin), B, T, NH, HD, 1);
-    EQ_DO(be, rope, k, eq_ro(cos), eq_ro(sin), B, T, NKV, HD, 1);
+    EQ_DO(be, rope, q, eq_ro(cos), eq_ro(sin), EQ_NONE_VIEW, B, T, NH, HD, HD, 1);
+    EQ_DO(be, rope, k, eq_ro(cos), eq_ro(sin), EQ_NONE_VIEW, B, T, NKV, HD, HD, 1);
     same(q, g, "qr", rounding);
     same(k, g, "kr", rounding);
-    EQ_DO(be, attn_fwd, o, lse, eq_ro(q), eq_ro(k), eq_ro(v), s);
+    EQ_DO(be, attn_fwd, o, lse, eq_ro(q), eq_ro(k), eq_ro(v), EQ_NONE_VIEW, s);
     same(o, g, "o", rounding);
     EQ_DO(be, attn_bwd, dq, dk, dv, eq_ro(d), eq_ro(q), eq_ro(k), eq_ro(v), eq_ro(o), eq_ro(lse),
           s);
-    EQ_DO(be, rope, dq, eq_ro(cos), eq_ro(sin), B, T, NH, HD, -1);
-    EQ_DO(be, rope, dk, eq_ro(cos), eq_ro(sin), B, T, NKV, HD, -1);
+    EQ_DO(be, rope, dq, eq_ro(cos), eq_ro(sin), EQ_NONE_VIEW, B, T, NH, HD, HD, -1);
+    EQ_DO(be, rope, dk, eq_ro(cos), eq_ro(sin), EQ_NONE_VIEW, B, T, NKV, HD, HD, -1);
     same(dq, g, "dq", rounding);
     same(dk, g, "dk", rounding);
     same(dv, g, "dv", rounding);

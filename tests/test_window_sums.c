@@ -164,7 +164,7 @@ static void attention(eq_dtype dt, eq_attn_shape s) {
                     vk = eq_ro(eq_mut_at(k, b * nk, s.B * nk)),
                     vv = eq_ro(eq_mut_at(v, b * nk, s.B * nk)),
                     vd = eq_ro(eq_mut_at(d, b * nq, s.B * nq));
-            EQ_DO(be, attn_fwd, to[0], to[1], vq, vk, vv, s);
+            EQ_DO(be, attn_fwd, to[0], to[1], vq, vk, vv, EQ_NONE_VIEW, s);
             EQ_DO(be, attn_bwd, to[2], to[3], to[4], vd, vq, vk, vv, eq_ro(to[0]), eq_ro(to[1]), s);
         }
     }

@@ -101,11 +101,12 @@ run() {
     step kernels 60 'fwd|GB/s' bin/device-bench
     step block-ap 60 'step|products' bin/eqat bench --filter block-ap --backend cuda --scratch "$T/scratch"
     step e2e-qp 60 'step|products' bin/eqat bench --filter e2e-qp --backend cuda --scratch "$T/scratch"
+    step generate 90 'roof|tokens/s' bin/eqat bench --filter generate --backend cuda --scratch "$T/scratch"
     step profile 40 '%|operation|_|cast|add|mse|rope|adamw' bash -c profile
     step profile-e2e 40 '%|operation|_|cast|add|rope|adamw' bash -c profile_e2e
     step peer 60 . "$py" tools/peer_gpu.py
     step peer-ap 60 . "$py" tools/peer_step.py block-ap --device cuda --compile --batch 2 --steps 30
-    step peer-e2e 60 . "$py" tools/peer_step.py e2e-qp --device cuda --compile --tokens 4096 --steps 30
+    step peer-e2e 60 . "$py" tools/peer_step.py e2e-qp --device cuda --compile --recompute --tokens 4096 --steps 30
     step sanitizer 100 'ERROR SUMMARY' compute-sanitizer --error-exitcode 9 bin/test_device first
     page "$((SECONDS - began)) s, $bad failed"
     [ $bad = 0 ]

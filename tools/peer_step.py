@@ -3,6 +3,7 @@
 
 usage: tools/peer_step.py block-ap|e2e-qp [--tokens 2048] [--hidden 4096] [--inner 11008] [--heads 32]
                           [--group 64] [--steps 3] [--threads N] [--batch 1] [--device cuda [--compile]]
+                          [--recompute]
 prints one JSON line: seconds a step (best of the CPU, mean of a device behind the first third), peak MiB
 (resident, or of the device). Needs torch and transformers."""
 import argparse
@@ -11,6 +12,7 @@ import resource
 import time
 
 import torch
+import torch.utils.checkpoint
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRotaryEmbedding
 
@@ -82,6 +84,7 @@ def main():
         p.add_argument("--" + name, type=int, default=value)
     p.add_argument("--device", default="cpu")
     p.add_argument("--compile", action="store_true")
+    p.add_argument("--recompute", action="store_true", help="the layer runs again on the way back, as E2E-QP does it")
     a = p.parse_args()
     gpu = a.device != "cpu"
     if a.threads:
@@ -101,11 +104,14 @@ def main():
     target = torch.randn(a.batch, a.tokens, a.hidden, device=a.device, dtype=stream)
     rotary = LlamaRotaryEmbedding(config).to(a.device)(x, torch.arange(a.tokens, device=a.device)[None])
 
-    def forward():
+    def block(x):
         with torch.autocast(a.device, torch.bfloat16):
             y = layer(x, position_embeddings=rotary)
-            y = y[0] if isinstance(y, tuple) else y
-            return torch.nn.functional.mse_loss(y.float(), target.float())
+            return y[0] if isinstance(y, tuple) else y
+
+    def forward():
+        y = torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False) if a.recompute else block(x)
+        return torch.nn.functional.mse_loss(y.float(), target.float())
 
     if a.compile:
         forward = torch.compile(forward)

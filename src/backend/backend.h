@@ -40,7 +40,7 @@ typedef struct {
     int64_t B, T, NH, NKV, HD;
     int64_t window; /* a query sees itself and the window - 1 tokens before it; 0: all before it */
     float scale;    /* of q.k, usually 1 / sqrt(HD) */
-    int64_t past;   /* keys before the first query's own, in each sequence; forward only */
+    int64_t past;   /* for host backends alone: what attn_fwd's `at` says; callers leave it 0 */
     float cap;      /* scores become cap tanh(score / cap), 0: they stay */
 } eq_attn_shape;
 
@@ -101,13 +101,16 @@ typedef struct eq_backend eq_backend;
   /* dx (F32 or BF16; + dx if acc, then F32), dw F32 [D] (overwritten, a sum over windows of `per` rows, rows is a \
      multiple; n == 0: not wanted); dx n == 0: not wanted. dx may be dy when not acc */ \
   OP(rmsnorm_bwd, (eq_backend *be, eq_mut dx, eq_mut dw, eq_view dy, eq_view x, eq_view w, eq_view rstd, int64_t rows, int64_t D, int64_t per, int acc), (be, dx, dw, dy, x, w, rstd, rows, D, per, acc)) \
-  /* in/out x[B*T, NH, HD] any: of each head the first R elements, pairs (i, i + R/2), turned by the angle whose \
-     cos, sin are F32 [T, R/2] (so R = 2 cos.n / T <= HD); sign -1 turns back (the backward pass) */ \
-  OP(rope,      (eq_backend *be, eq_mut x, eq_view cos, eq_view sin, int64_t B, int64_t T, int64_t NH, int64_t HD, int sign), (be, x, cos, sin, B, T, NH, HD, sign)) \
+  /* y[at + r] = x[r], rows of `cols` elements, the others stay; y (in/out) and x of one type, at as in rope */ \
+  OP(put_rows,  (eq_backend *be, eq_mut y, eq_view x, eq_view at, int64_t rows, int64_t cols), (be, y, x, at, rows, cols)) \
+  /* in/out x[B*T, NH, HD] any: of each head the first R <= HD elements, pairs (i, i + R/2), turned by the angle whose \
+     cos, sin are rows at .. at + T of F32 [.., R/2]; at I32 [1], n == 0: 0. It is read when the operation runs, so that \
+     the same call serves every place. sign -1 turns back (the backward pass) */ \
+  OP(rope,      (eq_backend *be, eq_mut x, eq_view cos, eq_view sin, eq_view at, int64_t B, int64_t T, int64_t NH, int64_t HD, int64_t R, int sign), (be, x, cos, sin, at, B, T, NH, HD, R, sign)) \
   /* causal grouped-query attention: o[B*T, NH*HD], lse F32 [B, NH, T] (log-sum-exp of the scaled \
-     scores); q[B*T, NH*HD], k and v [B*(past+T), NKV*HD]: query t has the place past + t among the keys. \
-     One type. No T x T matrix is kept. The backward pass wants past 0. */ \
-  OP(attn_fwd,  (eq_backend *be, eq_mut o, eq_mut lse, eq_view q, eq_view k, eq_view v, eq_attn_shape s), (be, o, lse, q, k, v, s)) \
+     scores); q[B*T, NH*HD], k and v [B*T, NKV*HD]. One type. No T x T matrix is kept. With `at` (as in rope; B is 1) \
+     k and v have at least at + T rows, and query t has the place at + t among them */ \
+  OP(attn_fwd,  (eq_backend *be, eq_mut o, eq_mut lse, eq_view q, eq_view k, eq_view v, eq_view at, eq_attn_shape s), (be, o, lse, q, k, v, at, s)) \
   OP(attn_bwd,  (eq_backend *be, eq_mut dq, eq_mut dk, eq_mut dv, eq_view do_, eq_view q, eq_view k, eq_view v, eq_view o, eq_view lse, eq_attn_shape s), (be, dq, dk, dv, do_, q, k, v, o, lse, s)) \
   /* h = act(g) * u, elementwise */ \
   OP(glu_fwd,   (eq_backend *be, eq_mut h, eq_view g, eq_view u, eq_act act), (be, h, g, u, act)) \
@@ -206,6 +209,15 @@ struct eq_backend {
     void (*upload_ahead)(eq_backend *be, eq_mut dst, const void *host, eq_dtype host_dt);
     void (*arrive)(eq_backend *be);
     void (*download_behind)(eq_backend *be, void *host, eq_dtype host_dt, eq_view src);
+    /* Operations that come again and again with the same arguments: between graph_begin and
+     * graph_end they are recorded and not run, and each launch runs them all. NULL where calling
+     * them costs no more. begin gives false, end NULL, where nothing could be recorded: then they
+     * are to be called. launch gives false where the recording has become invalid: record anew.
+     * Only operations may stand between; the backend has run the same ones before. */
+    bool (*graph_begin)(eq_backend *be);
+    void *(*graph_end)(eq_backend *be);
+    bool (*graph_launch)(eq_backend *be, void *graph);
+    void (*graph_free)(eq_backend *be, void *graph);
     /* Waits for everything; the first error since the last sync. */
     eq_status (*sync)(eq_backend *be, eq_err *err);
     void (*close)(eq_backend *be); /* frees be */

@@ -108,6 +108,8 @@ void eq_host_error(eq_backend *be, eq_status status, const char *fmt, ...) {
     h->first.status = status;
 }
 
+int64_t eq_host_at(eq_view at) { return at.n ? *(const int32_t *)at.p : 0; }
+
 void *eq_host_scratch(eq_backend *be, int64_t n, int64_t size) {
     void *p = eq_calloc(n, size);
     if (!p)

@@ -340,8 +340,7 @@ static void leave_bwd(eq_backend *be, const eq_config *c, const eq_block_w *w, e
 /* ---- attention ---------------------------------------------------------------------------------
  */
 
-static eq_attn_shape attn_shape(const eq_config *c, const eq_block_w *w, int64_t B, int64_t T,
-                                int64_t past) {
+static eq_attn_shape attn_shape(const eq_config *c, const eq_block_w *w, int64_t B, int64_t T) {
     return (eq_attn_shape){.B = B,
                            .T = T,
                            .NH = c->NH,
@@ -349,20 +348,17 @@ static eq_attn_shape attn_shape(const eq_config *c, const eq_block_w *w, int64_t
                            .HD = c->HD,
                            .window = eq_layer_window(c, w->layer),
                            .scale = (float)c->attn_scale,
-                           .cap = (float)c->attn_cap,
-                           .past = past};
+                           .cap = (float)c->attn_cap};
 }
 
 static void turn(eq_backend *be, const eq_config *c, const eq_rope *rope, const eq_block_w *w,
-                 int64_t B, int64_t T, int64_t past, eq_mut q, eq_mut k, int sign) {
+                 int64_t B, int64_t T, eq_mut at, eq_mut q, eq_mut k, int sign) {
     const eq_rope_table *r = eq_rope_of(rope, c, w->layer);
     if (!r) return;
-    int64_t n = T * r->half, from = past * r->half;
-    eq_view cos = eq_ro(eq_mut_at(r->cos, from, n)), sin = eq_ro(eq_mut_at(r->sin, from, n));
-    eq_view q_cos = eq_ro(eq_mut_at(r->q_cos, from, n)),
-            q_sin = eq_ro(eq_mut_at(r->q_sin, from, n));
-    EQ_DO(be, rope, q, q_cos, q_sin, B, T, c->NH, c->HD, sign);
-    EQ_DO(be, rope, k, cos, sin, B, T, c->NKV, c->HD, sign);
+    EQ_DO(be, rope, q, eq_ro(r->q_cos), eq_ro(r->q_sin), eq_ro(at), B, T, c->NH, c->HD, 2 * r->half,
+          sign);
+    EQ_DO(be, rope, k, eq_ro(r->cos), eq_ro(r->sin), eq_ro(at), B, T, c->NKV, c->HD, 2 * r->half,
+          sign);
 }
 
 /* Attention of windows that share rows: laid out, computed, brought back to the rows. */
@@ -373,20 +369,10 @@ static void attend_shared(eq_backend *be, const eq_config *c, const eq_block_w *
     EQ_DO(be, gather, s->q, eq_ro(a->q), eq_ro(s->place), places, wide);
     EQ_DO(be, gather, s->k, eq_ro(a->k), eq_ro(s->place), places, narrow);
     EQ_DO(be, gather, s->v, eq_ro(a->v), eq_ro(s->place), places, narrow);
-    turn(be, c, rope, w, s->B, s->T, 0, s->q, s->k, 1);
-    EQ_DO(be, attn_fwd, s->o, s->lse, eq_ro(s->q), eq_ro(s->k), eq_ro(s->v),
-          attn_shape(c, w, s->B, s->T, 0));
+    turn(be, c, rope, w, s->B, s->T, EQ_NONE_MUT, s->q, s->k, 1);
+    EQ_DO(be, attn_fwd, s->o, s->lse, eq_ro(s->q), eq_ro(s->k), eq_ro(s->v), EQ_NONE_VIEW,
+          attn_shape(c, w, s->B, s->T));
     EQ_DO(be, gather, a->att, eq_ro(s->o), eq_ro(s->row), a->B * a->T, wide);
-}
-
-/* New keys and values go to their place in the sequence. */
-static void use_kv(const eq_config *c, eq_block_acts *a) {
-    int64_t row = c->NKV * c->HD, from = a->kv.past * row, n = a->B * a->T * row;
-    if (!a->kv.k.n) return;
-    a->k = eq_mut_at(a->kv.k, from, n), a->v = eq_mut_at(a->kv.v, from, n);
-}
-static eq_view seen(const eq_config *c, const eq_block_acts *a, eq_mut all, eq_mut own) {
-    return eq_ro(all.n ? eq_mut_at(all, 0, (a->kv.past + a->T) * c->NKV * c->HD) : own);
 }
 
 /* From q, k, v to att. */
@@ -396,9 +382,16 @@ static void attend(eq_backend *be, const eq_config *c, const eq_block_w *w, cons
         attend_shared(be, c, w, rope, a);
         return;
     }
-    turn(be, c, rope, w, a->B, a->T, a->kv.past, a->q, a->k, 1);
-    EQ_DO(be, attn_fwd, a->att, a->lse, eq_ro(a->q), seen(c, a, a->kv.k, a->k),
-          seen(c, a, a->kv.v, a->v), attn_shape(c, w, a->B, a->T, a->kv.past));
+    const eq_kv *kv = &a->kv;
+    eq_mut k = a->k, v = a->v;
+    turn(be, c, rope, w, a->B, a->T, kv->at, a->q, a->k, 1);
+    if (kv->k.n) {
+        EQ_DO(be, put_rows, kv->k, eq_ro(k), eq_ro(kv->at), a->T, c->NKV * c->HD);
+        EQ_DO(be, put_rows, kv->v, eq_ro(v), eq_ro(kv->at), a->T, c->NKV * c->HD);
+        k = kv->k, v = kv->v;
+    }
+    EQ_DO(be, attn_fwd, a->att, a->lse, eq_ro(a->q), eq_ro(k), eq_ro(v), eq_ro(kv->at),
+          attn_shape(c, w, a->B, a->T));
 }
 
 /* Rows of the norm of queries or keys of one token, and how long they are. */
@@ -413,7 +406,6 @@ static void attention_fwd(eq_backend *be, const eq_config *c, const eq_block_w *
                           const eq_rope *rope, eq_block_acts *a, eq_view x) {
     int64_t N = a->B * a->T;
     float eps = (float)c->eps;
-    use_kv(c, a);
     enter_fwd(be, c, w, a, attention_of(a), x);
     linear(be, c, w, EQ_LIN_Q, a, c->qk_norm ? a->q_raw : a->q, a->h1, 0);
     linear(be, c, w, EQ_LIN_K, a, c->qk_norm ? a->k_raw : a->k, a->h1, 0);
@@ -437,8 +429,8 @@ static void attention_bwd(eq_backend *be, const eq_config *c, const eq_block_w *
     linear_dx(be, c, w, EQ_LIN_O, a, a->datt, a->dyc, 0);
     linear_dw(be, c, EQ_LIN_O, a, a->dyc, a->att, g);
     EQ_DO(be, attn_bwd, a->dq, a->dk, a->dv, eq_ro(a->datt), eq_ro(a->q), eq_ro(a->k), eq_ro(a->v),
-          eq_ro(a->att), eq_ro(a->lse), attn_shape(c, w, a->B, a->T, 0));
-    turn(be, c, rope, w, a->B, a->T, 0, a->dq, a->dk, -1);
+          eq_ro(a->att), eq_ro(a->lse), attn_shape(c, w, a->B, a->T));
+    turn(be, c, rope, w, a->B, a->T, EQ_NONE_MUT, a->dq, a->dk, -1);
     if (c->qk_norm) {
         qk_rows q = rows_of(c, c->NH), k = rows_of(c, c->NKV);
         norm_bwd(be, a, g, EQ_NORM_QH, a->dq, eq_ro(a->dq), eq_ro(a->q_raw),

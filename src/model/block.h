@@ -84,11 +84,11 @@ typedef struct {
     eq_mut lse;        /* F32 [B, NH, T] */
 } eq_block_shared;
 
-/* Keys and values of one sequence, for generation: rows [0, past) hold those of the tokens before
- * these, a block's forward pass writes [past, past + T). */
+/* Keys and values of one sequence, for generation: rows [0, at) hold those of the tokens before
+ * these, a block's forward pass writes [at, at + T). */
 typedef struct {
     eq_mut k, v; /* ct [room, NKV * HD] */
-    int64_t past;
+    eq_mut at;   /* I32 [1] */
 } eq_kv;
 
 typedef struct {

@@ -251,6 +251,7 @@ eq_status eq_lm_open(eq_lm **out, eq_backend *be, const eq_weights *src, const e
 
 void eq_lm_close(eq_lm *lm) {
     if (!lm) return;
+    eq_resident_close(lm);
     eq_arena_free(&lm->model), eq_arena_free(&lm->step);
     eq_free(lm->x), eq_free(lm->q.at), eq_free(lm->host), eq_free(lm->res.layers), eq_free(lm);
 }
@@ -348,6 +349,7 @@ eq_status eq_lm_teacher_fwd(eq_lm *lm, int64_t i, eq_err *err) {
 
 eq_status eq_lm_forward(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T, eq_err *err) {
     eq_lm_embed(lm, ids, B, T);
+    if (lm->opts.context) return eq_resident_forward(lm, err);
     for (int64_t i = 0; i < lm->cfg->L; i++) EQ_TRY(eq_lm_block_fwd(lm, i, err));
     return EQ_OK;
 }

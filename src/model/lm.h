@@ -76,7 +76,10 @@ typedef struct {
         eq_block_w *layers;            /* [L] */
         eq_packed head;                /* in the place of `head`, where it is rounded to 8 bits */
         eq_mut k, v;                   /* ct [L, context, NKV * HD] */
-        int64_t past; /* tokens before those of the next forward pass, at most context - T */
+        eq_mut at;                     /* I32 [1]: past, for operations */
+        int64_t past;        /* tokens before those of the next forward pass, at most context - T */
+        bool warm, no_graph; /* one token's operations have run before; cannot be recorded */
+        void *graph;         /* of one token (backend.h); NULL: not recorded */
     } res;
     void *host; /* embedded rows on their way to the backend */
 } eq_lm;

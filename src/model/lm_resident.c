@@ -46,6 +46,7 @@ void eq_resident_bind(eq_lm *lm, eq_arena *a) {
         lm->head = eq_take(a, lm->opts.ct, c->V * c->D);
     lm->res.k = eq_take(a, lm->opts.ct, rows);
     lm->res.v = eq_take(a, lm->opts.ct, rows);
+    lm->res.at = eq_take(a, EQ_I32, 1);
 }
 
 void eq_resident_enter(eq_lm *lm, int64_t i) {
@@ -54,7 +55,48 @@ void eq_resident_enter(eq_lm *lm, int64_t i) {
     lm->block = i;
     lm->w = lm->res.layers[i];
     lm->acts.kv =
-        (eq_kv){eq_mut_at(lm->res.k, i * n, n), eq_mut_at(lm->res.v, i * n, n), lm->res.past};
+        (eq_kv){eq_mut_at(lm->res.k, i * n, n), eq_mut_at(lm->res.v, i * n, n), lm->res.at};
+}
+
+/* ---- tokens ---------------------------------------------------------------------------------- */
+
+static eq_status blocks(eq_lm *lm, eq_err *err) {
+    for (int64_t i = 0; i < lm->cfg->L; i++) EQ_TRY(eq_lm_block_fwd(lm, i, err));
+    return EQ_OK;
+}
+
+/* Their operations, recorded; *recorded false: they are to be called. */
+static eq_status record(eq_lm *lm, bool *recorded, eq_err *err) {
+    eq_backend *be = lm->be;
+    if (lm->res.graph) be->graph_free(be, lm->res.graph);
+    lm->res.graph = NULL, *recorded = false;
+    if (!be->graph_begin(be)) return EQ_OK;
+    eq_status st = blocks(lm, err);
+    lm->res.graph = be->graph_end(be);
+    *recorded = lm->res.graph && be->graph_launch(be, lm->res.graph);
+    return st;
+}
+
+/* The first token shows the backend what memory its operations need, the second is recorded. Where
+ * that fails once it is not tried again. */
+eq_status eq_resident_forward(eq_lm *lm, eq_err *err) {
+    eq_backend *be = lm->be;
+    int32_t at = (int32_t)lm->res.past;
+    be->upload(be, lm->res.at, &at, EQ_I32);
+    if (lm->acts.T > 1 || !be->graph_begin || lm->res.no_graph) return blocks(lm, err);
+    if (lm->res.graph && be->graph_launch(be, lm->res.graph)) return EQ_OK;
+    bool recorded = false;
+    if (lm->res.warm) {
+        EQ_TRY(record(lm, &recorded, err));
+        lm->res.no_graph = !recorded;
+    }
+    lm->res.warm = true;
+    return recorded ? EQ_OK : blocks(lm, err);
+}
+
+void eq_resident_close(eq_lm *lm) {
+    if (lm->res.graph) lm->be->graph_free(lm->be, lm->res.graph);
+    lm->res.graph = NULL;
 }
 
 /* ---- uploads --------------------------------------------------------------------------------- */
@@ -141,5 +183,8 @@ eq_status eq_resident_fill(eq_lm *lm, eq_err *err) {
         EQ_TRY(round_head(lm, err));
     else
         be->upload(be, lm->head, lm->src->head->data, lm->src->head->dt);
+    /* What a sequence has not reached yet is no NaN. */
+    EQ_DO(be, fill, lm->res.k, 0.0f);
+    EQ_DO(be, fill, lm->res.v, 0.0f);
     return be->sync(be, err);
 }

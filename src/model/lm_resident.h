@@ -12,4 +12,8 @@ void eq_resident_bind(eq_lm *lm, eq_arena *a);
 eq_status eq_resident_fill(eq_lm *lm, eq_err *err);
 /* lm->w and lm->acts become those of block i at its place in the sequence. */
 void eq_resident_enter(eq_lm *lm, int64_t i);
+/* From the embeddings in x[0] through all blocks; one token at a time where the backend has them as
+ * one graph. */
+eq_status eq_resident_forward(eq_lm *lm, eq_err *err);
+void eq_resident_close(eq_lm *lm);
 #endif

@@ -6,7 +6,8 @@
  * between the two. Work queued on a stream runs when a sync, an event or a blocking call asks for
  * it and not before, so a buffer that is given up too early is seen. A barrier that some threads do
  * not reach, a shuffle from a lane that takes no part and the like are faults: the launch is given
- * up and cudaErrorLaunchFailure comes back from the next sync; eq_emu_fault says what it was. */
+ * up and cudaErrorLaunchFailure comes back from the next sync; eq_emu_fault says what it was.
+ * While a stream records a graph, whatever is no launch makes the recording invalid. */
 #ifndef EQ_TESTS_CUDA_RUNTIME_H
 #define EQ_TESTS_CUDA_RUNTIME_H
 #include <stddef.h>
@@ -25,7 +26,9 @@ typedef enum {
     cudaErrorInvalidConfiguration = 9,
     cudaErrorNoDevice = 100,
     cudaErrorNotReady = 600,
-    cudaErrorLaunchFailure = 719
+    cudaErrorLaunchFailure = 719,
+    cudaErrorStreamCaptureUnsupported = 900,
+    cudaErrorStreamCaptureInvalidated = 901
 } cudaError_t;
 typedef enum {
     cudaMemcpyHostToDevice = 1,
@@ -35,6 +38,9 @@ typedef enum {
 typedef enum { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 } cudaFuncAttribute;
 typedef struct eq_emu_stream *cudaStream_t;
 typedef struct eq_emu_event *cudaEvent_t;
+typedef struct eq_emu_graph *cudaGraph_t;
+typedef struct eq_emu_graph *cudaGraphExec_t;
+typedef enum { cudaStreamCaptureModeThreadLocal = 1 } cudaStreamCaptureMode;
 struct cudaDeviceProp {
     char name[256];
     size_t totalGlobalMem, sharedMemPerBlockOptin;
@@ -72,6 +78,12 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e);
 cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t s);
 cudaError_t cudaMemsetAsync(void *dst, int value, size_t bytes, cudaStream_t s);
+cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *x, cudaGraph_t g, unsigned long long flags);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t x, cudaStream_t s);
+cudaError_t cudaGraphDestroy(cudaGraph_t g);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t x);
 cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute a, int value);
 
 /* ---- for the tests --------------------------------------------------------------------------- */
@@ -82,6 +94,7 @@ void eq_emu_clear_fault(void);
 void eq_emu_memory(int64_t bytes);        /* of the device from now on */
 void eq_emu_shared_memory(int64_t bytes); /* that a block can have from now on */
 int64_t eq_emu_allocated(void);           /* device bytes now */
+int64_t eq_emu_graph_launches(void);      /* so far */
 /* Queues work on a stream, as a launch or a copy is: fn(ctx), then free_ctx(ctx). */
 void eq_emu_queue(cudaStream_t s, void (*fn)(void *ctx), void *ctx, void (*free_ctx)(void *ctx));
 

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <deque>
 #include <map>
+#include <memory>
 #include <vector>
 
 #include "cuda_runtime.h"
@@ -19,8 +20,14 @@ struct item {
 enum { NEW_MEMORY = 0xff, DEFAULT_SHARED = 48 << 10, MAX_BLOCK = 1024 };
 } // namespace
 
+/* What a graph runs; the work belongs to the last of the graph and what was made of it. */
+struct eq_emu_graph {
+    std::shared_ptr<std::vector<item>> work;
+};
 struct eq_emu_stream {
     std::deque<item> work;
+    std::shared_ptr<std::vector<item>> recording;
+    bool spoilt = false;
 };
 struct eq_emu_event {
     cudaStream_t on; /* where it is still to be recorded; NULL: it has been */
@@ -31,12 +38,25 @@ std::vector<cudaStream_t> streams;
 std::map<void *, size_t> device_memory;
 std::map<const void *, size_t> shared_limit;
 int64_t most_shared = 227 << 10;
-int64_t total_memory = int64_t{1} << 34, allocated;
+int64_t total_memory = int64_t{1} << 34, allocated, graph_launches;
 cudaError_t last;
 
 cudaError_t set(cudaError_t e) {
     if (e != cudaSuccess) last = e;
     return e;
+}
+/* A call that may not come while anything is recorded. */
+bool spoils() {
+    bool any = false;
+    for (cudaStream_t s : streams)
+        if (s->recording) any = s->spoilt = true;
+    return any;
+}
+std::shared_ptr<std::vector<item>> new_recording() {
+    return {new std::vector<item>, [](std::vector<item> *all) {
+                for (const item &i : *all) i.free_ctx(i.ctx);
+                delete all;
+            }};
 }
 cudaError_t state() { return eq_emu_stopped() ? set(cudaErrorLaunchFailure) : cudaSuccess; }
 
@@ -78,8 +98,12 @@ void free_copy(void *ctx) { delete static_cast<copy *>(ctx); }
 
 extern "C" {
 void eq_emu_queue(cudaStream_t s, void (*fn)(void *), void *ctx, void (*free_ctx)(void *)) {
-    s->work.push_back({fn, ctx, free_ctx, nullptr, nullptr});
+    if (s->recording)
+        s->recording->push_back({fn, ctx, free_ctx, nullptr, nullptr});
+    else
+        s->work.push_back({fn, ctx, free_ctx, nullptr, nullptr});
 }
+int64_t eq_emu_graph_launches(void) { return graph_launches; }
 void eq_emu_shared_memory(int64_t bytes) { most_shared = bytes; }
 void eq_emu_memory(int64_t bytes) { total_memory = bytes; }
 int64_t eq_emu_allocated(void) { return allocated; }
@@ -122,6 +146,7 @@ cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total) {
 }
 cudaError_t cudaMalloc(void **p, size_t bytes) {
     *p = nullptr;
+    if (spoils()) return set(cudaErrorStreamCaptureUnsupported);
     if (allocated + static_cast<int64_t>(bytes) > total_memory)
         return set(cudaErrorMemoryAllocation);
     if (posix_memalign(p, 256, bytes ? bytes : 1)) return set(cudaErrorMemoryAllocation);
@@ -132,6 +157,7 @@ cudaError_t cudaMalloc(void **p, size_t bytes) {
 }
 cudaError_t cudaFree(void *p) {
     if (!p) return cudaSuccess;
+    if (spoils()) return set(cudaErrorStreamCaptureUnsupported);
     auto at = device_memory.find(p);
     if (at == device_memory.end()) return set(cudaErrorInvalidValue);
     cudaDeviceSynchronize();
@@ -161,14 +187,17 @@ cudaError_t cudaStreamDestroy(cudaStream_t s) {
     return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t s) {
+    if (s->recording) return s->spoilt = true, set(cudaErrorStreamCaptureUnsupported);
     drain(s);
     return state();
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
+    if (s->recording) s->spoilt = true;
     if (e->on) s->work.push_back({nullptr, nullptr, nullptr, nullptr, e});
     return cudaSuccess;
 }
 cudaError_t cudaDeviceSynchronize(void) {
+    if (spoils()) return set(cudaErrorStreamCaptureUnsupported);
     for (cudaStream_t s : streams) drain(s);
     return state();
 }
@@ -182,6 +211,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t e) {
     return cudaSuccess;
 }
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
+    if (s->recording) s->spoilt = true;
     if (e->on && e->on != s) settle(e);
     e->on = s;
     s->work.push_back({nullptr, nullptr, nullptr, e, nullptr});
@@ -189,17 +219,55 @@ cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
 }
 cudaError_t cudaEventQuery(cudaEvent_t e) { return e->on ? cudaErrorNotReady : state(); }
 cudaError_t cudaEventSynchronize(cudaEvent_t e) {
+    if (spoils()) return set(cudaErrorStreamCaptureUnsupported);
     settle(e);
     return state();
 }
 cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpyKind,
                             cudaStream_t s) {
+    if (s->recording) s->spoilt = true;
     if (bytes) eq_emu_queue(s, run_copy, new copy{dst, src, bytes, 0}, free_copy);
     return state();
 }
 cudaError_t cudaMemsetAsync(void *dst, int value, size_t bytes, cudaStream_t s) {
     if (bytes) eq_emu_queue(s, run_copy, new copy{dst, nullptr, bytes, value}, free_copy);
     return state();
+}
+cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode) {
+    if (s->recording) return set(cudaErrorStreamCaptureUnsupported);
+    s->recording = new_recording(), s->spoilt = false;
+    return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g) {
+    *g = nullptr;
+    if (!s->recording) return set(cudaErrorInvalidValue);
+    auto work = s->recording;
+    s->recording = nullptr;
+    if (s->spoilt) return set(cudaErrorStreamCaptureInvalidated);
+    *g = new eq_emu_graph{work};
+    return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *x, cudaGraph_t g, unsigned long long) {
+    *x = new eq_emu_graph{g->work};
+    return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t x, cudaStream_t s) {
+    auto run = [](void *ctx) {
+        for (const item &i : **static_cast<std::shared_ptr<std::vector<item>> *>(ctx))
+            if (!eq_emu_stopped()) i.fn(i.ctx);
+    };
+    auto drop = [](void *ctx) { delete static_cast<std::shared_ptr<std::vector<item>> *>(ctx); };
+    eq_emu_queue(s, run, new std::shared_ptr<std::vector<item>>(x->work), drop);
+    graph_launches++;
+    return state();
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t g) {
+    delete g;
+    return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t x) {
+    delete x;
+    return cudaSuccess;
 }
 cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute, int value) {
     if (value > most_shared) return set(cudaErrorInvalidValue);

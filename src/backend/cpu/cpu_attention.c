@@ -126,7 +126,8 @@ static void fwd_item(void *ctx, int64_t item, int thread) {
 }
 
 static void attn_fwd(eq_backend *be, eq_mut o, eq_mut lse, eq_view q, eq_view k, eq_view v,
-                     eq_attn_shape s) {
+                     eq_view at, eq_attn_shape s) {
+    s.past = eq_host_at(at);
     if (s.T <= EQ_ATTN_FEW) {
         eq_attn_fwd_few(be, o, lse, q, k, v, &s);
         return;

@@ -144,17 +144,18 @@ static void rope_rows(void *ctx, int64_t item, int thread) {
     }
 }
 
-static void rope(eq_backend *be, eq_mut x, eq_view cos, eq_view sin, int64_t B, int64_t T,
-                 int64_t NH, int64_t HD, int sign) {
+static void rope(eq_backend *be, eq_mut x, eq_view cos, eq_view sin, eq_view at, int64_t B,
+                 int64_t T, int64_t NH, int64_t HD, int64_t R, int sign) {
+    int64_t half = R / 2, from = eq_host_at(at) * half;
     rope_job j = {.k = eq_cpu_of(be)->k,
                   .x = x,
-                  .cos = cos.p,
-                  .sin = sin.p,
+                  .cos = (const float *)cos.p + from,
+                  .sin = (const float *)sin.p + from,
                   .rows = B * T,
                   .T = T,
                   .NH = NH,
                   .HD = HD,
-                  .half = cos.n / T,
+                  .half = half,
                   .per = eq_rows_per_item(B * T, NH * HD),
                   .sign = (float)sign,
                   .scratch = eq_cpu_scratch(be, NH * HD * (int64_t)sizeof(float), 0)};

@@ -17,11 +17,12 @@ struct eq_attn_args {
     void *o, *dq, *dk, *dv;
     float *lse, *delta; /* [B, NH, T] */
     int T, NH, NKV, HD, window;
-    int past, keys;   /* keys before the first query's own, and all of a sequence: past + T */
-    float scale, cap; /* cap: cap tanh(s / cap) is the score, 0: s itself */
-    int tiles;        /* of one head: the parts that blocks take */
-    int section;      /* heads that run at the same time, see eq_attn_place */
-    int heads;        /* of all sequences */
+    const int32_t *at; /* keys before the first query's own; NULL: 0 */
+    int room;          /* keys of a sequence at most, for the host: at + T of them count */
+    float scale, cap;  /* cap: cap tanh(s / cap) is the score, 0: s itself */
+    int tiles;         /* of one head: the parts that blocks take */
+    int section;       /* heads that run at the same time, see eq_attn_place */
+    int heads;         /* of all sequences */
 };
 
 /* Which head (of all sequences) and which tile a block has. Tiles of one head cost differently, so
@@ -35,12 +36,12 @@ EQ_INLINE eq_attn_place eq_attn_placed(const eq_attn_args &a, int block) {
     int width = min(a.section, a.heads - s * a.section);
     return {s * a.section + rest % width, rest / width};
 }
-/* Where token 0 of a head begins in a tensor of `heads` heads a token; key 0 of a key head. */
+/* Keys before the first query's own. */
+EQ_INLINE int eq_attn_past(const eq_attn_args &a) { return a.at ? *a.at : 0; }
+/* Where token 0 of a head begins in a tensor of `heads` heads a token. Keys lie as tokens do: with
+ * `at` there is one sequence. */
 EQ_INLINE int64_t eq_attn_start(const eq_attn_args &a, int b, int heads, int h) {
     return ((int64_t)b * a.T * heads + h) * a.HD;
-}
-EQ_INLINE int64_t eq_attn_start_keys(const eq_attn_args &a, int b, int h) {
-    return ((int64_t)b * a.keys * a.NKV + h) * a.HD;
 }
 /* Key j, a query at place t among the keys. */
 EQ_INLINE bool eq_attn_sees(const eq_attn_args &a, int t, int j) {
@@ -210,15 +211,19 @@ EQ_INLINE void eq_tile_store(uint16_t *to, int64_t stride, int left, unsigned ch
 /* ---- host ------------------------------------------------------------------------------------ */
 
 void eq_cuda_attention_bwd(eq_ops *ops);
+/* One query a sequence in bf16, of a head size that the flash kernels take; attention_one.cu.
+ * False: it is left to those. */
+bool eq_attn_fwd_one(eq_backend *be, const eq_attn_args &a, int size);
 /* For the shapes and types the flash kernels do not take; attention_plain.cu. */
 void eq_attn_fwd_plain(eq_backend *be, const eq_attn_args &a, eq_dtype dt);
 void eq_attn_bwd_plain(eq_backend *be, const eq_attn_args &a, eq_dtype dt);
 
-static inline eq_attn_args eq_attn_args_of(const eq_attn_shape &s) {
+/* room: keys of a sequence at most. */
+static inline eq_attn_args eq_attn_args_of(const eq_attn_shape &s, int64_t room) {
     eq_attn_args a = {};
     a.T = (int)s.T, a.NH = (int)s.NH, a.NKV = (int)s.NKV, a.HD = (int)s.HD;
-    a.past = (int)s.past, a.keys = (int)(s.past + s.T);
-    a.window = s.window >= a.keys ? 0 : (int)s.window;
+    a.room = (int)room;
+    a.window = s.window >= room ? 0 : (int)s.window;
     a.scale = s.scale, a.cap = s.cap;
     a.heads = (int)(s.B * s.NH);
     return a;
@@ -228,7 +233,7 @@ static inline eq_attn_args eq_attn_args_of(const eq_attn_shape &s) {
 static inline int eq_attn_flash_size(const eq_attn_args &a, eq_dtype dt, const void *const *all,
                                      int n) {
     if (dt != EQ_BF16 || !(a.scale > 0.0f)) return 0;
-    if ((int64_t)a.keys * a.NH * a.HD / 8 > INT32_MAX) return 0;
+    if ((int64_t)a.room * a.NH * a.HD / 8 > INT32_MAX) return 0;
     for (int i = 0; i < n; i++)
         if ((uintptr_t)all[i] % 16) return 0;
     return a.HD;
@@ -241,7 +246,7 @@ static inline void eq_attn_launch(eq_backend *be, const char *op, void (*kernel)
                                   eq_attn_args a, int of, int rows, int threads, int shared) {
     enum { L2 = 16 << 20, ENOUGH = 512, PLAIN = 48 << 10 };
     int64_t group = a.NH / a.NKV, B = a.heads / a.NH; /* query heads that share a key head */
-    int64_t streamed = (int64_t)a.keys * a.HD * 4 * (of == a.NH ? 1 : group);
+    int64_t streamed = (int64_t)a.room * a.HD * 4 * (of == a.NH ? 1 : group);
     int64_t together = L2 / eq_least(streamed, L2) * (of == a.NH ? group : 1);
     a.heads = (int)(B * of);
     a.tiles = (a.T + rows - 1) / rows;

@@ -373,7 +373,7 @@ static void run_dkv_256(eq_backend *be, const eq_attn_args &a) {
 
 static void attn_bwd(eq_backend *be, eq_mut dq, eq_mut dk, eq_mut dv, eq_view do_, eq_view q,
                      eq_view k, eq_view v, eq_view o, eq_view lse, eq_attn_shape s) {
-    eq_attn_args a = eq_attn_args_of(s);
+    eq_attn_args a = eq_attn_args_of(s, s.T);
     a.q = q.p, a.k = k.p, a.v = v.p, a.o_in = o.p, a.do_ = do_.p;
     a.dq = dq.p, a.dk = dk.p, a.dv = dv.p, a.lse = (float *)(uintptr_t)lse.p;
     const void *all[] = {q.p, k.p, v.p, o.p, do_.p, dq.p, dk.p, dv.p};

@@ -122,13 +122,14 @@ static __global__ __launch_bounds__(THREADS, 2) void attn_fwd_flash(eq_attn_args
     eq_attn_place place = eq_attn_placed(a, (int)blockIdx.x);
     int b = place.head / a.NH, h = place.head % a.NH, kv = h / (a.NH / a.NKV);
     int q0 = (a.tiles - 1 - place.rank) * at::QUERIES, warp = (int)threadIdx.x >> 5;
-    int row0 = q0 + warp * 16 * MT, p0 = a.past + row0, p1 = p0 + 16 * MT - 1;
+    int past = eq_attn_past(a), keys = past + a.T;
+    int row0 = q0 + warp * 16 * MT, p0 = past + row0, p1 = p0 + 16 * MT - 1;
     int stride_q = a.NH * tile::CHUNKS, stride_k = a.NKV * tile::CHUNKS;
     const uint16_t *q = (const uint16_t *)a.q + eq_attn_start(a, b, a.NH, h);
-    const uint16_t *k = (const uint16_t *)a.k + eq_attn_start_keys(a, b, kv);
-    const uint16_t *v = (const uint16_t *)a.v + eq_attn_start_keys(a, b, kv);
-    int last = (min(a.past + q0 + at::QUERIES, a.keys) - 1) / KEYS;
-    int first = a.window > 0 ? max(0, a.past + q0 - a.window + 1) / KEYS : 0;
+    const uint16_t *k = (const uint16_t *)a.k + eq_attn_start(a, b, a.NKV, kv);
+    const uint16_t *v = (const uint16_t *)a.v + eq_attn_start(a, b, a.NKV, kv);
+    int last = (min(past + q0 + at::QUERIES, keys) - 1) / KEYS;
+    int first = a.window > 0 ? max(0, past + q0 - a.window + 1) / KEYS : 0;
     eq_shared qa = qs + warp * 16 * MT * tile::BYTES + eq_lane_a<HD>();
     eq_shared kb = ks + eq_lane_b<HD>(), va = vs + eq_lane_a<HD>();
     float scale = a.scale * EQ_LOG2E;
@@ -139,7 +140,7 @@ static __global__ __launch_bounds__(THREADS, 2) void attn_fwd_flash(eq_attn_args
     for (int m = 0; m < MT; m++)
         r.top[m][0] = r.top[m][1] = -INFINITY, r.sum[m][0] = r.sum[m][1] = 0.0f;
     eq_tile_load<HD, at::QUERIES, THREADS>(qs, q, stride_q, q0, a.T);
-    eq_tile_load<HD, KEYS, THREADS>(ks, k, stride_k, last * KEYS, a.keys);
+    eq_tile_load<HD, KEYS, THREADS>(ks, k, stride_k, last * KEYS, keys);
     eq_copy_commit();
 #pragma unroll 1
     for (int j = last; j >= first; j--) {
@@ -149,7 +150,7 @@ static __global__ __launch_bounds__(THREADS, 2) void attn_fwd_flash(eq_attn_args
         float s[MT][KEYS / 8][4];
         eq_copy_wait<0>();
         __syncthreads(); /* keys are here; nobody needs the last values */
-        eq_tile_load<HD, KEYS, THREADS>(vs, v, stride_k, k0, a.keys);
+        eq_tile_load<HD, KEYS, THREADS>(vs, v, stride_k, k0, keys);
         eq_copy_commit();
         if (seen) {
             eq_product_nt<HD, MT, KEYS / 8>(s, qa, kb);
@@ -159,7 +160,7 @@ static __global__ __launch_bounds__(THREADS, 2) void attn_fwd_flash(eq_attn_args
         eq_copy_wait<0>();
         __syncthreads(); /* values are here; nobody needs these keys */
         if (j > first) {
-            eq_tile_load<HD, KEYS, THREADS>(ks, k, stride_k, k0 - KEYS, a.keys);
+            eq_tile_load<HD, KEYS, THREADS>(ks, k, stride_k, k0 - KEYS, keys);
             eq_copy_commit();
         }
         if (!seen) continue;
@@ -177,12 +178,15 @@ template <int HD, int MT> static void run_fwd(eq_backend *be, const eq_attn_args
 }
 
 static void attn_fwd(eq_backend *be, eq_mut o, eq_mut lse, eq_view q, eq_view k, eq_view v,
-                     eq_attn_shape s) {
-    eq_attn_args a = eq_attn_args_of(s);
+                     eq_view at, eq_attn_shape s) {
+    eq_attn_args a = eq_attn_args_of(s, at.n ? k.n / (s.NKV * s.HD) : s.T);
+    if (at.n) a.at = static_cast<const int32_t *>(at.p);
     a.q = q.p, a.k = k.p, a.v = v.p, a.o = o.p, a.lse = (float *)lse.p;
     const void *all[] = {q.p, k.p, v.p, o.p};
     if (a.heads * a.T == 0) return;
-    switch (eq_attn_flash_size(a, q.dt, all, 4)) {
+    int size = eq_attn_flash_size(a, q.dt, all, 4);
+    if (eq_attn_fwd_one(be, a, size)) return;
+    switch (size) {
     case 64:
         return run_fwd<64, 2>(be, a);
     case 80:

@@ -71,15 +71,15 @@ template <typename V> static __global__ __launch_bounds__(ALL) void attn_fwd_pla
     float *qs = (float *)memory, *kvs = qs + SIDE * S, *ps = kvs + SIDE * S;
     eq_attn_place place = eq_attn_placed(a, (int)blockIdx.x);
     int b = place.head / a.NH, h = place.head % a.NH, kv = h / (a.NH / a.NKV);
-    int q0 = (a.tiles - 1 - place.rank) * SIDE, t = q0 + i, own = a.past + t;
-    int64_t start = eq_attn_start(a, b, a.NH, h), start_k = eq_attn_start_keys(a, b, kv);
+    int q0 = (a.tiles - 1 - place.rank) * SIDE, t = q0 + i, past = eq_attn_past(a), own = past + t,
+        keys = past + a.T;
+    int64_t start = eq_attn_start(a, b, a.NH, h), start_k = eq_attn_start(a, b, a.NKV, kv);
     int64_t row = (int64_t)a.NH * a.HD, row_k = (int64_t)a.NKV * a.HD;
     float acc[COLUMNS] = {0.0f}, top = -INFINITY, sum = 0.0f;
     plain_load(qs, (const V *)a.q + start, row, q0, a.T, a.HD);
-    for (int k0 = plain_first(a, a.past + q0) * SIDE; k0 < min(a.past + q0 + SIDE, a.keys);
-         k0 += SIDE) {
+    for (int k0 = plain_first(a, past + q0) * SIDE; k0 < min(past + q0 + SIDE, keys); k0 += SIDE) {
         __syncthreads();
-        plain_load(kvs, (const V *)a.k + start_k, row_k, k0, a.keys, a.HD);
+        plain_load(kvs, (const V *)a.k + start_k, row_k, k0, keys, a.HD);
         __syncthreads();
         bool sees = t < a.T && eq_attn_sees(a, own, k0 + j);
         float s = sees ? plain_score(a, plain_dot(qs + i * S, kvs + j * S, a.HD)) : -INFINITY;
@@ -92,7 +92,7 @@ template <typename V> static __global__ __launch_bounds__(ALL) void attn_fwd_pla
 #pragma unroll
         for (int n = 0; n < COLUMNS; n++) acc[n] *= shrink;
         __syncthreads();
-        plain_load(kvs, (const V *)a.v + start_k, row_k, k0, a.keys, a.HD);
+        plain_load(kvs, (const V *)a.v + start_k, row_k, k0, keys, a.HD);
         __syncthreads();
         plain_add(acc, ps + i * (SIDE + 1), kvs, j, a.HD);
     }

@@ -48,7 +48,9 @@ typedef struct {
     int64_t behind_bytes;
     void *scratch; /* of one operation; grows to the largest that was asked for */
     int64_t scratch_bytes;
-    int64_t shared; /* most shared memory a block can have, bytes */
+    bool recording;    /* operations are noted and not run */
+    int64_t scratches; /* how often it was a new one, which recorded operations know nothing of */
+    int64_t shared;    /* most shared memory a block can have, bytes */
     eq_blas *blas;
     char kernels[320];
 } eq_cuda;
@@ -93,6 +95,16 @@ eq_status eq_blas_open(eq_blas **b, eq_err *err);
 void eq_blas_close(eq_blas *b);
 /* a and b of one type (F32 or BF16); y F32, or BF16 where a and b are. Errors go to sync. */
 void eq_blas_product(eq_backend *be, eq_mut y, eq_view a, eq_view b, eq_product p);
+
+/* ---- pack.cu --------------------------------------------------------------------------------- */
+
+/* dequant of what matvec_q reads: s F16, z U8; groups are no odd ones. */
+void eq_cuda_dequant_prepared(eq_backend *be, eq_mut w_hat, eq_view q, eq_view s, eq_view z,
+                              eq_qshape qs);
+
+/* ---- graph.c --------------------------------------------------------------------------------- */
+
+void eq_cuda_graph_calls(eq_backend *be); /* fills be's */
 
 /* ---- odd.cu: the number format for groups that are no multiples of 32 ------------------------ */
 

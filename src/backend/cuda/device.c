@@ -105,9 +105,14 @@ void eq_cuda_free(eq_backend *be, void *p) {
 void *eq_cuda_scratch(eq_backend *be, int64_t bytes) {
     eq_cuda *c = eq_cuda_of(be);
     if (c->scratch && bytes <= c->scratch_bytes) return c->scratch;
+    if (c->recording) {
+        eq_cuda_error(be, EQ_ENOMEM, "scratch of %lld bytes while operations are recorded",
+                      (long long)bytes);
+        return NULL;
+    }
     eq_cuda_free(be, c->scratch);
     c->scratch = eq_cuda_alloc(be, bytes);
-    c->scratch_bytes = c->scratch ? bytes : 0;
+    c->scratch_bytes = c->scratch ? bytes : 0, c->scratches++;
     if (!c->scratch)
         eq_cuda_error(be, EQ_ENOMEM, "out of device memory: scratch of %lld bytes",
                       (long long)bytes);
@@ -204,6 +209,7 @@ eq_status eq_cuda_open(eq_backend **out, eq_par_for_fn par_for, eq_err *err) {
     be->free_ = eq_cuda_free;
     be->sync = cuda_sync;
     be->close = cuda_close;
+    eq_cuda_graph_calls(be);
     eq_status st = open_in(be, err);
     if (st != EQ_OK) {
         cuda_close(be);

@@ -13,6 +13,9 @@
 #include "backend/cuda/mma.cuh"
 
 enum { OUTPUTS = 16, WARPS = 4, THREADS = 32 * WARPS, MOST_ROWS = 8, X_BYTES = 40 << 10 };
+/* From here on reading packed weights for every eight rows costs more than writing them out once:
+ * a pass at half the copy rate against 16 bits written and read and a product. */
+enum { FEW_ROWS = 64, TILE = 8 << 20 };
 
 struct matvec_args {
     eq_dev y, x; /* [rows, O], [rows, I] */
@@ -256,7 +259,9 @@ template <int BITS, int PARTS, int PAIRS>
 static __global__ __launch_bounds__(THREADS, BITS == 3   ? 3 - PAIRS / 4
                                              : PAIRS > 1 ? 3
                                                          : 4) void matvec_kernel(matvec_args a) {
-    enum { CODES = packed<BITS>::CODES, STEP = 4 * WARPS };
+    /* A card wants some 18 KB of each multiprocessor under way: 4 blocks of 32 bytes a lane are 16.
+     * Units of 3 bits are three times as large. */
+    enum { CODES = packed<BITS>::CODES, STEP = 4 * WARPS, AHEAD = BITS == 3 ? 1 : 2 };
     EQ_DYNAMIC_SHARED(memory);
     int o0 = (int)blockIdx.x * OUTPUTS, g = eq_lane() >> 2, c = eq_lane() & 3;
     int units = a.I / CODES, warp = (int)threadIdx.x >> 5;
@@ -269,8 +274,9 @@ static __global__ __launch_bounds__(THREADS, BITS == 3   ? 3 - PAIRS / 4
         group[h] = (int64_t)o * (a.I / a.G);
     }
     float y[PAIRS][4] = {};
-    unit_of_two<BITS> now, next;
-    fetch<BITS>(now, a, row, group, 4 * warp); /* under way while inputs are brought */
+    unit_of_two<BITS> unit[1 + AHEAD]; /* the one at hand, and those under way */
+#pragma unroll
+    for (int i = 0; i < AHEAD; i++) fetch<BITS>(unit[i], a, row, group, 4 * warp + i * STEP);
     for (int k0 = 0; k0 < a.I; k0 += a.chunk) {
         int bytes = part_bytes<BITS>(a.chunk), from = k0 / CODES;
         int end = min(units, from + a.chunk / CODES);
@@ -279,10 +285,11 @@ static __global__ __launch_bounds__(THREADS, BITS == 3   ? 3 - PAIRS / 4
         __syncthreads();
 #pragma unroll 1
         for (int u = from + 4 * warp; u < end; u += STEP) {
-            fetch<BITS>(next, a, row, group, u + STEP);
-            unit_product<BITS, PARTS, PAIRS>(y, now, a, group, u,
+            fetch<BITS>(unit[AHEAD], a, row, group, u + AHEAD * STEP);
+            unit_product<BITS, PARTS, PAIRS>(y, unit[0], a, group, u,
                                              memory + (u - from + c) * staged<BITS>::UNIT, bytes);
-            now = next;
+#pragma unroll
+            for (int i = 0; i < AHEAD; i++) unit[i] = unit[i + 1];
         }
     }
     __syncthreads();
@@ -371,11 +378,36 @@ static void prepare_q(eq_backend *be, eq_mut q, eq_mut s, eq_mut z, eq_qshape qs
     (void)be, (void)q, (void)s, (void)z, (void)qs;
 }
 
+static eq_view view_at(eq_view v, int64_t from) {
+    return {(const char *)v.p + from * eq_dtype_size(v.dt), v.n - from, v.dt};
+}
+/* A prompt: weights go through the library's product, TILE of them at a time in x's type (rounded,
+ * where that is bf16), which stay in the second-level cache. */
+static void many_rows(eq_backend *be, eq_mut y, eq_view x, eq_view q, eq_view s, eq_view z,
+                      int64_t rows, const eq_qshape *qs, int acc) {
+    int64_t most = eq_least(qs->O, TILE / qs->I > 0 ? TILE / qs->I : 1), groups = qs->I / qs->G;
+    eq_mut w = {eq_cuda_scratch(be, most * qs->I * eq_dtype_size(x.dt)), most * qs->I, x.dt};
+    if (!w.p) return;
+    for (int64_t o = 0; o < qs->O; o += most) {
+        eq_qshape part = *qs;
+        part.O = eq_least(most, qs->O - o);
+        eq_cuda_dequant_prepared(be, w, view_at(q, o * (qs->I / 32) * qs->bits),
+                                 view_at(s, o * groups), view_at(z, o * groups), part);
+        eq_product p = {};
+        p.M = rows, p.N = part.O, p.K = qs->I, p.lda = p.ldb = qs->I, p.ldy = qs->O;
+        p.b_turned = true, p.acc = acc;
+        eq_mut to = {(char *)y.p + o * eq_dtype_size(y.dt), y.n - o, y.dt};
+        eq_blas_product(be, to, x, eq_ro(w), p);
+    }
+}
+
 /* act8 is not asked for here (cuda_hints): x is taken as it is. */
 static void matvec_q(eq_backend *be, eq_mut y, eq_view x, eq_view q, eq_view s, eq_view z,
                      int64_t rows, eq_qshape qs, int act8, int acc) {
     (void)act8;
     if (eq_is_odd(&qs)) return eq_odd_matvec_q(be, y, x, q, s, z, rows, qs, acc);
+    if (rows > FEW_ROWS && (x.dt == y.dt || y.dt == EQ_F32))
+        return many_rows(be, y, x, q, s, z, rows, &qs, acc);
     for (int64_t r = 0; r < rows; r += MOST_ROWS) {
         int64_t n = eq_least(MOST_ROWS, rows - r);
         matvec_args a = {};

@@ -88,23 +88,39 @@ static __device__ __forceinline__ void unpack(float v[EQ_UNIT], const uint32_t *
     for (int k = 0; k < EQ_UNIT; k++) v[k] = (float)(int)(lo >> k * bits & mask);
 }
 
-static __global__ void dequant_kernel(eq_dev w_hat, const uint32_t *q, const float *s,
-                                      const float *z, int64_t n, unsigned units, int bits) {
+/* Steps and zero points, as trained or as prepare_q has them. */
+static __device__ __forceinline__ float step_of(float s) { return s; }
+static __device__ __forceinline__ float step_of(uint16_t s) { return eq_ptx_f16(s); }
+static __device__ __forceinline__ float zero_of(float z) { return z; }
+static __device__ __forceinline__ float zero_of(uint8_t z) { return (float)(int)z; }
+
+template <typename S, typename Z>
+static __global__ void dequant_kernel(eq_dev w_hat, const uint32_t *q, const S *s, const Z *z,
+                                      int64_t n, unsigned units, int bits) {
     int64_t c = eq_unit();
     if (c >= n) return;
     unsigned g = (unsigned)c / units;
-    float su = s[g], zu = z[g], v[EQ_UNIT];
+    float su = step_of(s[g]), zu = zero_of(z[g]), v[EQ_UNIT];
     unpack(v, q, c, bits);
 #pragma unroll
     for (int k = 0; k < EQ_UNIT; k++) v[k] = (v[k] - zu) * su;
     eq_write(w_hat, c, EQ_UNIT, v);
 }
+template <typename S, typename Z>
+static void dequant_as(eq_backend *be, const char *op, eq_mut w_hat, eq_view q, eq_view s,
+                       eq_view z, const eq_qshape *qs) {
+    int64_t n = qs->O * qs->I / EQ_UNIT;
+    EQ_RUN(be, op, (dequant_kernel<S, Z>), eq_ceil_div(n, EQ_THREADS), EQ_THREADS, eq_dev_of(w_hat),
+           static_cast<const uint32_t *>(q.p), static_cast<const S *>(s.p),
+           static_cast<const Z *>(z.p), n, (unsigned)(qs->G / EQ_UNIT), qs->bits);
+}
 static void dequant(eq_backend *be, eq_mut w_hat, eq_view q, eq_view s, eq_view z, eq_qshape qs) {
     if (eq_is_odd(&qs)) return eq_odd_dequant(be, w_hat, q, s, z, qs);
-    int64_t n = qs.O * qs.I / EQ_UNIT;
-    EQ_RUN(be, "dequant", dequant_kernel, eq_ceil_div(n, EQ_THREADS), EQ_THREADS, eq_dev_of(w_hat),
-           static_cast<const uint32_t *>(q.p), static_cast<const float *>(s.p),
-           static_cast<const float *>(z.p), n, (unsigned)(qs.G / EQ_UNIT), qs.bits);
+    dequant_as<float, float>(be, "dequant", w_hat, q, s, z, &qs);
+}
+void eq_cuda_dequant_prepared(eq_backend *be, eq_mut w_hat, eq_view q, eq_view s, eq_view z,
+                              eq_qshape qs) {
+    dequant_as<uint16_t, uint8_t>(be, "matvec_q", w_hat, q, s, z, &qs);
 }
 
 static __global__ void dequant_bwd_kernel(float *ds, float *dz, eq_dev dw_hat, const uint32_t *q,

@@ -55,7 +55,8 @@ static double attend(double *acc, double *p, eq_view q, eq_view k, eq_view v,
 }
 
 static void attn_fwd(eq_backend *be, eq_mut o, eq_mut lse, eq_view q, eq_view k, eq_view v,
-                     eq_attn_shape s) {
+                     eq_view at_, eq_attn_shape s) {
+    s.past = eq_host_at(at_);
     double *acc = eq_host_scratch(be, s.HD + s.past + s.T, sizeof *acc);
     if (!acc) return;
     for (int64_t b = 0; b < s.B; b++)
