@@ -21,15 +21,13 @@ typedef struct {
 } few_job;
 
 typedef struct {
-    float *keys; /* [PART, HD] in fp32, then values */
-    float *q;    /* [rows, HD] */
-    float *p;    /* [rows, PART] */
+    float *q; /* [HD] */
+    float *p; /* [rows, PART] */
 } few_scratch;
 
 static int64_t few_bind(few_scratch *w, char *base, const few_job *j) {
     int64_t at = 0;
-    w->keys = eq_attn_take(base, &at, PART * j->s.HD * 4);
-    w->q = eq_attn_take(base, &at, j->rows * j->s.HD * 4);
+    w->q = eq_attn_take(base, &at, j->s.HD * 4);
     w->p = eq_attn_take(base, &at, j->rows * PART * 4);
     return at;
 }
@@ -41,18 +39,24 @@ static int64_t query_at(const few_job *j, int64_t b, int64_t kv, int64_t r) {
     return ((b * s->T + r % s->T) * s->NH + h) * s->HD;
 }
 /* What a part found for row r: acc [HD], top, sum. */
-static float *found(const few_job *j, int64_t item, int64_t r) {
-    return (float *)(void *)j->scratch.shared + (item * j->rows + r) * (j->s.HD + 2);
+static float *found(const few_job *j, int64_t slot, int64_t r) {
+    return (float *)(void *)j->scratch.shared + (slot * j->rows + r) * (j->s.HD + 2);
 }
 
-static void to_f32(const few_job *j, float *to, eq_view x, int64_t b, int64_t kv, int64_t k0,
-                   int64_t n) {
-    const eq_attn_shape *s = &j->s;
-    for (int64_t i = 0; i < n; i++) {
-        int64_t at = ((b * eq_attn_keys(s) + k0 + i) * s->NKV + kv) * s->HD;
-        const float *row = eq_chunk_in(j->kernels, x, at, s->HD, to + i * s->HD);
-        if (row != to + i * s->HD) memcpy(to + i * s->HD, row, (size_t)s->HD * sizeof *row);
-    }
+/* Of n rows from key k0 on, keys or values: dots with x, or their blend by weights. */
+static void dots(const few_job *j, float *s, int64_t at, const float *x, int64_t n) {
+    int64_t HD = j->s.HD, ld = j->s.NKV * HD;
+    if (j->k.dt == EQ_F32)
+        j->kernels->dots_f32(s, (const float *)j->k.p + at, x, n, HD, ld);
+    else
+        j->kernels->dots_bf16(s, (const uint16_t *)j->k.p + at, x, n, HD, ld);
+}
+static void blend(const few_job *j, float *y, int64_t at, const float *w, int64_t n) {
+    int64_t HD = j->s.HD, ld = j->s.NKV * HD;
+    if (j->v.dt == EQ_F32)
+        j->kernels->blend_f32(y, (const float *)j->v.p + at, w, n, HD, ld);
+    else
+        j->kernels->blend_bf16(y, (const uint16_t *)j->v.p + at, w, n, HD, ld);
 }
 
 /* Scores of row r to weights; outside [lo, hi) they are 0. */
@@ -85,7 +89,7 @@ static void finish(const few_job *j, int64_t b, int64_t kv, int64_t r) {
         if (i == 0)
             k->scale(all, all, keep, HD);
         else
-            k->blend(all, part, &keep, 1, HD);
+            k->blend_f32(all, part, &keep, 1, HD, HD);
     }
     k->scale(all, all, 1.0f / sum, HD);
     eq_chunk_out(k, j->o, at, HD, all);
@@ -96,22 +100,21 @@ static void finish(const few_job *j, int64_t b, int64_t kv, int64_t r) {
 static void part_item(void *ctx, int64_t item, int thread) {
     const few_job *j = ctx;
     const eq_attn_shape *s = &j->s;
-    const eq_kernels *k = j->kernels;
-    int64_t part = item % j->parts, kv = item / j->parts % s->NKV, b = item / j->parts / s->NKV;
-    int64_t HD = s->HD, k0 = j->start + part * PART, n = eq_least(PART, eq_attn_keys(s) - k0);
+    int64_t kv = item % s->NKV, part = item / s->NKV % j->parts, b = item / s->NKV / j->parts;
+    int64_t slot = (b * s->NKV + kv) * j->parts + part, HD = s->HD;
+    int64_t k0 = j->start + part * PART, n = eq_least(PART, eq_attn_keys(s) - k0);
+    int64_t at = ((b * eq_attn_keys(s) + k0) * s->NKV + kv) * HD;
     few_scratch w;
     few_bind(&w, eq_scratch_of(j->scratch, thread), j);
-    to_f32(j, w.keys, j->k, b, kv, k0, n);
     for (int64_t r = 0; r < j->rows; r++) {
-        const float *q = eq_chunk_in(k, j->q, query_at(j, b, kv, r), HD, w.q);
-        k->dots(w.p + r * PART, w.keys, q, n, HD);
-        weigh(j, w.p + r * PART, found(j, item, r), s->past + r % s->T, k0, n);
+        const float *q = eq_chunk_in(j->kernels, j->q, query_at(j, b, kv, r), HD, w.q);
+        dots(j, w.p + r * PART, at, q, n);
+        weigh(j, w.p + r * PART, found(j, slot, r), s->past + r % s->T, k0, n);
     }
-    to_f32(j, w.keys, j->v, b, kv, k0, n);
     for (int64_t r = 0; r < j->rows; r++) {
-        float *to = found(j, item, r);
+        float *to = found(j, slot, r);
         memset(to, 0, (size_t)HD * sizeof *to);
-        k->blend(to, w.keys, w.p + r * PART, n, HD);
+        blend(j, to, at, w.p + r * PART, n);
         if (j->parts == 1) finish(j, b, kv, r);
     }
 }

@@ -40,9 +40,11 @@ typedef struct {
   K(double, sum,      (const float *x, int64_t n)) \
   K(double, sumsq,    (const float *x, int64_t n)) \
   K(float, dot,       (const float *a, const float *b, int64_t n)) \
-  /* s[j] = dot of x and row j of n rows of ld; y += sum of f[j] times row j */ \
-  K(void, dots,       (float *s, const float *rows, const float *x, int64_t n, int64_t ld)) \
-  K(void, blend,      (float *y, const float *rows, const float *f, int64_t n, int64_t ld)) \
+  /* s[j] = dot of x and row j, `len` elements of each of n rows of ld; y[len] += sum of w[j] times row j */ \
+  K(void, dots_f32,   (float *s, const float *rows, const float *x, int64_t n, int64_t len, int64_t ld)) \
+  K(void, dots_bf16,  (float *s, const uint16_t *rows, const float *x, int64_t n, int64_t len, int64_t ld)) \
+  K(void, blend_f32,  (float *y, const float *rows, const float *w, int64_t n, int64_t len, int64_t ld)) \
+  K(void, blend_bf16, (float *y, const uint16_t *rows, const float *w, int64_t n, int64_t len, int64_t ld)) \
   /* dot of a row of weights, in fp32 or bf16, and x: for products of few rows, which wait for memory */ \
   K(float, row_f32,   (const float *w, const float *x, int64_t n)) \
   K(float, row_bf16,  (const uint16_t *w, const float *x, int64_t n)) \

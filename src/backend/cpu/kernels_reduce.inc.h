@@ -29,17 +29,47 @@ static inline float k_dot(const float *a, const float *b, int64_t n) {
     return s;
 }
 
-static inline void k_dots(float *s, const float *rows, const float *x, int64_t n, int64_t ld) {
-    for (int64_t j = 0; j < n; j++) s[j] = k_dot(rows + j * ld, x, ld);
-}
-
-static inline void k_blend(float *y, const float *rows, const float *f, int64_t n, int64_t ld) {
-    for (int64_t j = 0; j < n; j++) {
-        const float *row = rows + j * ld, w = f[j];
-#pragma omp simd
-        for (int64_t i = 0; i < ld; i++) y[i] += w * row[i];
+/* n rows, ld apart, of which `len` elements count: keys and values of one head where they lie. Rows
+ * are asked for AHEAD of their turn, as a stride is more than some CPUs foresee. blend adds row
+ * after row to y, four of them while y is in registers. */
+enum { EQ_ROWS_AHEAD = 8 };
+#define EQ_ROWS_ASK(rows, ld, len) \
+    for (int64_t i_ = 0; i_ < (len) * (int64_t)sizeof *(rows); i_ += 64) \
+        __builtin_prefetch((const char *)((rows) + EQ_ROWS_AHEAD * (ld)) + i_);
+#define EQ_ROWS(name, type, f) \
+    static inline void k_dots_##name(float *s, const type *rows, const float *x, int64_t n, \
+                                     int64_t len, int64_t ld) { \
+        for (int64_t j = 0; j < n; j++, rows += ld) { \
+            float sum = 0.0f; \
+            EQ_ROWS_ASK(rows, ld, len) \
+            _Pragma("omp simd reduction(+ : sum)") for (int64_t i = 0; i < len; i++) sum = \
+                sum + f(rows[i]) * x[i]; \
+            s[j] = sum; \
+        } \
+    } \
+    static inline void k_blend_##name(float *y, const type *rows, const float *w, int64_t n, \
+                                      int64_t len, int64_t ld) { \
+        int64_t j = 0; \
+        for (; j + 4 <= n; j += 4, rows += 4 * ld) { \
+            const type *a = rows, *b = a + ld, *c = b + ld, *d = c + ld; \
+            EQ_ROWS_ASK(a, ld, len) \
+            EQ_ROWS_ASK(b, ld, len) \
+            EQ_ROWS_ASK(c, ld, len) \
+            EQ_ROWS_ASK(d, ld, len) \
+            _Pragma("omp simd") for (int64_t i = 0; i < len; i++) { \
+                float sum = y[i] + w[j] * f(a[i]); \
+                sum += w[j + 1] * f(b[i]); \
+                sum += w[j + 2] * f(c[i]); \
+                y[i] = sum + w[j + 3] * f(d[i]); \
+            } \
+        } \
+        for (; j < n; j++, rows += ld) \
+            _Pragma("omp simd") for (int64_t i = 0; i < len; i++) y[i] = y[i] + w[j] * f(rows[i]); \
     }
-}
+EQ_ROWS(f32, float, )
+EQ_ROWS(bf16, uint16_t, eq_bf16_to_f32)
+#undef EQ_ROWS
+#undef EQ_ROWS_ASK
 
 /* Four quarters side by side, so that no addition waits for the one before. */
 #define EQ_ROW_DOT(name, type, f) \
