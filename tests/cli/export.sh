@@ -108,7 +108,7 @@ usage() { local line=$1; shift; expect 2 "" "eqat: export: $line (eqat help expo
 usage 'no MODEL given' --to gguf -o x
 usage 'no format given: --to FORMAT' w2 -o x
 usage 'no output given: -o OUT' w2 --to gguf
-usage '--to: expected gguf|gptq|gptq-v1|gptq-sym|compressed-tensors|compressed-tensors-asym|awq|mlx|hf, found "gguff"' w2 --to gguff -o x
+usage '--to: expected gguf|gptq|gptq-v1|gptq-sym|compressed-tensors|compressed-tensors-asym|awq|mlx|hf, found "gguff"; did you mean gguf?' w2 --to gguff -o x
 usage '--type has no effect without --to gguf' w2 --to awq --type q4_0 -o x
 usage '--dtype has no effect without --to hf' w2 --to gguf --dtype f16 -o x
 finish
