@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Written folders beside transformers: each family of peer_configs.py as a tiny model, rounded to 4, 3 and 2 bits by
-eqat, read again by transformers: from the copy that build/dequantize makes, and, where GPTQModel and optimum are
-installed, the folder as it is. The loss of both has to be that of `eqat ppl` within 1e-4. Joined and renamed tensors,
-tied heads and every key of config.json come back that way. Prints a row a folder; exit 1 where one differs or does not
-load.
+eqat, read again by transformers: from the copy that build/dequantize makes, whose loss has to be that of `eqat ppl`
+within 1e-5, and, where GPTQModel and optimum are installed, the folder as it is. GPTQModel rounds (q - z) s and
+biases to fp16, which moves the loss itself (last column), so there it has to be that of the copy with its linears in
+fp16. Joined and renamed tensors, tied heads and every key of config.json come back that way. Prints a row a folder;
+exit 1 where one differs or does not load.
 
 usage: tools/peer_folders.py [--only NAME] [--bits 4,3,2]      (EQAT=build/eqat, DEQUANTIZE=build/dequantize)
 needs torch, transformers; GPTQModel and optimum for the second column"""
@@ -22,17 +23,20 @@ import transformers
 
 import peer_configs as peer
 
-LIMIT = 1e-4
+LIMIT = 1e-5
 READER = all(importlib.util.find_spec(m) for m in ("gptqmodel", "optimum"))
 
 
-def loss(where, ids, **how):
+def loss(where, ids, half=False, **how):
     model, info = transformers.AutoModelForCausalLM.from_pretrained(
         where, dtype=torch.float32, output_loading_info=True, attn_implementation="eager", **how)
     wrong = {k: info[k] for k in ("missing_keys", "unexpected_keys", "mismatched_keys") if info[k]}
     if wrong:
         raise ValueError(f"{wrong}")
     with torch.no_grad():
+        for name, m in model.named_modules():
+            if half and isinstance(m, torch.nn.Linear) and name != "lm_head":
+                m.half().float()
         each = [torch.nn.functional.cross_entropy(model(x[None]).logits[0, :-1].double(), x[1:]).item() for x in ids]
     return sum(each) / len(each)
 
@@ -42,13 +46,13 @@ def packed_loss(where, ids, bits):
     return loss(where, ids, device_map="cpu", quantization_config=plain)
 
 
-def column(f, want, *a):
-    """What to print, and whether it is wrong."""
-    try:
-        d = abs(f(*a) - want)
-        return f"{d:.1e}", not d <= LIMIT
-    except Exception as e:
-        return f"{type(e).__name__}: {str(e).splitlines()[0][:90]}", True
+def columns(want, out, plain, ids, bits):
+    """Differences, and whether one is wrong."""
+    d = [abs(loss(plain, ids) - want)]
+    if READER:
+        as_it_is = packed_loss(out, ids, bits)
+        d += [abs(as_it_is - loss(plain, ids, half=True)), abs(as_it_is - want)]
+    return [f"{want:.6f}"] + [f"{x:.1e}" for x in d], not max(d[:2]) <= LIMIT
 
 
 def one(family, bits, tmp, ids):
@@ -66,10 +70,10 @@ def one(family, bits, tmp, ids):
     want, why = peer.by_eqat(program, out, tmp + "/ids.npy", "--as-written")
     if want is None:
         return [why], True
-    columns = [column(loss, want, plain, ids)]
-    if READER:
-        columns.append(column(packed_loss, want, out, ids, bits))
-    return [f"{want:.6f}"] + [text for text, _ in columns], any(wrong for _, wrong in columns)
+    try:
+        return columns(want, out, plain, ids, bits)
+    except Exception as e:
+        return [f"{type(e).__name__}: {str(e).splitlines()[0][:90]}"], True
 
 
 def main():
@@ -82,13 +86,13 @@ def main():
     ids = torch.from_numpy(np.random.default_rng(0).integers(3, peer.V, (2, peer.T)).astype(np.int32)).long()
     if not READER:
         print("SKIP folders as they are: no gptqmodel and optimum here")
-    print(f"{'':20}{'loss':>10}{'dequantized':>14}{'as it is':>14}")
+    print(f"{'':20}{'loss':>10}{'dequantized':>14}{'as it is':>14}{'its fp16':>14}")
     bad = count = 0
     with tempfile.TemporaryDirectory() as tmp:
         for family in (f for f in peer.FAMILIES if a.only in f):
             for bits in map(int, a.bits.split(",")):
-                columns, wrong = one(family, bits, tmp, ids)
-                print(f"{family + f' w{bits}':20}{columns[0]:>10}" + "".join(f"{c:>14}" for c in columns[1:]), flush=True)
+                texts, wrong = one(family, bits, tmp, ids)
+                print(f"{family + f' w{bits}':20}{texts[0]:>10}" + "".join(f"{t:>14}" for t in texts[1:]), flush=True)
                 bad, count = bad + wrong, count + 1
     print(f"{count} folders, {bad} wrong")
     return 1 if bad else 0

@@ -2,7 +2,7 @@
 """Compares eqat's tokenizer with Hugging Face `tokenizers`: ids (with and without special tokens),
 decoded text, speed. Prints one line per tokenizer; exit 1 on any difference.
 
-usage: peer_tokenizer.py [--shared ../shared] [--tool build/tokenize] [--only NAME] [--docs N]
+usage: peer_tokenizer.py [--shared ../shared] [--tool build/tokenize] [--only NAME]... [--docs N]
                          [--seed N] [--no-files] [--files] [--no-variants] [--models] [--golden FILE]
 
   texts: every file of SHARED/text (.jsonl: each text field), the vectors, and N adversarial documents
@@ -144,7 +144,7 @@ def main():
     a = argparse.ArgumentParser()
     a.add_argument("--shared", default="../shared")
     a.add_argument("--tool", default="build/tokenize")
-    a.add_argument("--only", default="")
+    a.add_argument("--only", action="append", default=[])
     a.add_argument("--docs", type=int, default=3000)
     a.add_argument("--seed", type=int, default=1)
     a.add_argument("--no-files", action="store_true")
@@ -153,6 +153,10 @@ def main():
     a.add_argument("--models", action="store_true")
     a.add_argument("--golden")
     a = a.parse_args()
+
+    def wanted(name):
+        return not a.only or any(part in name for part in a.only)
+
     tmp = tempfile.TemporaryDirectory()
     llama3 = os.path.join(tmp.name, "llama3")
     subprocess.run([sys.executable, os.path.join(HERE, "make_llama3_tokenizer.py"),
@@ -168,14 +172,14 @@ def main():
         golden(a.golden, found, texts)
         return 0
     found.append(("llama3 (made)", llama3))
-    made = [] if a.no_variants else variants.write(dict(found), tmp.name)
+    made = [] if a.no_variants or a.models else variants.write(dict(found), tmp.name, wanted)
     failed = 0
     jobs = [(name, path, None) for name, path in found + made]
     if a.models:
         from peer_tokenizer_models import models
         jobs = list(models(a.shared, tmp.name))
     for name, path, peer in jobs:
-        if a.only not in name:
+        if not wanted(name):
             continue
         peer = peer or open_peer(path)
         fails, ids, count, size, spent = [], 0, 0, 0, 0.0

@@ -192,7 +192,8 @@ def added_variants():
     return out
 
 
-def write(found, tmp):
+def write(found, tmp, wanted):
+    """wanted: says of a name whether it is"""
     def base(name):
         path = next(p for n, p in found.items() if name in n)
         return json.load(open(os.path.join(path, "tokenizer.json"), encoding="utf-8"))
@@ -211,7 +212,7 @@ def write(found, tmp):
         open(os.path.join(d, "tokenizer.json"), "w", encoding="utf-8").write(text)
         out.append(("variant: " + name, d))
 
-    for name, start, changes in spec_list():
+    for name, start, changes in (s for s in spec_list() if wanted("variant: " + s[0])):
         spec = json.loads(cache.setdefault(start, json.dumps(base(start))))
         for key, value in changes.items():
             if key == "model":
@@ -221,6 +222,8 @@ def write(found, tmp):
         save(name, spec)
     for start, z in (("llama2", "Lowercase"), ("olmo", "NFKC"), ("llama2", None)):
         for name, flags, texts in added_variants():
+            if not wanted(f"variant: {start} {z} {name}"):
+                continue
             spec = json.loads(cache.setdefault(start, json.dumps(base(start))))
             if z and start == "llama2":
                 spec["normalizer"]["normalizers"].insert(0, {"type": z})
