@@ -1,7 +1,7 @@
 /* Both phases of training on a tiny model through the CUDA backend on the CPU (tests/cuda_emu):
  * losses, gradient norms, integers and steps beside the reference's, and the same bytes with lanes
- * in falling order. Device memory that is handed to the host's code, and queued work whose memory
- * is given up, show here too. */
+ * in falling order and E2E-QP's moments on the host. Device memory that is handed to the host's
+ * code, and queued work whose memory is given up, show here too. */
 #include <math.h>
 
 #include "backend/cuda/cuda.h"
@@ -51,12 +51,13 @@ static void block_ap(outcome *o, eq_backend *be, eq_precision precision) {
     collect(o, "block_epoch", "val_loss");
 }
 
-static void e2e(outcome *o, eq_backend *be, eq_precision precision) {
+static void e2e(outcome *o, eq_backend *be, eq_precision precision, bool on_host) {
     eq_err err = {0};
     eq_e2e *job;
     eq_e2e_setup s = tiny_e2e(give, o);
     eq_windows w = tiny_windows(8, 5);
     s.precision = precision, s.qp.train = EQ_TRAIN_S | EQ_TRAIN_Z, s.qp.micro_batch = 3;
+    s.on_host = on_host;
     tiny_e2e_forget_state();
     tiny_ok(eq_e2e_open(&job, be, tiny.src, &s, TINY_T, &err), &err);
     tiny_ok(eq_e2e_run(job, &w, &tiny_observer, &err), &err);
@@ -86,13 +87,13 @@ static void e2e_taught(outcome *o, eq_backend *be, eq_precision precision) {
     collect(o, "e2e_step", "grad_norm");
 }
 
-static outcome *train(eq_backend *be, eq_precision precision) {
+static outcome *train(eq_backend *be, eq_precision precision, bool on_host) {
     outcome *o = eq_calloc(1, sizeof *o);
     assert_non_null(o);
     tiny_train_forget();
     block_ap(o, be, precision);
     if (variant) return o;
-    e2e(o, be, precision);
+    e2e(o, be, precision, on_host);
     e2e_taught(o, be, precision);
     return o;
 }
@@ -129,10 +130,10 @@ static void check(const char *family, eq_precision precision, double tolerance) 
     tiny_train_open(family, "ref");
     tiny_ok(eq_cuda_open(&emu, eq_par_for, &err), &err);
     emu->hints = eq_backend_hints("cuda"); /* keeps weights, brings batches ahead */
-    outcome *want = train(tiny.be, precision), *got[2];
+    outcome *want = train(tiny.be, precision, false), *got[2];
     for (int falling = 0; falling < 2; falling++) {
         eq_emu_falling = falling;
-        got[falling] = train(emu, precision);
+        got[falling] = train(emu, precision, falling);
     }
     assert_true(want->n == (variant ? 12 : 20));
     near(got[0], want, tolerance);

@@ -22,15 +22,20 @@ static void make_weight(void *ctx, eq_lin l, eq_mut w);
 /* Fills the table of places; *end: behind the last linear. */
 static void quant_layout(eq_lm_quant *q, const eq_config *c, const eq_schemes *t,
                          eq_lm_place *end) {
+    int64_t begin = 0;
     *end = (eq_lm_place){0};
+    q->most = 0;
     for (int64_t k = 0; k < c->L * EQ_LINS; k++) {
         eq_lin_spec s = eq_lin_of(c, (eq_lin)(k % EQ_LINS));
         eq_scheme of = eq_scheme_at(t, k / EQ_LINS, (eq_lin)(k % EQ_LINS));
+        if (k % EQ_LINS == 0) begin = end->group;
         q->at[k] = *end;
         end->group += s.O * (s.I / eq_group(of.group, s.I));
         end->word += s.O * eq_pack_words(s.I, of.bits);
         end->weight += s.O * s.I;
+        if (end->group - begin > q->most) q->most = end->group - begin;
     }
+    q->groups = end->group;
     q->norms = 0;
     for (eq_norm n = 0; n < EQ_NORM_COUNT; n++) {
         eq_norm_spec s = eq_norm_of(c, n);
@@ -77,7 +82,7 @@ static void bind_model(eq_lm *lm, eq_arena *a) {
         quant_layout(q, c, &lm->opts.schemes, &end);
         q->rows = eq_take(a, EQ_U32, lm->opts.masters ? 0 : end.word);
         q->s = eq_take(a, EQ_F32, end.group);
-        q->z = eq_take(a, EQ_F32, end.group);
+        q->z = eq_take(a, EQ_F32, lm->opts.z_on_host ? q->most : end.group);
         q->norm = eq_take(a, EQ_F32, c->L * q->norms);
         if (lm->opts.masters) eq_lm_masters_bind(lm, a, end.weight);
     }
@@ -149,7 +154,8 @@ eq_mut eq_lm_weights(const eq_lm *lm, eq_mut all, int64_t i, eq_lin l) {
 eq_mut eq_lm_groups(const eq_lm *lm, eq_mut all, int64_t i, eq_lin l) {
     if (!all.n) return EQ_NONE_MUT;
     eq_qshape s = eq_lm_qshape(lm, i, l);
-    return eq_mut_at(all, place_of(lm, i, l).group, s.O * (s.I / s.G));
+    int64_t from = all.n == lm->q.groups ? 0 : place_of(lm, i, 0).group;
+    return eq_mut_at(all, place_of(lm, i, l).group - from, s.O * (s.I / s.G));
 }
 eq_mut eq_lm_words(const eq_lm *lm, int64_t i, eq_lin l) {
     eq_qshape s = eq_lm_qshape(lm, i, l);
@@ -180,7 +186,10 @@ static eq_status upload_qblock(eq_lm *lm, int64_t i, const eq_qblock *b, eq_err 
         if (lm->opts.as_written) round_as_written(host, host + s.n, s.n, q);
         if (!lm->opts.masters) be->upload(be, eq_lm_words(lm, i, l), q->rows, EQ_U32);
         be->upload(be, s, host, EQ_F32);
-        be->upload(be, z, host + s.n, EQ_F32);
+        if (lm->q.z_host)
+            memcpy(lm->q.z_host + place_of(lm, i, l).group, host + s.n, (size_t)s.n * sizeof *host);
+        else
+            be->upload(be, z, host + s.n, EQ_F32);
         eq_free(host);
         if (lm->opts.masters) EQ_TRY(eq_lm_masters_start(lm, i, l, q, err));
     }
@@ -207,6 +216,9 @@ static eq_status open_in(eq_lm *lm, eq_err *err) {
     bind_model(lm, &lm->model);
     EQ_TRY(eq_arena_alloc(&lm->model, be, "the model", err));
     bind_model(lm, &lm->model);
+    lm->q.z_of = -1;
+    if (lm->opts.z_on_host && !(lm->q.z_host = eq_calloc(lm->q.groups, sizeof(float))))
+        return eq_nomem(err, "zero points", 4 * lm->q.groups);
     bind_step(lm, &lm->step, lm->opts.B, lm->opts.T);
     EQ_TRY(eq_arena_alloc(&lm->step, be, "the activations", err));
     bind_step(lm, &lm->step, lm->opts.B, lm->opts.T);
@@ -253,7 +265,8 @@ void eq_lm_close(eq_lm *lm) {
     if (!lm) return;
     eq_resident_close(lm);
     eq_arena_free(&lm->model), eq_arena_free(&lm->step);
-    eq_free(lm->x), eq_free(lm->q.at), eq_free(lm->host), eq_free(lm->res.layers), eq_free(lm);
+    eq_free(lm->x), eq_free(lm->q.at), eq_free(lm->host), eq_free(lm->res.layers);
+    eq_free(lm->q.z_host), eq_free(lm);
 }
 
 /* ---- passes ---------------------------------------------------------------------------------- */
@@ -291,6 +304,8 @@ eq_status eq_lm_enter(eq_lm *lm, int64_t i, eq_err *err) {
         EQ_TRY(eq_weights_check_rows(files_of(lm), i, l, 0, eq_lin_of(lm->cfg, l).O, err));
     if (from_files(lm) && i >= lm->checked) lm->checked = i + 1;
     lm->block = i;
+    if (lm->q.z_of != i) eq_lm_bring(lm, &(eq_lm_values){lm->q.z, lm->q.z_host}, i);
+    lm->q.z_of = i;
     for (eq_lin l = 0; !lm->w.make && lm->kept != i && l < EQ_LINS; l++)
         make_weight(lm, l, lm->w.w[l]);
     lm->kept = i;
@@ -322,7 +337,7 @@ void eq_lm_embed(eq_lm *lm, const int32_t *ids, int64_t B, int64_t T) {
     bind_step(lm, &lm->step, B, T);
     eq_par_for((job.N + EMBED_ROWS - 1) / EMBED_ROWS, embed_rows, &job);
     lm->be->upload(lm->be, lm->x[0], lm->host, lm->st);
-    lm->acts_of = lm->kept = -1; /* s and z may have moved since */
+    lm->acts_of = lm->kept = lm->q.z_of = -1; /* s and z may have moved since */
 }
 
 eq_status eq_lm_block_fwd(eq_lm *lm, int64_t i, eq_err *err) {

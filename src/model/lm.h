@@ -28,6 +28,7 @@ typedef struct {
     const eq_hints *hints; /* of the backend, for eq_lm_bytes */
     int64_t context;       /* room for keys and values of one sequence, whose tokens come in pieces;
                               all weights then stay (lm_resident.h). 0: whole windows */
+    bool z_on_host;        /* z lies on the host, in the backend room for one block's; no masters */
     bool as_written; /* s rounded to fp16 and z to integers, as runtimes will read them; else both
                         as they were trained */
 } eq_lm_opts;
@@ -41,7 +42,10 @@ typedef struct {
     int64_t norms;   /* per block */
     int64_t norm_at[EQ_NORM_COUNT];
     eq_mut rows;                   /* U32; with masters none */
-    eq_mut s, z;                   /* F32, every group of the model */
+    int64_t groups, most;          /* of the model; of a block at most */
+    eq_mut s, z;                   /* F32, every group of the model; z with z_host: of block z_of */
+    float *z_host;                 /* [groups], with opts.z_on_host */
+    int64_t z_of;                  /* -1: none */
     eq_mut norm;                   /* F32 [L, norms] */
     eq_mut W;                      /* F32, with masters every weight of the model */
     eq_mut one_s, one_z, one_rows; /* with masters, of the largest linear: scratch */
@@ -93,7 +97,19 @@ int64_t eq_lm_bytes(const eq_config *c, const eq_lm_opts *o);
 static inline bool eq_lm_quantized(const eq_lm *lm) { return lm->opts.schemes.all.bits != 0; }
 /* The quantized linear l of block i as seen by operations. */
 eq_qshape eq_lm_qshape(const eq_lm *lm, int64_t i, eq_lin l);
-eq_mut eq_lm_groups(const eq_lm *lm, eq_mut all, int64_t i, eq_lin l); /* of s, z, or gradients */
+/* Of s, z, or gradients: all groups', or room of one block's, which is block i then. */
+eq_mut eq_lm_groups(const eq_lm *lm, eq_mut all, int64_t i, eq_lin l);
+/* F32 values of all groups: in the backend's memory, or on the host with room there for a block. */
+typedef struct {
+    eq_mut m;    /* with host: [q.most] */
+    float *host; /* [q.groups]; NULL: all in m */
+} eq_lm_values;
+eq_mut eq_lm_block_values(const eq_lm *lm, const eq_lm_values *v, int64_t i); /* of block i */
+/* z of a linear to the host, there when sync comes back. */
+void eq_lm_get_z(const eq_lm *lm, int64_t i, eq_lin l, float *z);
+/* Where they lie on the host: into the room; back, there when sync comes back. */
+void eq_lm_bring(const eq_lm *lm, const eq_lm_values *v, int64_t i);
+void eq_lm_keep(const eq_lm *lm, const eq_lm_values *v, int64_t i);
 eq_mut eq_lm_norm_of(const eq_lm *lm, eq_mut all, int64_t i,
                      eq_norm n); /* of q.norm, or gradients */
 /* With masters: the linear as it would be written, codes by equation (1), z as used. s, z [groups]

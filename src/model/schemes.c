@@ -274,7 +274,8 @@ void eq_schemes_words(eq_str *out, const eq_schemes *t, const eq_config *c) {
 
 eq_schemes_size eq_schemes_count(const eq_schemes *t, const eq_config *c) {
     eq_schemes_size n = {0};
-    for (int64_t i = 0; i < c->L; i++)
+    for (int64_t i = 0; i < c->L; i++) {
+        int64_t before = n.groups;
         for (int l = 0; l < EQ_LINS; l++) {
             eq_lin_spec s = eq_lin_of(c, (eq_lin)l);
             eq_scheme q = eq_scheme_at(t, i, (eq_lin)l);
@@ -283,6 +284,8 @@ eq_schemes_size eq_schemes_count(const eq_schemes *t, const eq_config *c) {
             n.groups += s.O * (s.I / G);
             n.bits += (double)(s.O * s.I) * eq_bits_per_weight(q.bits, G);
         }
+        if (n.groups - before > n.most_groups) n.most_groups = n.groups - before;
+    }
     n.bits /= (double)eq_config_linear_params(c);
     return n;
 }

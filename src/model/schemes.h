@@ -26,9 +26,9 @@ void eq_schemes_words(eq_str *out, const eq_schemes *t, const eq_config *c);
 
 /* Sums over all linears of the model. */
 typedef struct {
-    int64_t words;  /* u32 of packed integers */
-    int64_t groups; /* steps */
-    double bits;    /* N + (N + 16) / g a weight (paper, appendix E), of all weights */
+    int64_t words;               /* u32 of packed integers */
+    int64_t groups, most_groups; /* steps; of a block at most */
+    double bits;                 /* N + (N + 16) / g a weight (paper, appendix E), of all weights */
 } eq_schemes_size;
 eq_schemes_size eq_schemes_count(const eq_schemes *t, const eq_config *c);
 #endif

@@ -106,11 +106,18 @@ static void count_e2e(eq_run_cost *cost, const eq_settings *s, const eq_config *
     int64_t groups = eq_schemes_count(&s->schemes, c).groups, micro = qp.qp.micro_batch;
     int64_t embedded = micro * r->e2e_T * c->D * eq_dtype_size(ct);
     int64_t state = 4 * groups; /* a tensor of it on its way to the file, or looked at */
+    int64_t device = s->o.compute.device_memory;
     cost->e2e_memory =
         always + embedded +
         place(qp.hints, eq_e2e_bytes(c, &qp, r->e2e_T),
               scratch_bytes(c, ct, micro, r->e2e_T, r->threads, true), 0, &cost->e2e_device) +
         most(state, packing_bytes(c, &s->schemes));
+    qp = eq_e2e_least(&qp);
+    place(qp.hints, eq_e2e_bytes(c, &qp, r->e2e_T), 0, 0, &cost->e2e_device_least);
+    /* A block's values pass through pinned memory. */
+    if (device && cost->e2e_device > device && qp.on_host)
+        cost->e2e_memory +=
+            eq_e2e_host_bytes(c, &qp) + 8 * eq_schemes_count(&s->schemes, c).most_groups;
 }
 
 /* ---- operations ------------------------------------------------------------------------------ */
@@ -192,12 +199,13 @@ eq_run_cost eq_run_cost_of(const eq_settings *s, const eq_config *c, const eq_ru
 }
 
 json_t *eq_run_cost_json(const eq_run_cost *c) {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:f, s:f}", "memory_bytes",
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:f, s:f}", "memory_bytes",
                      (json_int_t)c->memory, "block_ap_memory_bytes", (json_int_t)c->ap_memory,
                      "e2e_qp_memory_bytes", (json_int_t)c->e2e_memory, "block_ap_device_bytes",
                      (json_int_t)c->ap_device, "e2e_qp_device_bytes", (json_int_t)c->e2e_device,
-                     "streams_bytes", (json_int_t)c->streams, "streams_on_disk", c->streams_on_disk,
-                     "block_ap_flop", c->ap_flop, "e2e_qp_flop", c->e2e_flop);
+                     "e2e_qp_device_least_bytes", (json_int_t)c->e2e_device_least, "streams_bytes",
+                     (json_int_t)c->streams, "streams_on_disk", c->streams_on_disk, "block_ap_flop",
+                     c->ap_flop, "e2e_qp_flop", c->e2e_flop);
 }
 
 static eq_status fits(int64_t bytes, int64_t limit, const char *who, const char *advice,
@@ -218,6 +226,7 @@ eq_status eq_run_cost_check(const eq_run_cost *cost, const eq_settings *s, const
                     "--batch-size or --seqlen", err));
     if (!r->e2e) return EQ_OK;
     eq_e2e_setup qp = eq_settings_e2e(s, r->e2e_T, r->e2e_windows);
+    EQ_TRY(fits(cost->e2e_device_least, device, "E2E-QP, on the device,", "--e2e-seqlen", err));
     return fits(cost->e2e_memory, s->memory, "E2E-QP",
                 qp.qp.micro_batch > 1 ? "--e2e-micro-batch or --e2e-seqlen" : "--e2e-seqlen", err);
 }

@@ -18,6 +18,7 @@ typedef struct {
      * hand. */
     int64_t ap_memory, e2e_memory, memory; /* memory: of the whole run */
     int64_t ap_device, e2e_device; /* bytes of the device, where the backend is one; else 0 */
+    int64_t e2e_device_least;      /* the same with all on the host that can be (eq_e2e_least) */
     int64_t streams;               /* both activation streams */
     bool streams_on_disk;
     double ap_flop, e2e_flop;       /* of products */

@@ -1,5 +1,5 @@
-/* Inside of E2E-QP, shared by e2e_qp.c (memory, updates, roll-backs, the run), e2e_step.c (the walk
- * of a batch through the model) and e2e_state.c (what is saved). */
+/* Inside of E2E-QP, shared by e2e_memory.c, e2e_qp.c (updates, roll-backs, the run), e2e_step.c
+ * (the walk of a batch through the model) and e2e_state.c (what is saved). */
 #ifndef EQ_TRAIN_E2E_JOB_H
 #define EQ_TRAIN_E2E_JOB_H
 #include "train/e2e_batch.h"
@@ -22,8 +22,9 @@ enum {
 
 typedef struct {
     const char *name;
-    eq_mut p, m, v, g; /* F32 over the whole model; m.n == 0: not trained */
-    eq_mut part;       /* of g, where a batch is added up in parts */
+    eq_lm_values p, m, v, g; /* F32 over the whole model, host NULL but for s and z; m.m.n == 0: not
+                                trained */
+    eq_lm_values part;       /* of g, where a batch is added up in parts */
 } eq_e2e_param;
 
 /* Where the step under way is. A micro-batch goes through 2 L + 1 pieces: the L blocks forwards,
@@ -59,6 +60,13 @@ struct eq_e2e {
     int64_t newest, proven; /* steps of the newest and of the good state on disk; -1: not there */
     double saved;           /* when */
 };
+
+/* Has parameter k values for every group? */
+static inline bool eq_e2e_by_groups(int k) { return k == EQ_E2E_S || k == EQ_E2E_Z; }
+/* The model and what is beside its parameters, moments 0; all of it away, j itself stays. */
+eq_status eq_e2e_take_memory(eq_e2e *j, const eq_weights *src, int64_t T, eq_err *err);
+void eq_e2e_free_memory(eq_e2e *j);
+void eq_e2e_clear_gradients(eq_e2e *j); /* and the part under way */
 
 /* Progress: `windows` of the step under way are done. */
 void eq_e2e_say(const eq_e2e *j, const eq_windows *w, double windows, double loss,

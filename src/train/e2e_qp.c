@@ -15,85 +15,12 @@
 #include "train/e2e_job.h"
 #include "train/schedule.h"
 
-enum { MAX_ROLLBACKS = 5, MICRO_TOKENS = 4096, GOOD_STEPS = 8 };
-
-static eq_lm_opts lm_opts(const eq_e2e_setup *s, int64_t T) {
-    return (eq_lm_opts){.B = s->qp.micro_batch,
-                        .T = T,
-                        .backward = true,
-                        .taught = s->qp.loss == EQ_E2E_KL,
-                        .masters = s->qp.train & EQ_TRAIN_W,
-                        .teacher = s->teacher,
-                        .schemes = s->schemes,
-                        .ct = s->precision == EQ_PREC_F32 ? EQ_F32 : EQ_BF16,
-                        .hints = s->hints,
-                        .source = s->source,
-                        .ctx = s->ctx};
-}
-
-static void bind(eq_e2e *j, eq_arena *a, eq_lm_counts c) {
-#define EQ_N(id, bit, name, at, count) j->setup.qp.train &EQ_TRAIN_##bit ? c.count : 0,
-    const int64_t all[] = {EQ_E2E_PARAMS(EQ_N)};
-#undef EQ_N
-    int64_t batch = j->setup.qp.batch_size;
-    bool parts = eq_chain_windows(batch) < batch;
-    for (int k = 0; k < EQ_E2E_PARAM_COUNT; k++) {
-        int64_t n = all[k];
-        j->par[k].m = eq_take(a, EQ_F32, n);
-        j->par[k].v = eq_take(a, EQ_F32, n);
-        j->par[k].g = eq_take(a, EQ_F32, n);
-        j->par[k].part = eq_take(a, EQ_F32, parts ? n : 0);
-    }
-    j->total = eq_take(a, EQ_F64, 1);
-}
-
-int64_t eq_e2e_micro_batch(int64_t batch, int64_t T) {
-    int64_t m = MICRO_TOKENS / T;
-    return m < 1 ? 1 : m < batch ? m : batch;
-}
-
-int64_t eq_e2e_bytes(const eq_config *c, const eq_e2e_setup *s, int64_t T) {
-    eq_e2e j = {.setup = *s};
-    eq_arena a = {0};
-    eq_lm_opts o = lm_opts(s, T);
-    bind(&j, &a, eq_lm_count(c, &s->schemes));
-    return eq_lm_bytes(c, &o) + a.used;
-}
-
-/* Two states, with held-out data the best one too, and one that is being written; a step and
- * another that is. */
-int64_t eq_e2e_disk_bytes(const eq_config *c, const eq_e2e_setup *s, int64_t T) {
-    eq_e2e j = {.setup = *s};
-    eq_arena a = {0};
-    int64_t rows = s->qp.micro_batch * T * c->D, state = 0, sums = 0;
-    bind(&j, &a, eq_lm_count(c, &s->schemes));
-    for (int k = 0; k < EQ_E2E_PARAM_COUNT; k++) {
-        state += 4 * (3 * j.par[k].m.n);
-        sums += 4 * (j.par[k].g.n + j.par[k].part.n);
-    }
-    int64_t kept = c->L + (s->qp.loss == EQ_E2E_KL);
-    int64_t step = sums + rows * (kept * eq_dtype_size(lm_opts(s, T).ct) + 4);
-    return (s->val ? 4 : 3) * state + 2 * step;
-}
+enum { MAX_ROLLBACKS = 5, GOOD_STEPS = 8 };
 
 /* ---- open ------------------------------------------------------------------------------------ */
 
 static eq_status open_in(eq_e2e *j, const eq_weights *src, int64_t T, eq_err *err) {
-    eq_lm_opts o = lm_opts(&j->setup, T);
-    EQ_TRY(eq_lm_open(&j->lm, j->be, src, &o, err));
-    eq_lm_counts n = eq_lm_count(j->lm->cfg, &j->setup.schemes);
-    bind(j, &j->arena, n);
-    EQ_TRY(eq_arena_alloc(&j->arena, j->be, "the moments of E2E-QP", err));
-    bind(j, &j->arena, n);
-#define EQ_NAME(id, bit, text, at, count) \
-    j->par[EQ_E2E_##id].name = text, j->par[EQ_E2E_##id].p = j->lm->q.at;
-    EQ_E2E_PARAMS(EQ_NAME)
-#undef EQ_NAME
-    for (int k = 0; k < EQ_E2E_PARAM_COUNT; k++) {
-        if (!j->par[k].m.n) continue;
-        EQ_DO(j->be, fill, j->par[k].m, 0.0f);
-        EQ_DO(j->be, fill, j->par[k].v, 0.0f);
-    }
+    EQ_TRY(eq_e2e_take_memory(j, src, T, err));
     j->scale = 1, j->newest = j->proven = -1, j->saved = eq_now();
     j->nll = eq_calloc(j->setup.qp.batch_size, sizeof *j->nll);
     j->good = eq_sprintf("%s.good", j->setup.state_path);
@@ -122,24 +49,9 @@ eq_status eq_e2e_open(eq_e2e **out, eq_backend *be, const eq_weights *src, const
     return EQ_OK;
 }
 
-eq_status eq_e2e_open_within(eq_e2e **out, eq_backend *be, const eq_weights *src, eq_e2e_setup *s,
-                             int64_t T, const eq_observer *obs, eq_err *err) {
-    for (;;) {
-        eq_err why = {0};
-        eq_status st = eq_e2e_open(out, be, src, s, T, &why);
-        if (st == EQ_OK) return EQ_OK;
-        if (st != EQ_ENOMEM || !be->device || s->qp.micro_batch <= 1)
-            return eq_fail(err, st, "%s", why.msg);
-        s->qp.micro_batch /= 2;
-        eq_note(obs, "%s: going on with %lld windows at once", why.msg,
-                (long long)s->qp.micro_batch);
-    }
-}
-
 void eq_e2e_close(eq_e2e *j) {
     if (!j) return;
-    eq_arena_free(&j->arena);
-    eq_lm_close(j->lm);
+    eq_e2e_free_memory(j);
     eq_free(j->nll), eq_free(j->good), eq_free(j->step_path), eq_free(j->best_path);
     eq_e2e_room_close(&j->room);
     eq_free(j);
@@ -150,11 +62,32 @@ void eq_e2e_close(eq_e2e *j) {
 static eq_status grad_norm(eq_e2e *j, double *norm, eq_err *err) {
     double total = 0;
     j->be->upload(j->be, j->total, &total, EQ_F64);
-    for (int k = 0; k < EQ_E2E_PARAM_COUNT; k++)
-        if (j->par[k].g.n) EQ_DO(j->be, sumsq, j->total, eq_ro(j->par[k].g));
+    for (int k = 0; k < EQ_E2E_PARAM_COUNT; k++) {
+        const eq_lm_values *g = &j->par[k].g;
+        if (!eq_e2e_by_groups(k) && g->m.n) EQ_DO(j->be, sumsq, j->total, eq_ro(g->m));
+        for (int64_t i = 0; eq_e2e_by_groups(k) && g->m.n && i < j->lm->cfg->L; i++) {
+            eq_lm_bring(j->lm, g, i);
+            EQ_DO(j->be, sumsq, j->total, eq_ro(eq_lm_block_values(j->lm, g, i)));
+        }
+    }
     j->be->download(j->be, &total, EQ_F64, eq_ro(j->total));
     *norm = sqrt(total);
     return j->be->sync(j->be, err);
+}
+
+/* Block i of s or z. What is on the host is back there before its room is used again. */
+static eq_status update_block(eq_e2e *j, const eq_e2e_param *p, int64_t i, eq_adamw a,
+                              eq_err *err) {
+    const eq_lm *lm = j->lm;
+    const eq_lm_values *all[] = {&p->p, &p->m, &p->v, &p->g};
+    eq_mut at[4];
+    for (int k = 0; k < 4; k++) {
+        eq_lm_bring(lm, all[k], i);
+        at[k] = eq_lm_block_values(lm, all[k], i);
+    }
+    EQ_DO(j->be, adamw, at[0], at[1], at[2], eq_ro(at[3]), a);
+    for (int k = 0; k < 3; k++) eq_lm_keep(lm, all[k], i);
+    return p->m.host ? j->be->sync(j->be, err) : EQ_OK;
 }
 
 /* Half of it done is of no use: see j->whole. */
@@ -167,7 +100,10 @@ static eq_status update(eq_e2e *j, double lr, double norm, eq_err *err) {
         const eq_e2e_param *p = &j->par[k];
         double rate = k == EQ_E2E_W || k == EQ_E2E_NORM ? lr * slower : lr;
         eq_adamw a = eq_adamw_at(rate, j->step + 1, scale < 1 ? scale : 1);
-        if (p->m.n) EQ_DO(j->be, adamw, p->p, p->m, p->v, eq_ro(p->g), a);
+        if (!p->m.m.n) continue;
+        if (!eq_e2e_by_groups(k)) EQ_DO(j->be, adamw, p->p.m, p->m.m, p->v.m, eq_ro(p->g.m), a);
+        for (int64_t i = 0; eq_e2e_by_groups(k) && i < j->lm->cfg->L; i++)
+            EQ_TRY(update_block(j, p, i, a, err));
     }
     EQ_TRY(j->be->sync(j->be, err));
     j->step++, j->at = (eq_e2e_place){0};
@@ -182,27 +118,35 @@ static eq_status finite_masters(eq_e2e *j, bool *yes, eq_err *err) {
     double total = 0;
     j->be->upload(j->be, j->total, &total, EQ_F64);
     for (int k = EQ_E2E_W; k < EQ_E2E_PARAM_COUNT; k++)
-        if (j->par[k].m.n) EQ_DO(j->be, sumsq, j->total, eq_ro(j->par[k].p));
+        if (j->par[k].m.m.n) EQ_DO(j->be, sumsq, j->total, eq_ro(j->par[k].p.m));
     j->be->download(j->be, &total, EQ_F64, eq_ro(j->total));
     EQ_TRY(j->be->sync(j->be, err));
     *yes = *yes && isfinite(total);
     return EQ_OK;
 }
 
+/* All values of s or z on the host: where they lie, or in room. */
+static eq_status seen(eq_e2e *j, const eq_lm_values *v, float *room, const float **all,
+                      eq_err *err) {
+    *all = v->host ? v->host : room;
+    if (!v->host) j->be->download(j->be, room, EQ_F32, eq_ro(v->m));
+    return j->be->sync(j->be, err);
+}
+
 /* Can s be written as fp16 and z at all, and are codes made of numbers? */
 static eq_status writable(eq_e2e *j, bool *yes, eq_err *err) {
-    int64_t n = j->par[EQ_E2E_S].p.n;
-    if (j->par[EQ_E2E_W].m.n || j->par[EQ_E2E_NORM].m.n) EQ_TRY(finite_masters(j, yes, err));
-    float *host = eq_calloc(n, sizeof *host);
-    if (!host) return eq_nomem(err, "a look at the state", 4 * n);
+    int64_t n = j->lm->q.groups;
+    if (j->par[EQ_E2E_W].m.m.n || j->par[EQ_E2E_NORM].m.m.n) EQ_TRY(finite_masters(j, yes, err));
+    float *room = eq_calloc(n, sizeof *room);
+    if (!room) return eq_nomem(err, "a look at the state", 4 * n);
     eq_status st = EQ_OK;
     for (int k = 0; k < 2 && st == EQ_OK; k++) {
-        j->be->download(j->be, host, EQ_F32, eq_ro(j->par[k].p));
-        st = j->be->sync(j->be, err);
+        const float *all;
+        st = seen(j, &j->par[k].p, room, &all, err);
         for (int64_t i = 0; i < n && *yes; i++)
-            *yes = isfinite(eq_f16_to_f32(eq_f32_to_f16(host[i])));
+            *yes = isfinite(eq_f16_to_f32(eq_f32_to_f16(all[i])));
     }
-    eq_free(host);
+    eq_free(room);
     return st;
 }
 
@@ -322,31 +266,29 @@ static void count_off(const float *z, int64_t n, eq_qshape q, int64_t *other, do
 
 /* What the GPTQ tensors lose of trained zero points (METHOD section 3: they are real numbers). */
 static eq_status say_rounding(eq_e2e *j, const eq_observer *obs, eq_err *err) {
-    eq_mut all = j->par[EQ_E2E_Z].p;
-    int64_t other = 0;
+    int64_t other = 0, all = j->lm->q.groups;
     double off = 0;
-    if (!j->par[EQ_E2E_Z].m.n || j->par[EQ_E2E_W].m.n) return EQ_OK;
-    float *host = eq_calloc(all.n, sizeof *host);
-    if (!host) return eq_nomem(err, "a look at the zero points", 4 * all.n);
-    j->be->download(j->be, host, EQ_F32, eq_ro(all));
-    eq_status st = j->be->sync(j->be, err);
-    const float *at = host;
+    const float *at;
+    if (!j->par[EQ_E2E_Z].m.m.n || j->par[EQ_E2E_W].m.m.n) return EQ_OK;
+    float *room = eq_calloc(all, sizeof *room);
+    if (!room) return eq_nomem(err, "a look at the zero points", 4 * all);
+    eq_status st = seen(j, &j->par[EQ_E2E_Z].p, room, &at, err);
     for (int64_t k = 0; k < j->lm->cfg->L * EQ_LINS; k++) {
         eq_qshape q = eq_lm_qshape(j->lm, k / EQ_LINS, (eq_lin)(k % EQ_LINS));
         int64_t n = q.O * (q.I / q.G);
         count_off(at, n, q, &other, &off);
         at += n;
     }
-    eq_free(host);
+    eq_free(room);
     if (st != EQ_OK) return st;
-    off /= (double)all.n;
+    off /= (double)all;
     eq_note(
         obs,
         "E2E-QP: %lld of %lld trained zero points are no integers (%.2g off on average); eqat's "
         "own state keeps them, GPTQ tensors hold them rounded (ppl --as-written)",
-        (long long)other, (long long)all.n, off);
+        (long long)other, (long long)all, off);
     eq_event(obs, "{\"event\":\"zero_points\",\"real\":%lld,\"of\":%lld,\"off\":%.6g}",
-             (long long)other, (long long)all.n, off);
+             (long long)other, (long long)all, off);
     return EQ_OK;
 }
 
@@ -371,14 +313,14 @@ int64_t eq_e2e_rollbacks(const eq_e2e *j) { return j->rollbacks; }
 eq_status eq_e2e_apply(eq_e2e *j, int64_t i, eq_qblock *b, eq_err *err) {
     for (eq_lin l = 0; l < EQ_LINS; l++) {
         eq_qlinear *q = &b->lin[l];
-        if (j->par[EQ_E2E_W].m.n) {
+        if (j->par[EQ_E2E_W].m.m.n) {
             EQ_TRY(eq_lm_codes(j->lm, i, l, q->s, q->z, q->rows, err));
             continue;
         }
         j->be->download(j->be, b->lin[l].s, EQ_F32, eq_ro(eq_lm_groups(j->lm, j->lm->q.s, i, l)));
-        j->be->download(j->be, b->lin[l].z, EQ_F32, eq_ro(eq_lm_groups(j->lm, j->lm->q.z, i, l)));
+        eq_lm_get_z(j->lm, i, l, b->lin[l].z);
     }
-    for (eq_norm n = 0; j->par[EQ_E2E_NORM].m.n && n < EQ_NORM_COUNT; n++)
+    for (eq_norm n = 0; j->par[EQ_E2E_NORM].m.m.n && n < EQ_NORM_COUNT; n++)
         if (b->norm[n])
             j->be->download(j->be, b->norm[n], EQ_F32,
                             eq_ro(eq_lm_norm_of(j->lm, j->lm->q.norm, i, n)));

@@ -11,8 +11,10 @@ typedef struct eq_e2e eq_e2e;
 typedef struct {
     eq_schemes schemes;
     eq_precision precision;
-    eq_e2e_opts qp;          /* rate resolved (>= 0), micro_batch > 0 */
-    const eq_hints *hints;   /* of the backend, for eq_e2e_bytes */
+    eq_e2e_opts qp;        /* rate resolved (>= 0), micro_batch > 0 */
+    const eq_hints *hints; /* of the backend, for eq_e2e_bytes */
+    bool on_host; /* z, moments and gradients of s and z lie on the host, a block at a time on
+                     the device: the same bytes, where a device has no room; without W */
     eq_qblock_source source; /* the start */
     void *ctx;
     const eq_weights *teacher; /* with the loss EQ_E2E_KL: eq_lm_opts */
@@ -27,13 +29,17 @@ typedef struct {
 
 eq_status eq_e2e_open(eq_e2e **job, eq_backend *be, const eq_weights *src, const eq_e2e_setup *s,
                       int64_t T, eq_err *err);
-/* The same with smaller micro-batches, and a note, while the device has no room for s's, which
- * becomes the one it was opened with. What is trained does not depend on it. */
+/* The same with smaller micro-batches, at last with on_host, and a note, while the device has no
+ * room; *s becomes what it was opened with. What is trained does not depend on it. */
 eq_status eq_e2e_open_within(eq_e2e **job, eq_backend *be, const eq_weights *src, eq_e2e_setup *s,
                              int64_t T, const eq_observer *obs, eq_err *err);
 void eq_e2e_close(eq_e2e *job);
 /* Backend memory of a job, from the code that allocates. */
 int64_t eq_e2e_bytes(const eq_config *c, const eq_e2e_setup *s, int64_t T);
+/* s as it needs the least of a device. */
+eq_e2e_setup eq_e2e_least(const eq_e2e_setup *s);
+/* Host memory of on_host, 0 without. */
+int64_t eq_e2e_host_bytes(const eq_config *c, const eq_e2e_setup *s);
 /* Windows held at once for a batch of windows of T tokens when the user does not say. */
 int64_t eq_e2e_micro_batch(int64_t batch, int64_t T);
 /* Bytes of all that it may have on disk at once, from the code that writes. */

@@ -16,19 +16,24 @@ enum { PIECE = 1 << 20 }; /* values on the host at once */
 
 typedef struct {
     char name[16];
-    eq_mut m;
+    eq_lm_values v;
+    int64_t n;
 } array;
 enum { ARRAYS = 3 * EQ_E2E_PARAM_COUNT };
+
+static array array_of(const eq_e2e *j, const eq_lm_values *v) {
+    return (array){.v = *v, .n = v->host ? j->lm->q.groups : v->m.n};
+}
 
 static int state_arrays(const eq_e2e *j, array *a) {
     int n = 0;
     for (int k = 0; k < EQ_E2E_PARAM_COUNT; k++) {
         const eq_e2e_param *p = &j->par[k];
-        const eq_mut all[] = {p->p, p->m, p->v};
-        for (int i = 0; p->m.n && i < 3; i++) {
-            snprintf(a[n].name, sizeof a->name, "%s%s", p->name,
+        const eq_lm_values *const all[] = {&p->p, &p->m, &p->v};
+        for (int i = 0; p->m.m.n && i < 3; i++) {
+            a[n] = array_of(j, all[i]);
+            snprintf(a[n++].name, sizeof a->name, "%s%s", p->name,
                      (const char *[]){"", "_m", "_v"}[i]);
-            a[n++].m = all[i];
         }
     }
     return n;
@@ -38,11 +43,11 @@ static int sum_arrays(const eq_e2e *j, array *a) {
     int n = 0;
     for (int k = 0; k < EQ_E2E_PARAM_COUNT; k++) {
         const eq_e2e_param *p = &j->par[k];
-        const eq_mut all[] = {p->g, p->part};
+        const eq_lm_values *const all[] = {&p->g, &p->part};
         for (int i = 0; i < 2; i++) {
-            if (!all[i].n) continue;
-            snprintf(a[n].name, sizeof a->name, "%s_%s", p->name, i ? "part" : "g");
-            a[n++].m = all[i];
+            if (!all[i]->m.n) continue;
+            a[n] = array_of(j, all[i]);
+            snprintf(a[n++].name, sizeof a->name, "%s_%s", p->name, i ? "part" : "g");
         }
     }
     return n;
@@ -74,6 +79,10 @@ static eq_status put(eq_e2e *j, eq_stw *w, eq_mut m, void *piece, eq_err *err) {
     return EQ_OK;
 }
 
+static eq_status put_array(eq_e2e *j, eq_stw *w, const array *a, void *piece, eq_err *err) {
+    return a->v.host ? eq_stw_put(w, a->v.host, 4 * a->n, err) : put(j, w, a->v.m, piece, err);
+}
+
 static void run_digest(const eq_e2e *j, char *out, size_t cap) {
     snprintf(out, cap, "%s", eq_hash_bytes(j->setup.run, (int64_t)strlen(j->setup.run)).hex);
 }
@@ -97,9 +106,9 @@ static eq_status put_meta(const eq_e2e *j, eq_stw *w, eq_err *err) {
 static eq_status write_arrays(eq_e2e *j, eq_stw *w, void *piece, eq_err *err) {
     array a[ARRAYS];
     int n = state_arrays(j, a);
-    for (int i = 0; i < n; i++) EQ_TRY(eq_stw_tensor(w, a[i].name, EQ_F32, 1, &a[i].m.n, err));
+    for (int i = 0; i < n; i++) EQ_TRY(eq_stw_tensor(w, a[i].name, EQ_F32, 1, &a[i].n, err));
     EQ_TRY(eq_stw_begin(w, err));
-    for (int i = 0; i < n; i++) EQ_TRY(put(j, w, a[i].m, piece, err));
+    for (int i = 0; i < n; i++) EQ_TRY(put_array(j, w, &a[i], piece, err));
     return EQ_OK;
 }
 
@@ -123,7 +132,7 @@ static eq_status declare_step(const eq_e2e *j, eq_stw *w, const array *a, int n,
     EQ_TRY(put_meta(j, w, err));
     EQ_TRY(eq_stw_tensor(w, "at", EQ_I64, 1, &words, err));
     EQ_TRY(eq_stw_tensor(w, "losses", EQ_F64, 1, &j->at.n, err));
-    for (int i = 0; i < n; i++) EQ_TRY(eq_stw_tensor(w, a[i].name, EQ_F32, 1, &a[i].m.n, err));
+    for (int i = 0; i < n; i++) EQ_TRY(eq_stw_tensor(w, a[i].name, EQ_F32, 1, &a[i].n, err));
     needed q = needs(j);
     for (int64_t i = q.first; i <= q.last; i++) {
         snprintf(name, sizeof name, "x%lld", (long long)i);
@@ -140,7 +149,7 @@ static eq_status write_step(eq_e2e *j, eq_stw *w, void *piece, eq_err *err) {
     EQ_TRY(eq_stw_begin(w, err));
     EQ_TRY(eq_stw_put(w, &j->at, sizeof j->at, err));
     EQ_TRY(eq_stw_put(w, j->nll, 8 * j->at.n, err));
-    for (int i = 0; i < n; i++) EQ_TRY(put(j, w, a[i].m, piece, err));
+    for (int i = 0; i < n; i++) EQ_TRY(put_array(j, w, &a[i], piece, err));
     needed q = needs(j);
     for (int64_t i = q.first; i <= q.last; i++) EQ_TRY(put(j, w, j->lm->x[i], piece, err));
     if (q.taught) EQ_TRY(put(j, w, j->lm->teacher_hn, piece, err));
@@ -192,14 +201,31 @@ eq_status eq_e2e_save_place(eq_e2e *j, eq_err *err) {
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
+/* Tensor `name` of n values; NULL: err says what is there. */
+static const eq_tensor *tensor_of(const eq_st *st, const char *path, const char *name, int64_t n,
+                                  eq_dtype dt, eq_err *err) {
+    const eq_tensor *t = eq_st_find(st, name);
+    if (t && t->dt == dt && t->n == n) return t;
+    eq_fail(err, EQ_EINPUT, "%s: expected tensor %s with %lld %s values, found %lld", path, name,
+            (long long)n, eq_dtype_name(dt), (long long)(t ? t->n : 0));
+    return NULL;
+}
+
 static eq_status get(eq_e2e *j, const eq_st *st, const char *path, const char *name, eq_mut to,
                      eq_err *err) {
-    const eq_tensor *t = eq_st_find(st, name);
-    if (!t || t->dt != to.dt || t->n != to.n)
-        return eq_fail(err, EQ_EINPUT, "%s: expected tensor %s with %lld %s values, found %lld",
-                       path, name, (long long)to.n, eq_dtype_name(to.dt),
-                       (long long)(t ? t->n : 0));
+    const eq_tensor *t = tensor_of(st, path, name, to.n, to.dt, err);
+    if (!t) return EQ_EINPUT;
     j->be->upload(j->be, to, t->data, t->dt);
+    return EQ_OK;
+}
+
+static eq_status get_array(eq_e2e *j, const eq_st *st, const char *path, const array *a,
+                           eq_err *err) {
+    if (!a->v.host) return get(j, st, path, a->name, a->v.m, err);
+    const eq_tensor *t = tensor_of(st, path, a->name, a->n, EQ_F32, err);
+    if (!t) return EQ_EINPUT;
+    memcpy(a->v.host, t->data, (size_t)t->bytes);
+    j->lm->q.z_of = -1; /* it may be z */
     return EQ_OK;
 }
 
@@ -228,7 +254,7 @@ static eq_status read_state(eq_e2e *j, const eq_st *st, const char *path, eq_err
     meta m;
     int n = state_arrays(j, a);
     EQ_TRY(get_meta(j, st, path, &m, err));
-    for (int i = 0; i < n; i++) EQ_TRY(get(j, st, path, a[i].name, a[i].m, err));
+    for (int i = 0; i < n; i++) EQ_TRY(get_array(j, st, path, &a[i], err));
     j->step = m.step, j->rollbacks = m.rollbacks, j->scale = m.scale;
     j->at = (eq_e2e_place){0};
     return j->be->sync(j->be, err);
@@ -255,7 +281,7 @@ static eq_status read_best(eq_e2e *j, const eq_st *st, bool arrays, int64_t *ste
     if (!held_out) return eq_fail(err, EQ_EINPUT, "%s: expected metadata held_out", j->best_path);
     *step = m.step, *loss = strtod(held_out, NULL);
     int n = state_arrays(j, a);
-    for (int i = 0; arrays && i < n; i++) EQ_TRY(get(j, st, j->best_path, a[i].name, a[i].m, err));
+    for (int i = 0; arrays && i < n; i++) EQ_TRY(get_array(j, st, j->best_path, &a[i], err));
     return j->be->sync(j->be, err);
 }
 
@@ -298,7 +324,7 @@ static eq_status read_step(eq_e2e *j, const eq_windows *w, const eq_st *st, eq_e
     }
     j->at = at;
     int arrays = sum_arrays(j, a);
-    for (int i = 0; i < arrays; i++) EQ_TRY(get(j, st, j->step_path, a[i].name, a[i].m, err));
+    for (int i = 0; i < arrays; i++) EQ_TRY(get_array(j, st, j->step_path, &a[i], err));
     needed q = needs(j);
     for (int64_t i = q.first; i <= q.last; i++) {
         snprintf(name, sizeof name, "x%lld", (long long)i);

@@ -19,11 +19,7 @@ static int64_t pieces(const eq_e2e *j) { return eq_e2e_lessons(j) + 2 * j->lm->c
 
 /* Zero gradients, no window through. */
 static void begin(eq_e2e *j, int64_t n) {
-    for (int k = 0; k < EQ_E2E_PARAM_COUNT; k++) {
-        const eq_mut zero[] = {j->par[k].g, j->par[k].part};
-        for (int i = 0; i < 2; i++)
-            if (zero[i].n) EQ_DO(j->be, fill, zero[i], 0.0f);
-    }
+    eq_e2e_clear_gradients(j);
     for (int64_t i = 0; i < n; i++) j->nll[i] = NAN;
     j->at = (eq_e2e_place){.n = n};
 }
@@ -36,25 +32,36 @@ static eq_status forward(eq_e2e *j, int64_t p, const eq_e2e_micro *m, eq_err *er
     return EQ_OK;
 }
 
+/* Block i backwards. Sums that lie on the host are brought for it, and are back there when sync
+ * comes back. */
+static eq_status backwards(eq_e2e *j, int64_t i, eq_err *err) {
+    eq_lm *lm = j->lm;
+    const eq_e2e_param *s = &j->par[EQ_E2E_S], *z = &j->par[EQ_E2E_Z], *W = &j->par[EQ_E2E_W],
+                       *norm = &j->par[EQ_E2E_NORM];
+    const eq_lm_values *const sums[] = {&s->g, &s->part, &z->g, &z->part};
+    eq_lm_grads g = {.ds = s->g.m,
+                     .dz = z->g.m,
+                     .dW = W->g.m,
+                     .dnorm = norm->g.m,
+                     .part_ds = s->part.m,
+                     .part_dz = z->part.m,
+                     .part_dW = W->part.m,
+                     .part_dnorm = norm->part.m,
+                     .batch = j->at.n,
+                     .done = j->at.done};
+    for (int k = 0; k < 4; k++) eq_lm_bring(lm, sums[k], i);
+    EQ_TRY(eq_lm_block_bwd(lm, i, &g, err));
+    for (int k = 0; k < 4; k++) eq_lm_keep(lm, sums[k], i);
+    return EQ_OK;
+}
+
 /* The next piece of the micro-batch on its way, or the first of the next one. */
 static eq_status piece(eq_e2e *j, const eq_windows *w, int64_t from, eq_err *err) {
     eq_lm *lm = j->lm;
     eq_e2e_place *at = &j->at;
-    const eq_e2e_param *s = &j->par[EQ_E2E_S], *z = &j->par[EQ_E2E_Z], *W = &j->par[EQ_E2E_W],
-                       *norm = &j->par[EQ_E2E_NORM];
     int64_t L = lm->cfg->L, left = at->n - at->done, most = j->setup.qp.micro_batch;
     int64_t B = at->B ? at->B : left < most ? left : most, p = at->piece - eq_e2e_lessons(j);
     eq_e2e_micro m = eq_e2e_take(&j->room, w, from + at->done, B, eq_e2e_width(w, from, at->n));
-    eq_lm_grads g = {.ds = s->g,
-                     .dz = z->g,
-                     .dW = W->g,
-                     .dnorm = norm->g,
-                     .part_ds = s->part,
-                     .part_dz = z->part,
-                     .part_dW = W->part,
-                     .part_dnorm = norm->part,
-                     .batch = at->n,
-                     .done = at->done};
     int64_t targets = eq_e2e_targets(w, from, at->n);
     float scale = (float)(1.0 / (double)(targets > 0 ? targets : 1));
     if (!at->B) eq_lm_embed(lm, m.ids, B, m.T);
@@ -66,7 +73,7 @@ static eq_status piece(eq_e2e *j, const eq_windows *w, int64_t from, eq_err *err
     else if (p == L)
         EQ_TRY(eq_lm_loss(lm, m.ids, B, m.T, scale, j->nll + at->done, err));
     else
-        EQ_TRY(eq_lm_block_bwd(lm, 2 * L - p, &g, err));
+        EQ_TRY(backwards(j, 2 * L - p, err));
     EQ_TRY(j->be->sync(j->be, err));
     j->whole = true;
     at->B = B, at->piece++;

@@ -122,8 +122,9 @@ static json_t *ap_json(const plan *p) {
 static json_t *e2e_json(const plan *p) {
     const eq_run_cost *c = &p->cost;
     eq_e2e_setup s = eq_settings_e2e(&p->set, p->shape.e2e_T, p->shape.e2e_windows);
-    return json_pack("{s:I, s:o*, s:b, s:I, s:f, s:f}", "memory_bytes", (json_int_t)c->e2e_memory,
-                     "device_bytes", device_bytes(c->e2e_device), "fits_in_memory",
+    return json_pack("{s:I, s:o*, s:o*, s:b, s:I, s:f, s:f}", "memory_bytes",
+                     (json_int_t)c->e2e_memory, "device_bytes", device_bytes(c->e2e_device),
+                     "device_least_bytes", device_bytes(c->e2e_device_least), "fits_in_memory",
                      c->e2e_memory <= p->set.memory, "micro_batch", (json_int_t)s.qp.micro_batch,
                      "flop", c->e2e_flop, "seconds", seconds(p, c->e2e_flop, c->e2e_touched));
 }
