@@ -1,10 +1,12 @@
 /* Reading a prompt and generating with whole models of real shapes and random weights. */
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/observe.h"
 #include "base/rng.h"
+#include "bench_device.h"
 #include "bench_generate.h"
 #include "bench_kernels.h"
 #include "bench_read.h"
@@ -13,10 +15,14 @@ enum { PROMPT = 512, TOKENS = 64, RUNS = 3, READS = 8 };
 
 static const struct {
     const char *name, *args;
+    bool device; /* of a size for devices alone */
 } models[] = {
-    {"TinyLlama-1.1B", "--like tinyllama-1.1b --dtype bf16"},
-    {"SmolLM2-135M", "--family llama --hidden 576 --inner 1536 --layers 30 --heads 9 --kv-heads 3 "
-                     "--head-dim 64 --vocab 49152 --context 8192 --tied --dtype bf16"},
+    {"TinyLlama-1.1B", "--like tinyllama-1.1b --dtype bf16", false},
+    {"SmolLM2-135M",
+     "--family llama --hidden 576 --inner 1536 --layers 30 --heads 9 --kv-heads 3 "
+     "--head-dim 64 --vocab 49152 --context 8192 --tied --dtype bf16",
+     false},
+    {"Llama-2-7B, 4 of its 32 blocks", "--like llama-2-7b --layers 4 --dtype bf16", true},
 };
 /* bits 0: full precision in bf16. 128 does not divide 576. */
 static const struct {
@@ -69,26 +75,44 @@ static eq_status times(eq_session *s, int64_t V, double *prompt, double *token, 
     return st;
 }
 
+/* A device's own rate of reading, and a token without recorded graphs. */
+static eq_status on_device(const eq_bench_opts *o, eq_backend *be, const eq_weights *src,
+                           double *token, double *byte, eq_err *err) {
+    eq_session *s;
+    double prompt, unused;
+    double rate = eq_bench_copy(be);
+    *byte = rate > 0 ? 1 / rate : NAN;
+    be->graph_begin = NULL;
+    EQ_TRY(eq_session_open(&s, be, src, &o->compute, PROMPT + TOKENS, err));
+    eq_status st = times(s, src->cfg.V, &prompt, token, &unused, err);
+    eq_session_close(s);
+    return st;
+}
+
 static eq_status one(const eq_bench_opts *o, const char *name, const char *folder, int bits,
                      int64_t group, eq_err *err) {
     eq_weights *src;
     eq_backend *be = NULL;
     eq_session *s = NULL;
-    double prompt, token, byte;
+    double prompt, token, byte, called = 0;
     EQ_TRY(eq_weights_open(&src, folder, err));
     eq_status st = eq_backend_open(&be, o->compute.backend, o->compute.cpu_mask, err);
     if (st == EQ_OK) st = eq_session_open(&s, be, src, &o->compute, PROMPT + TOKENS, err);
     if (st == EQ_OK) st = times(s, src->cfg.V, &prompt, &token, &byte, err);
+    if (st == EQ_OK && be->device) st = on_device(o, be, src, &called, &byte, err);
     if (st == EQ_OK) {
         const eq_config *c = &src->cfg;
         double P = (double)eq_config_linear_params(c), G = (double)group;
         double head = (double)(c->V * c->D), packed = bits ? bits / 8.0 + 3 / G : 2;
-        double bytes = P * packed + head * (bits ? 1 + 3 / 64.0 : 2);
+        double bytes = P * packed + head * (bits && !be->device ? 1 + 3 / 64.0 : 2);
         fprintf(o->out,
                 "%s %s%.0d%s%.0lld: prompt of %d: %.0f tokens/s; generation: %.1f tokens/s, "
                 "weights at %.0f %% of the rate of reading (%.1f GB/s)\n",
                 name, bits ? "w" : "bf16", bits, bits ? "g" : "", (long long)group, PROMPT,
                 PROMPT / prompt, 1 / token, 100 * bytes / token * byte, 1e-9 / byte);
+        if (be->device)
+            fprintf(o->out, "%s: %.1f tokens/s without graphs; %s\n", name, 1 / called,
+                    be->kernels);
     }
     eq_session_close(s);
     if (be) be->close(be);
@@ -104,7 +128,7 @@ static eq_status model(const eq_bench_opts *o, eq_bench_paths *p, int m, eq_err 
     eq_free(cmd);
     for (size_t f = 0; f < sizeof formats / sizeof *formats && st == EQ_OK; f++) {
         int bits = formats[f].bits;
-        int64_t group = formats[f].group[m];
+        int64_t group = formats[f].group[m == 1];
         eq_quantize_opts q;
         eq_quantize_opts_init(&q);
         q.model = p->model, q.out = p->quantized, q.compute = o->compute;
@@ -118,6 +142,8 @@ static eq_status model(const eq_bench_opts *o, eq_bench_paths *p, int m, eq_err 
 }
 
 eq_status eq_bench_generate(const eq_bench_opts *o, eq_bench_paths *p, eq_err *err) {
-    for (int m = 0; m < (int)(sizeof models / sizeof *models); m++) EQ_TRY(model(o, p, m, err));
+    bool device = eq_backend_hints(o->compute.backend) != NULL;
+    for (int m = 0; m < (int)(sizeof models / sizeof *models); m++)
+        if (device || !models[m].device) EQ_TRY(model(o, p, m, err));
     return EQ_OK;
 }

@@ -113,7 +113,8 @@ EQ_INLINE void fwd_finish(const eq_attn_args &a, fwd_rows<HD, MT> &r, int b, int
     eq_tile_store<HD, MT, HD / 8>(o, (int64_t)a.NH * HD, a.T - row0, place, 0, r.o, inverse);
 }
 
-template <int HD, int MT>
+/* PAST: a.at is there. Training, which has none, pays no registers for it. */
+template <int HD, int MT, bool PAST>
 static __global__ __launch_bounds__(THREADS, 2) void attn_fwd_flash(eq_attn_args a) {
     typedef fwd_tiles<HD, MT> at;
     typedef eq_tile<HD> tile;
@@ -122,7 +123,7 @@ static __global__ __launch_bounds__(THREADS, 2) void attn_fwd_flash(eq_attn_args
     eq_attn_place place = eq_attn_placed(a, (int)blockIdx.x);
     int b = place.head / a.NH, h = place.head % a.NH, kv = h / (a.NH / a.NKV);
     int q0 = (a.tiles - 1 - place.rank) * at::QUERIES, warp = (int)threadIdx.x >> 5;
-    int past = eq_attn_past(a), keys = past + a.T;
+    int past = PAST ? eq_attn_past(a) : 0, keys = PAST ? past + a.T : a.T;
     int row0 = q0 + warp * 16 * MT, p0 = past + row0, p1 = p0 + 16 * MT - 1;
     int stride_q = a.NH * tile::CHUNKS, stride_k = a.NKV * tile::CHUNKS;
     const uint16_t *q = (const uint16_t *)a.q + eq_attn_start(a, b, a.NH, h);
@@ -173,8 +174,9 @@ static __global__ __launch_bounds__(THREADS, 2) void attn_fwd_flash(eq_attn_args
 /* ---- host ------------------------------------------------------------------------------------ */
 
 template <int HD, int MT> static void run_fwd(eq_backend *be, const eq_attn_args &a) {
-    eq_attn_launch(be, "attn_fwd", attn_fwd_flash<HD, MT>, a, a.NH, fwd_tiles<HD, MT>::QUERIES,
-                   THREADS, fwd_tiles<HD, MT>::SHARED);
+    eq_attn_launch(be, "attn_fwd",
+                   a.at ? attn_fwd_flash<HD, MT, true> : attn_fwd_flash<HD, MT, false>, a, a.NH,
+                   fwd_tiles<HD, MT>::QUERIES, THREADS, fwd_tiles<HD, MT>::SHARED);
 }
 
 static void attn_fwd(eq_backend *be, eq_mut o, eq_mut lse, eq_view q, eq_view k, eq_view v,
