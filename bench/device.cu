@@ -144,7 +144,7 @@ static bool same_bits(const std::vector<eq_mut> &out, const std::function<void()
 }
 
 static void attention(int64_t B, int64_t T, int64_t NH, int64_t NKV, int64_t HD, int64_t window) {
-    eq_attn_shape s = {B, T, NH, NKV, HD, window, 0.0884f, 0.0f};
+    eq_attn_shape s = {B, T, NH, NKV, HD, window, 0.0884f, 0, 0.0f};
     int64_t nq = B * T * NH * HD, nk = B * T * NKV * HD;
     eq_mut q = numbers(EQ_BF16, nq, 1.0f), k = numbers(EQ_BF16, nk, 1.0f);
     eq_mut v = numbers(EQ_BF16, nk, 1.0f), g = numbers(EQ_BF16, nq, 1.0f);
@@ -172,7 +172,7 @@ static void attention(int64_t B, int64_t T, int64_t NH, int64_t NKV, int64_t HD,
 
 /* One query behind `keys` others, as generation asks for it; caches together exceed the L2. */
 static void attention_one(int64_t keys, int64_t NH, int64_t NKV, int64_t HD) {
-    eq_attn_shape s = {1, 1, NH, NKV, HD, 0, 0.0884f, 0.0f};
+    eq_attn_shape s = {1, 1, NH, NKV, HD, 0, 0.0884f, 0, 0.0f};
     int64_t row = NKV * HD, bytes = 2 * 2 * (keys + 1) * row;
     int n = (int)std::max<int64_t>(2, (256 << 20) / bytes + 1);
     int32_t past = (int32_t)keys;
