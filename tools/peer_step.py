@@ -121,6 +121,7 @@ def main():
         forward().backward()
         optimizer.step()
         optimizer.zero_grad()
+        x.grad = None  # or it would be added to
         if gpu and len(times) + 1 in (a.steps // 3, a.steps):  # queued work is waited for there alone
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
