@@ -11,12 +11,13 @@
 #include "run_page.h"
 
 json_t *cli_job_result(const char *out, const eq_quantize_result *r) {
-    return json_pack("{s:o, s:o, s:I, s:o, s:o, s:o, s:I, s:I}", "out", eq_json_lossy(out),
+    return json_pack("{s:o, s:o, s:I, s:o, s:o, s:o, s:I, s:I, s:o*}", "out", eq_json_lossy(out),
                      "bits_per_weight", cli_number(r->bits_per_weight), "bytes",
                      (json_int_t)r->bytes, "seconds_block_ap", cli_number(r->seconds_block_ap),
                      "seconds_e2e", cli_number(r->seconds_e2e), "seconds_write",
                      cli_number(r->seconds_write), "rollbacks", (json_int_t)r->rollbacks,
-                     "blocks_untrained", (json_int_t)r->blocks_untrained);
+                     "blocks_untrained", (json_int_t)r->blocks_untrained, "work_left",
+                     r->work_left.status != EQ_OK ? eq_json_lossy(r->work_left.msg) : NULL);
 }
 
 static void print(const cli_common *common, const char *out, const eq_quantize_result *r) {
@@ -35,6 +36,9 @@ static void print(const cli_common *common, const char *out, const eq_quantize_r
 
 /* Also under -q: a result that is not what was asked for does not pass in silence. */
 static void warn(const char *out, const eq_quantize_result *r) {
+    if (r->work_left.status != EQ_OK)
+        fprintf(stderr, "eqat: %s is whole, its work folder is still there: %s\n", out,
+                r->work_left.msg);
     if (!r->rollbacks && !r->blocks_untrained) return;
     fprintf(stderr, "eqat: %s: losses that were not finite: %lld, each went back at half the rate",
             out, (long long)r->rollbacks);

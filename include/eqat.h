@@ -218,6 +218,9 @@ typedef struct {
     int64_t rollbacks;      /* losses that were not finite, in both phases */
     int64_t
         blocks_untrained; /* of these none of the epochs held: they stayed at round-to-nearest */
+    /* status other than EQ_OK: the output is whole, but its work folder could not be removed, and
+     * why */
+    eq_err work_left;
 } eq_quantize_result;
 
 /* Runs both phases and writes a GPTQ v2 checkpoint. `res` may be NULL. */

@@ -83,7 +83,7 @@ WRAP(rmdir, int, (const char *path), (path), -1)
  */
 
 /* The folder of the runs, what is in it, ids, the folder that tune starts from. */
-static char *dir, *out, *cache, *data, *block_ap;
+static char *dir, *out, *work, *cache, *data, *block_ap;
 
 static char *in_dir(const char *name) {
     char *p = eq_path(dir, name);
@@ -119,6 +119,7 @@ static eq_digest bytes_of(const char *folder) {
 typedef enum { QUANTIZE, TUNE, PPL } job;
 static const char *const jobs[] = {"quantize", "tune", "ppl"};
 static double ppl;
+static eq_quantize_result result;
 
 static eq_status run(job j, bool resume, eq_err *err) {
     eq_status st;
@@ -137,7 +138,8 @@ static eq_status run(job j, bool resume, eq_err *err) {
         o.ap.train_size = 6, o.ap.val_size = 2, o.ap.seqlen = TINY_T;
         o.qp.train_size = 4, o.qp.seqlen = TINY_T, o.qp.batch_size = 2, o.qp.save_every = 1;
         o.compute.threads = 2;
-        st = j == TUNE ? eq_tune(&o, NULL, NULL, err) : eq_quantize(&o, NULL, NULL, err);
+        result = (eq_quantize_result){0};
+        st = j == TUNE ? eq_tune(&o, NULL, &result, err) : eq_quantize(&o, NULL, &result, err);
     }
     return st;
 }
@@ -166,7 +168,7 @@ static const char *left_over(const char *folder, int depth) {
 /* ---- the sweep --------------------------------------------------------------------------------
  */
 
-static int tries, bad, passed, killed;
+static int tries, bad, passed, killed, kept;
 static void broken(job j, call c, long n, const char *what, const char *more) {
     printf("%s, %s number %ld: %s%s\n", jobs[j], names[c], n, what, more);
     bad++;
@@ -191,6 +193,11 @@ static void one_fault(job j, call c, long n, const eq_digest *want, double want_
     if (st == EQ_OK) {
         passed++;
         if (!complete(j, want, want_ppl)) broken(j, c, n, "no error, and other bytes", "");
+        /* a whole output is a success, what could not be tidied up is said */
+        bool left = j != PPL && eq_is_dir(work), said = j != PPL && result.work_left.msg[0];
+        if (left != said)
+            broken(j, c, n, "the work folder: ", left ? "left, not said" : "said, not left");
+        kept += said;
     } else {
         if (!err.msg[0] || strchr(err.msg, '\n')) broken(j, c, n, "not one line: ", err.msg);
         if (j != PPL && eq_exists(out) && !complete(j, want, want_ppl))
@@ -284,13 +291,13 @@ static void whole_runs(void **state) {
     o.model = tiny.model, o.out = block_ap, o.method = EQ_METHOD_RTN, o.e2e = false,
     o.group_size = 32;
     tiny_ok(eq_quantize(&o, NULL, NULL, &err), &err);
-    dir = tiny_dir(), out = in_dir("out"), cache = in_dir("cache");
+    dir = tiny_dir(), out = in_dir("out"), work = in_dir("out.work"), cache = in_dir("cache");
     sweep(QUANTIZE), sweep(TUNE), sweep(PPL);
     tiny_remove(dir);
-    eq_free(out), eq_free(cache), eq_free(data), eq_free(block_ap);
+    eq_free(out), eq_free(work), eq_free(cache), eq_free(data), eq_free(block_ap);
     printf("%d faults, %d of them without harm, %d kills, %d bad\n", tries, passed, killed, bad);
     assert_int_equal(bad, 0);
-    assert_true(tries > 50 && passed < tries / 2 && killed > 50);
+    assert_true(tries > 50 && passed < tries / 2 && killed > 50 && kept > 3);
 }
 
 static int set_up(void **state) {
