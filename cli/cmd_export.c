@@ -1,9 +1,8 @@
 /* eqat export: a quantized model as other runtimes read it. */
-#include <stdio.h>
 #include <string.h>
 
-#include "base/json.h"
 #include "common_options.h"
+#include "export_report.h"
 #include "observer.h"
 #include "output.h"
 
@@ -16,9 +15,7 @@ typedef struct {
 static const opt options[] = {
     {OPT_HEADING, .help = "model and output"},
     {OPT_POSITIONAL, .name = "MODEL", .at = AT(model), .help = "quantized model folder"},
-    {OPT_WORD, 0, "to",
-     .arg = "gguf|gptq|gptq-v1|gptq-sym|compressed-tensors|compressed-tensors-asym|awq|mlx|hf",
-     .at = AT(to), .help = "the format"},
+    {OPT_WORD, 0, "to", .arg = EQ_TO_WORDS, .at = AT(to), .help = "the format"},
     {OPT_STR, 'o', "out", .arg = "OUT", .at = AT(out),
      .help = "file (gguf) or folder to write, absent"},
     {OPT_FLAG, 0, "lossy", .at = AT(lossy),
@@ -53,32 +50,6 @@ static const opt_rule rules[] = {
 
 static void init(void *args) { eq_export_opts_init(&((export_args *)args)->o); }
 
-static json_t *result_json(const export_args *a, const eq_export_result *r) {
-    return json_pack("{s:o, s:s, s:I, s:I, s:I, s:o, s:o, s:s, s:s, s:s, s:o}", "out",
-                     eq_json_lossy(a->o.out), "to", a->o.to, "bytes", (json_int_t)r->bytes,
-                     "weights", (json_int_t)r->weights, "different", (json_int_t)r->different,
-                     "worst", cli_number(r->worst), "mean", cli_number(r->mean), "worst_at",
-                     r->worst_at, "types", r->types, "reader", r->reader, "seconds",
-                     cli_number(r->seconds));
-}
-
-static void print(const export_args *a, const eq_export_result *r) {
-    char size[32], time[32];
-    if (a->common.json) {
-        cli_print_json(result_json(a, r));
-        return;
-    }
-    printf("%s: %s, %s%s%s (%s)\n", a->o.out, a->o.to, cli_bytes(size, (double)r->bytes),
-           *r->types ? ", " : "", r->types, cli_seconds(time, r->seconds));
-    if (r->different)
-        printf("%lld of %lld weights differ from the model's: by %.3g at most (%s), by %.3g on "
-               "average\n",
-               (long long)r->different, (long long)r->weights, r->worst, r->worst_at, r->mean);
-    else
-        printf("read back: all %lld weights are the model's\n", (long long)r->weights);
-    if (*r->reader) printf("read by %s\n", r->reader);
-}
-
 static int run(void *arguments) {
     export_args *a = arguments;
     eq_err err = {0};
@@ -90,8 +61,9 @@ static int run(void *arguments) {
     const cli_used used[] = {{"MODEL", a->o.model}, {"--out", a->o.out}, {0}};
     if (cli_observer_open(&c, &a->common, used, false, &err)) return cli_fail(&err);
     eq_status st = eq_export(&a->o, &c.obs, &res, &err);
-    st = cli_observer_close(&c, st, result_json(a, &res), &err);
-    if (st == EQ_OK) print(a, &res);
+    st = cli_observer_close(&c, st, cli_export_json(&a->o, &res), &err);
+    if (st == EQ_OK && a->common.json) cli_print_json(cli_export_json(&a->o, &res));
+    if (st == EQ_OK && !a->common.json) cli_export_print(&a->o, &res);
     return cli_finish(&a->common, st, &err, NULL, c.begun);
 }
 

@@ -7,6 +7,7 @@ static const opt options[] = {
     {OPT_HEADING, .help = "model and data"},
     {OPT_POSITIONAL, .name = "MODEL", .at = AT(model), .help = "quantized model folder"},
     {OPT_STR, 'o', "out", .arg = "DIR", .at = AT(out), .help = "folder to write, absent or empty"},
+    EQ_TO_ROW,
     {OPT_LIST, 0, "data", "e2e-data", "FILE", AT(data), .help = "training text: " EQ_DATA_HELP},
     EQ_RECIPE_ROW,
     {OPT_ENUM, 0, "bos", .arg = "auto|yes|no", .at = AT(bos),
@@ -63,7 +64,8 @@ const cli_command cmd_tune = {
     .usage = "tune MODEL --data FILE | --instruct FILE -o DIR [options]",
     .about =
         "Trains the step sizes of a quantized model end to end; the integers stay as they are.\n"
-        "Bits and groups come from the model.",
+        "Bits and groups come from the model: a folder of eqat, or of GPTQ, AWQ (gemm) or\n"
+        "compressed-tensors (pack-quantized), as other tools write them.",
     .example =
         "  eqat tune Llama-3.2-1B-w2g64 --data own.jsonl --train-size 512 -o Llama-own\n"
         "  eqat tune Llama-3.2-1B-w2g64 --instruct alpaca.json --batch-size 16 --max-steps 1000 "

@@ -2,6 +2,7 @@
 #include "job.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/io.h"
 #include "base/json.h"
@@ -20,10 +21,25 @@ json_t *cli_job_result(const char *out, const eq_quantize_result *r) {
                      r->work_left.status != EQ_OK ? eq_json_lossy(r->work_left.msg) : NULL);
 }
 
-static void print(const cli_common *common, const char *out, const eq_quantize_result *r) {
+/* --to: what is exported behind the run. */
+typedef struct {
+    eq_export_opts o;
+    char *out;  /* o.out */
+    bool there; /* a run that was stopped behind it: exports appear whole */
+    eq_export_result res;
+} export_job;
+
+static json_t *result_json(const char *out, const eq_quantize_result *r, const export_job *x) {
+    json_t *o = cli_job_result(out, r);
+    if (o && x->out && !x->there) json_object_set_new(o, "export", cli_export_json(&x->o, &x->res));
+    return o;
+}
+
+static void print(const cli_common *common, const char *out, const eq_quantize_result *r,
+                  const export_job *x) {
     char size[32], time[32];
     if (common->json) {
-        cli_print_json(cli_job_result(out, r));
+        cli_print_json(result_json(out, r, x));
         return;
     }
     printf("%s: %.2f bits per weight, %s (", out, r->bits_per_weight,
@@ -32,6 +48,7 @@ static void print(const cli_common *common, const char *out, const eq_quantize_r
     if (r->seconds_block_ap > 1e-3) printf("Block-AP %s, ", cli_seconds(time, r->seconds_block_ap));
     if (r->seconds_e2e > 1e-3) printf("E2E-QP %s, ", cli_seconds(time, r->seconds_e2e));
     printf("writing %s)\n", cli_seconds(time, r->seconds_write));
+    if (x->out && !x->there) cli_export_print(&x->o, &x->res);
 }
 
 /* Also under -q: a result that is not what was asked for does not pass in silence. */
@@ -77,21 +94,51 @@ static void make_page(const cli_common *common, eq_status *st, eq_err *err) {
     *err = why;
 }
 
-int cli_job(quantize_args *a, cli_job_fn run) {
+/* Looks whether the format could hold what the run will make. */
+static eq_status look_ahead(export_job *x, const quantize_args *a, eq_err *err) {
+    if (!a->to) return EQ_OK;
+    eq_export_opts_init(&x->o);
+    char *tail = strcmp(a->to, "gguf") ? eq_sprintf("-%s", a->to) : eq_strdup(".gguf");
+    x->out = tail ? eq_path_beside(a->o.out, tail) : NULL;
+    eq_free(tail);
+    if (!x->out) return eq_nomem(err, "a path", 256);
+    x->o.model = a->o.model, x->o.out = x->out, x->o.to = a->to;
+    x->o.threads = a->o.compute.threads;
+    x->there = a->o.resume && eq_exists(x->out);
+    return x->there ? EQ_OK : eq_export_ahead(&x->o, &a->o, err);
+}
+
+static eq_status do_export(export_job *x, const quantize_args *a, const eq_observer *obs,
+                           eq_err *err) {
+    if (!x->out || x->there || a->o.dry_run) return EQ_OK;
+    x->o.model = a->o.out;
+    return eq_export(&x->o, obs, &x->res, err);
+}
+
+static int run_job(quantize_args *a, cli_job_fn run, export_job *x) {
     eq_err err = {0};
     eq_quantize_result res = {0};
     cli_observer c;
     if (a->o.dry_run) a->common.log = NULL; /* a dry run writes nothing, no log either */
     char *work = eq_path_beside(a->o.out, ".work");
-    eq_status st = work ? open_observer(&c, a, work, &err) : eq_nomem(&err, "a path", 256);
+    eq_status st = work ? look_ahead(x, a, &err) : eq_nomem(&err, "a path", 256);
+    if (st == EQ_OK) st = open_observer(&c, a, work, &err);
     eq_free(work);
     if (st != EQ_OK) return cli_fail(&err);
     st = run(&a->o, &c.obs, &res, &err);
-    st = cli_observer_close(&c, st, cli_job_result(a->o.out, &res), &err);
+    if (st == EQ_OK) st = do_export(x, a, &c.obs, &err);
+    st = cli_observer_close(&c, st, result_json(a->o.out, &res, x), &err);
     if (a->common.report && a->common.log && c.begun) make_page(&a->common, &st, &err);
     if (st == EQ_OK && !a->o.dry_run) {
-        print(&a->common, a->o.out, &res);
+        print(&a->common, a->o.out, &res, x);
         warn(a->o.out, &res);
     }
     return cli_finish(&a->common, st, &err, &a->o.resume, c.begun);
+}
+
+int cli_job(quantize_args *a, cli_job_fn run) {
+    export_job x = {0};
+    int code = run_job(a, run, &x);
+    eq_free(x.out);
+    return code;
 }

@@ -55,12 +55,17 @@ eq_status cli_model_folder(const char *model, eq_err *err) {
                        "%s: no such folder; a model of that name on the hub is fetched by: "
                        "hf download %s --local-dir %s",
                        model, model, strchr(model, '/') + 1);
+    if (eq_exists(model) && !eq_is_dir(model) && eq_ends_with(model, ".gguf"))
+        return eq_fail(
+            err, EQ_EINPUT,
+            "%s: expected a model folder, found a GGUF file; of a Llama's or Qwen's one is "
+            "made by: eqat import %s -o %.*s",
+            model, model, (int)(strlen(model) - strlen(".gguf")), model);
     if (eq_exists(model) && !eq_is_dir(model))
-        return eq_fail(err, EQ_EINPUT, "%s: expected a model folder, found a file; %s", model,
-                       eq_ends_with(model, ".gguf")
-                           ? "eqat import makes a folder of a Llama's or Qwen's, of others the "
-                             "one it was made from is needed"
-                           : "name the folder that holds config.json beside it");
+        return eq_fail(err, EQ_EINPUT,
+                       "%s: expected a model folder, found a file; name the folder that holds "
+                       "config.json beside it",
+                       model);
     char *cached = find_in(model, "", "models--", has_snapshot);
     char *snapshot = find_in(cached ? cached : model, "snapshots", "", has_config);
     eq_status st = EQ_OK;

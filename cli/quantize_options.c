@@ -19,6 +19,7 @@ const opt quantize_options[] = {
     {OPT_HEADING, .help = "model and data"},
     {OPT_POSITIONAL, .name = "MODEL", .at = AT(model), .help = "Hugging Face model folder"},
     {OPT_STR, 'o', "out", .arg = "DIR", .at = AT(out), .help = "folder to write, absent or empty"},
+    EQ_TO_ROW,
     {OPT_LIST, 0, "data", .arg = "FILE", .at = AT(data), .help = "training text: " EQ_DATA_HELP},
     EQ_RECIPE_ROW,
     {OPT_LIST, 0, "val-data", .arg = "FILE", .at = AT(val_data), .fallback = "held out of --data",

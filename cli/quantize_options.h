@@ -3,11 +3,22 @@
 #ifndef EQ_CLI_QUANTIZE_OPTIONS_H
 #define EQ_CLI_QUANTIZE_OPTIONS_H
 #include "command.h"
+#include "export_report.h"
 
 typedef struct {
     cli_common common;
     eq_quantize_opts o;
+    const char *to; /* what is written is exported to this format, too; NULL: to none */
 } quantize_args;
+/* Of quantize and tune. */
+#define EQ_TO_ROW \
+    { \
+        OPT_WORD, 0, "to", \
+            .arg = EQ_TO_WORDS, .at = offsetof(quantize_args, to), .fallback = "", \
+            .help = \
+                "write OUT.gguf or OUT-FORMAT as well (eqat help export); refused before the run " \
+                "where the format could not hold what it trains" \
+    }
 
 extern const opt quantize_options[];
 extern const opt_rule quantize_rules[];

@@ -414,6 +414,10 @@ void eq_export_opts_init(eq_export_opts *o);
  * be NULL. */
 eq_status eq_export(const eq_export_opts *o, const eq_observer *obs, eq_export_result *res,
                     eq_err *err);
+/* Before eq_quantize, or eq_tune where o->model is quantized: whether its output could be exported
+ * to o->to and put at o->out. Shapes, schemes, zero points that the grid allows (a quantized
+ * model's own), architecture and tokenizer are looked at. */
+eq_status eq_export_ahead(const eq_export_opts *o, const eq_quantize_opts *q, eq_err *err);
 /* Name and a line about format i = 0, 1, ...; false: there are no more. */
 bool eq_export_format(int i, const char **name, const char **about);
 

@@ -236,7 +236,7 @@ static void quantization(void **state) {
         "\"act_bits\"");
     bad(GPTQ("\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":128,\"new_key\":8"),
         "quantization_config: \"new_key\"");
-    bad(GPTQ("\"quant_method\":\"awq\",\"bits\":4,\"group_size\":128"), "\"awq\"");
+    bad(GPTQ("\"quant_method\":\"bitsandbytes\",\"bits\":4"), "\"bitsandbytes\"");
     bad(GPTQ("\"bits\":4,\"group_size\":128"), "quant_method");
     bad(GPTQ("\"quant_method\":\"gptq\",\"bits\":5,\"group_size\":128"), "found 5");
     bad(GPTQ("\"quant_method\":\"gptq\",\"bits\":16,\"group_size\":128"), "\"bits\"");
@@ -253,6 +253,106 @@ static void quantization(void **state) {
         "int16");
     bad(GPTQ("\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":128,\"rotation\":\"hadamard\""),
         "rotation");
+}
+
+/* What AutoAWQ and GPTQModel write. */
+static void awq(void **state) {
+    (void)state;
+#define AWQ(rest) GPTQ("\"quant_method\":\"awq\",\"bits\":4,\"group_size\":64" rest)
+    eq_config c =
+        good(AWQ(",\"zero_point\":true,\"version\":\"gemm\",\"modules_to_not_convert\":null"));
+    assert_true(c.schemes.all.bits == 4 && c.schemes.all.group == 64 && c.layout == EQ_LAYOUT_AWQ);
+    c = good(
+        AWQ(",\"zero_point\":true,\"version\":\"GEMM\",\"backend\":\"autoawq\",\"do_fuse\":false"));
+    assert_true(c.layout == EQ_LAYOUT_AWQ);
+    c = good(AWQ(
+        ",\"method\":\"awq\",\"format\":\"gemm\",\"checkpoint_format\":\"gemm\",\"sym\":false,"
+        "\"desc_act\":false,\"lm_head\":false,\"pack_dtype\":\"int32\",\"meta\":{\"uri\":\"x\"}"));
+    assert_true(c.layout == EQ_LAYOUT_AWQ);
+    bad(AWQ(",\"version\":\"gemv_fast\""), "gemv_fast");
+    bad(AWQ(",\"version\":\"gemm\",\"format\":\"marlin\""), "marlin");
+    bad(AWQ(",\"zero_point\":false"), "zero_point");
+    bad(AWQ(",\"new_key\":1"), "quantization_config: \"new_key\"");
+    bad(GPTQ("\"quant_method\":\"awq\",\"bits\":8,\"group_size\":64"), "expected 4");
+    bad(GPTQ("\"quant_method\":\"awq\",\"bits\":4"), "group_size");
+}
+
+/* What llm-compressor writes; groups by class, name and regex. */
+static void compressed(void **state) {
+    (void)state;
+#define CT(groups, rest) \
+    GPTQ("\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\"," \
+         "\"quantization_status\":\"compressed\",\"config_groups\":{" groups "}" rest)
+#define GROUP(name, targets, weights) \
+    "\"" name "\":{\"targets\":[" targets "],\"input_activations\":null," \
+    "\"output_activations\":null,\"weights\":{" weights "}}"
+#define W(bits, group, sym) \
+    "\"num_bits\":" bits ",\"type\":\"int\",\"symmetric\":" sym ",\"strategy\":\"group\"," \
+    "\"group_size\":" group ",\"dynamic\":false,\"actorder\":null"
+    eq_config c =
+        good(CT(GROUP("group_0", "\"Linear\"",
+                      W("4", "64", "true") ",\"observer\":\"minmax\","
+                                           "\"observer_kwargs\":{},\"block_structure\":null"),
+                ",\"ignore\":[\"lm_head\"],\"kv_cache_scheme\":null,\"version\":\"0.9\","
+                "\"sparsity_config\":{},\"transform_config\":{},"
+                "\"global_compression_ratio\":1.5"));
+    assert_true(c.schemes.all.bits == 4 && c.schemes.all.group == 64 && !c.schemes.at &&
+                c.layout == EQ_LAYOUT_CT_SYM);
+    c = good(CT(GROUP("a", "\"Linear\"",
+                      "\"num_bits\":8,\"symmetric\":false,\"strategy\":\"channel\","
+                      "\"group_size\":null,\"actorder\":\"weight\""),
+                ",\"ignore\":[\"re:.*lm_head\"]"));
+    assert_true(c.schemes.all.bits == 8 && c.schemes.all.group == -1 &&
+                c.layout == EQ_LAYOUT_CT_ASYM);
+    /* a name or a regex before the class, wherever it stands */
+    eq_err err;
+    tiny_text(dir, "config.json",
+              CT(GROUP("all", "\"Linear\"", W("2", "32", "true")) "," GROUP(
+                     "down", "\"re:.*down_proj$\"",
+                     W("4", "64", "true")) "," GROUP("one", "\"model.layers.1.self_attn.q_proj\"",
+                                                     W("3", "32", "true")),
+                 ""));
+    if (eq_config_load(&c, dir, &err) != EQ_OK) fail_msg("%s", err.msg);
+    assert_int_equal(eq_scheme_at(&c.schemes, 0, EQ_LIN_Q).bits, 2);
+    assert_int_equal(eq_scheme_at(&c.schemes, 1, EQ_LIN_Q).bits, 3);
+    assert_int_equal(eq_scheme_at(&c.schemes, 1, EQ_LIN_DOWN).bits, 4);
+    assert_int_equal(eq_scheme_at(&c.schemes, 0, EQ_LIN_DOWN).group, 64);
+    eq_config_free(&c);
+#define ONE(weights) CT(GROUP("g", "\"Linear\"", weights), "")
+    bad(ONE("\"num_bits\":5,\"group_size\":64"), "found 5");
+    bad(ONE("\"num_bits\":4,\"group_size\":64,\"type\":\"float\""), "float");
+    bad(ONE("\"num_bits\":4,\"strategy\":\"block\",\"block_structure\":[128,128]"), "block");
+    bad(ONE("\"num_bits\":4,\"strategy\":\"tensor\""), "tensor");
+    bad(ONE("\"num_bits\":4,\"strategy\":\"group\""), "group_size");
+    bad(ONE("\"num_bits\":4,\"group_size\":64,\"actorder\":\"group\""), "activation order");
+    bad(ONE("\"num_bits\":4,\"group_size\":64,\"dynamic\":true"), "dynamic");
+    bad(ONE("\"num_bits\":4,\"group_size\":64,\"new\":1"), "g: weights: \"new\"");
+    bad(CT(GROUP("g", "\"re:.*mlp.*\"", W("4", "64", "true")), ""), "q_proj in none");
+    bad(CT(GROUP("g", "\"re:(\"", W("4", "64", "true")), ""), "is not supported");
+    bad(CT(GROUP("g", "7", W("4", "64", "true")), ""), "names of linears");
+    bad(CT(GROUP("g", "\"Linear\"", W("4", "64", "true")),
+           ",\"ignore\":[\"re:.*layers.1.*o_proj\"]"),
+        "o_proj ignored");
+    bad(CT(GROUP("g", "\"Linear\"", W("4", "64", "true")) "," GROUP("h", "\"re:.*down_proj\"",
+                                                                    W("4", "64", "false")),
+           ""),
+        "g and h to differ");
+    bad(CT("", ""), "config_groups");
+    bad(CT("\"g\":[]", ""), "array");
+    bad(CT(GROUP("g", "\"Linear\"", W("4", "64", "true")), ",\"kv_cache_scheme\":{\"num_bits\":8}"),
+        "kv_cache_scheme");
+    bad(CT(GROUP("g", "\"Linear\"", W("4", "64", "true")), ",\"transform_config\":{\"r\":1}"),
+        "transform_config");
+    bad(CT(GROUP("g", "\"Linear\"", W("4", "64", "true")),
+           ",\"sparsity_config\":{\"format\":\"sparse-24\"}"),
+        "sparse-24");
+    bad(GPTQ("\"quant_method\":\"compressed-tensors\",\"format\":\"float-quantized\","
+             "\"config_groups\":{}"),
+        "float-quantized");
+    bad(CT("\"g\":{\"targets\":[\"Linear\"],\"input_activations\":{\"num_bits\":8},\"weights\":{" W(
+               "4", "64", "true") "}}",
+           ""),
+        "input_activations");
 }
 
 /* Frequencies and factor of transformers 5.24 (_compute_yarn_parameters), head_dim 16. */
@@ -545,6 +645,8 @@ int main(void) {
         cmocka_unit_test(shapes_are_checked),
         cmocka_unit_test(windows_of_qwen),
         cmocka_unit_test(quantization),
+        cmocka_unit_test(awq),
+        cmocka_unit_test(compressed),
         cmocka_unit_test(yarn),
         cmocka_unit_test(rope_said_twice),
         cmocka_unit_test(families),

@@ -359,7 +359,7 @@ static void folders_that_do_not_open(void **state) {
     eq_err err = {0};
     tiny_write(dir, tiny_config("llama", false), &(tiny_opts){0});
     const char *config = tiny_config("llama", false);
-    const char *const groups[] = {"32", "60"}, *const say[] = {"the config says GPTQ",
+    const char *const groups[] = {"32", "60"}, *const say[] = {"the config says gptq",
                                                                "groups of 60"};
     for (int i = 0; i < 2; i++) {
         snprintf(text, sizeof text,

@@ -3,6 +3,12 @@
 format (or of eqat's packed rows), and compares every weight bit for bit with what build/dequantize makes of the same folder.
 
 usage: tools/verify_checkpoint.py FOLDER DEQUANTIZED [--transformers]
+       tools/verify_checkpoint.py FOLDER EXPORT
+
+EXPORT is what eqat export made of FOLDER: GPTQ of any version, compressed-tensors or AWQ. Its integers
+minus zero points and its steps are unpacked by the format's own package (compressed-tensors) or as its
+readers do it in torch (GPTQModel's torch kernel, AutoAWQ), and must be the folder's, a group turned
+round or not.
 
 --transformers also loads DEQUANTIZED as a plain model in transformers and, where a GPTQ reader is
 installed, FOLDER as it is, and compares the logits of both.
@@ -88,6 +94,77 @@ def compare(folder, plain):
     print(f"{linears} linears ({weights} weights) and {others} other tensors are equal bit for bit")
 
 
+def unpack_gptq(get, q, O, I):
+    """GPTQModel's torch kernel: v1 to v2 on whole words, then shifts; 3 bits as streams"""
+    import torch
+
+    bits, words, zeros = q["bits"], get("qweight"), get("qzeros")
+    v1 = q["checkpoint_format"] == "gptq"
+    if bits == 3:
+        return (torch.from_numpy(stream(words.numpy(), 3, I, 0)).T,
+                torch.from_numpy(stream(zeros.numpy(), 3, O, 1)).T + v1, get("scales").T)
+    if v1:
+        zeros = zeros + sum(1 << i for i in range(0, 32, bits))
+    shifts = torch.arange(0, 32, bits, dtype=torch.int32)
+    w = (words[:, None, :] >> shifts[None, :, None]) & (2**bits - 1)
+    z = (zeros[:, :, None] >> shifts) & (2**bits - 1)
+    return w.reshape(I, O).T.long(), z.reshape(zeros.shape[0], O).T.long(), get("scales").T
+
+
+def unpack_compressed(get, q, O, I):
+    from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_int32
+
+    w = next(iter(q["config_groups"].values()))["weights"]
+    bits, steps = w["num_bits"], get("weight_scale")
+    assert get("weight_shape").tolist() == [O, I]
+    codes = unpack_from_int32(get("weight_packed"), bits, (O, I)).long()
+    zeros = codes.new_zeros(()).expand(steps.shape)
+    if not w["symmetric"]:
+        zeros = unpack_from_int32(get("weight_zero_point"), bits, tuple(steps.shape), 0).long()
+    return codes, zeros, steps
+
+
+def unpack_awq(get, q, O, I):
+    """AutoAWQ: nibbles by shifts, then its order undone"""
+    import torch
+
+    shifts, order = torch.arange(0, 32, 4, dtype=torch.int32), [0, 4, 1, 5, 2, 6, 3, 7]
+    nibbles = lambda t: ((t[:, :, None] >> shifts) & 15)[:, :, order].reshape(t.shape[0], -1).T.long()
+    return nibbles(get("qweight")), nibbles(get("qzeros")), get("scales").T
+
+
+UNPACK = {"gptq": unpack_gptq, "compressed-tensors": unpack_compressed, "awq": unpack_awq}
+
+
+def compare_readers(folder, export):
+    import torch
+
+    own = json.load(open(os.path.join(folder, "config.json")))["quantization_config"]
+    q = json.load(open(os.path.join(export, "config.json")))["quantization_config"]
+    a, b = tensors(folder), tensors(export)
+    linears = weights = turned = groups = 0
+    for name in sorted(n.removesuffix(".qweight") for n in a if n.endswith(".qweight")):
+        get = lambda t, n=name: (lambda part: t[f"{n}.{part}"].get_tensor(f"{n}.{part}"))
+        I, O = len(get(a)("g_idx")), get(a)("scales").shape[1]
+        scheme_of = scheme(own, name)
+        w, z, s = unpack_gptq(get(a), {**scheme_of, "checkpoint_format": "gptq_v2"}, O, I)
+        W, Z, S = UNPACK[q["quant_method"]](get(b), scheme(q, name), O, I)
+        G = I // s.shape[1]
+        t, T = (w.reshape(O, -1, G) - z[:, :, None]), (W.reshape(O, -1, G) - Z[:, :, None])
+        same = (t == T).all(-1) & (s == S)
+        other = (t == -T).all(-1) & (s == -S)
+        if not bool((same | other).all()):
+            sys.exit(f"{name}: {int((~(same | other)).sum())} groups differ")
+        linears, weights, groups = linears + 1, weights + w.numel(), groups + s.numel()
+        turned += int((other & ~same).sum())
+    for name, h in a.items():
+        if name.rsplit(".", 1)[1] in ("qweight", "qzeros", "scales", "g_idx"):
+            continue
+        assert torch.equal(h.get_tensor(name), b[name].get_tensor(name)), name
+    print(f"{export} ({q['quant_method']}): integers and steps of {linears} linears ({weights} weights) are the folder's, "
+          f"{turned} of {groups} groups turned round")
+
+
 def logits(folder, **kw):
     import torch
     from transformers import AutoModelForCausalLM
@@ -123,6 +200,9 @@ if __name__ == "__main__":
     p.add_argument("folder"), p.add_argument("dequantized")
     p.add_argument("--transformers", action="store_true")
     o = p.parse_args()
+    if "quantization_config" in json.load(open(os.path.join(o.dequantized, "config.json"))):
+        compare_readers(o.folder, o.dequantized)
+        sys.exit()
     compare(o.folder, o.dequantized)
     if o.transformers:
         with_transformers(o.folder, o.dequantized)

@@ -43,7 +43,8 @@ eq_status eq_export_check(const eq_export_job *x, eq_err *err) {
     for (int64_t i = 0; i < x->src->cfg.L; i++)
         for (int l = 0; l < EQ_LINS; l++) {
             eq_qlinear q = eq_export_shape(x->src, i, (eq_lin)l);
-            const char *why = x->format->refuses(x, &q);
+            const char *why =
+                eq_export_leads(&x->src->cfg, (eq_lin)l) ? x->format->refuses(x, &q) : NULL;
             char name[96];
             if (!why) continue;
             eq_export_name(name, x->src, i, (eq_lin)l);
@@ -54,9 +55,7 @@ eq_status eq_export_check(const eq_export_job *x, eq_err *err) {
     return EQ_OK;
 }
 
-/* Trained zero points (--e2e-train z) are real numbers, and rounding them would undo the training.
- */
-static eq_status check_zeros(const eq_export_job *x, eq_err *err) {
+eq_status eq_export_check_zeros(const eq_export_job *x, eq_err *err) {
     for (int64_t i = 0; i < x->src->cfg.L; i++)
         for (int l = 0; l < EQ_LINS; l++) {
             const eq_tensor *t = x->src->blocks[i].state_z[l];
@@ -89,13 +88,12 @@ static eq_status check_file(const char *out, eq_err *err) {
     return eq_output_check_parent(out, out, err);
 }
 
+eq_status eq_export_check_place(const eq_export_job *x, eq_err *err) {
+    return x->format->file ? check_file(x->o->out, err)
+                           : eq_output_check(x->o->out, x->o->model, err);
+}
+
 static eq_status check_source(const eq_weights *w, eq_err *err) {
-    eq_lin_spec q = eq_lin_of(&w->cfg, EQ_LIN_Q);
-    if (eq_config_quantized(&w->cfg) && eq_lin_joined(&q))
-        return eq_fail(err, EQ_EINPUT,
-                       "%s: exports hold each linear by itself, found a model of family %s, whose "
-                       "files join some as %s; its GPTQ folder is what is read of it",
-                       w->dir, w->cfg.family, q.file);
     if (eq_config_quantized(&w->cfg)) return EQ_OK;
     return eq_fail(err, EQ_EINPUT,
                    "%s: expected a quantized model, found full precision (eqat quantize makes one)",
@@ -146,10 +144,9 @@ static eq_status write_out(eq_export_job *x, eq_err *err) {
 
 static eq_status run(eq_export_job *x, eq_err *err) {
     EQ_TRY(check_source(x->src, err));
-    EQ_TRY(x->format->file ? check_file(x->o->out, err)
-                           : eq_output_check(x->o->out, x->o->model, err));
+    EQ_TRY(eq_export_check_place(x, err));
     EQ_TRY(eq_export_check(x, err));
-    if (!x->format->real_zeros) EQ_TRY(check_zeros(x, err));
+    if (!x->format->real_zeros) EQ_TRY(eq_export_check_zeros(x, err));
     eq_event(x->obs, "{\"event\":\"export\",\"to\":\"%s\"}", x->format->name);
     return write_out(x, err);
 }

@@ -51,6 +51,10 @@ struct eq_format {
     eq_status (*write)(eq_export_job *x, const char *tmp, eq_err *err);
     bool file;       /* the output is one */
     bool real_zeros; /* zero points need not be whole: pack meets them as they were trained */
+    bool middle;     /* exact for the middle two zero points alone */
+    /* Refuses what no numbers of the model's schemes could make right, or what some of them would
+     * make wrong; NULL: shapes say all. */
+    eq_status (*ahead)(eq_export_job *x, eq_err *err);
     /* Tensors of a linear of this shape; returns how many. */
     int (*parts)(const eq_export_job *x, eq_part *p, const eq_qlinear *q);
     /* Fills them. EQ_EINPUT names what cannot be held exactly; under o->lossy the nearest is
@@ -68,6 +72,11 @@ struct eq_format {
 extern const eq_format *const eq_formats[]; /* NULL at the end */
 const eq_format *eq_format_find(const char *name);
 
+/* Whether the output may be written there. */
+eq_status eq_export_check_place(const eq_export_job *x, eq_err *err);
+/* Trained zero points (--e2e-train z) are real numbers, and rounding them would undo the training:
+ * the first is named, or under o->lossy it is said. */
+eq_status eq_export_check_zeros(const eq_export_job *x, eq_err *err);
 /* Names the first linear of the model that the format cannot hold, by shapes and bits. */
 eq_status eq_export_check(const eq_export_job *x, eq_err *err);
 #endif

@@ -23,11 +23,47 @@ static int64_t tile_end(int64_t item, int64_t O) {
 eq_qlinear eq_export_shape(const eq_weights *w, int64_t block, eq_lin l) {
     eq_lin_spec s = eq_lin_of(&w->cfg, l);
     eq_scheme q = eq_scheme_at(&w->cfg.schemes, block, l);
-    return (eq_qlinear){q.bits, q.grid, .O = s.O, .I = s.I, .G = eq_group(q.group, s.I)};
+    return (eq_qlinear){q.bits, q.grid, .O = s.rows, .I = s.I, .G = eq_group(q.group, s.I)};
 }
 
 void eq_export_name(char out[96], const eq_weights *w, int64_t block, eq_lin l) {
     snprintf(out, 96, "model.layers.%lld.%s", (long long)block, eq_lin_of(&w->cfg, l).file);
+}
+
+/* Rows of one linear to their places in the tensor. */
+static void join_rows(eq_qlinear *t, const eq_qlinear *q, const eq_lin_spec *spec) {
+    int64_t words = eq_pack_words(q->I, q->bits), NG = q->I / q->G;
+    for (int64_t o = 0; o < q->O; o++) {
+        int64_t r = eq_lin_row(spec, o);
+        memcpy(t->rows + r * words, q->rows + o * words, (size_t)words * sizeof *t->rows);
+        memcpy(t->s + r * NG, q->s + o * NG, (size_t)NG * sizeof *t->s);
+        memcpy(t->z + r * NG, q->z + o * NG, (size_t)NG * sizeof *t->z);
+    }
+}
+
+eq_status eq_export_join(eq_qlinear *t, const eq_qblock *b, const eq_config *c, eq_lin l,
+                         eq_err *err) {
+    eq_lin_spec spec = eq_lin_of(c, l);
+    *t = b->lin[l];
+    if (!eq_lin_joined(&spec)) return EQ_OK;
+    int64_t words = spec.rows * eq_pack_words(t->I, t->bits), groups = spec.rows * (t->I / t->G);
+    t->O = spec.rows;
+    t->rows = eq_calloc(words, sizeof *t->rows);
+    t->s = eq_calloc(groups, sizeof *t->s), t->z = eq_calloc(groups, sizeof *t->z);
+    for (int k = 0; t->rows && t->s && t->z && k < EQ_LINS; k++) {
+        eq_lin_spec other = eq_lin_of(c, (eq_lin)k);
+        if (!strcmp(other.file, spec.file)) join_rows(t, &b->lin[k], &other);
+    }
+    if (t->rows && t->s && t->z) return EQ_OK;
+    eq_export_join_free(t, b, l);
+    return eq_nomem(err, "joining linears", words * 4 + groups * 8);
+}
+
+void eq_export_join_free(eq_qlinear *t, const eq_qblock *b, eq_lin l) {
+    if (t->rows != b->lin[l].rows) eq_free(t->rows);
+    if (t->s != b->lin[l].s) eq_free(t->s);
+    if (t->z != b->lin[l].z) eq_free(t->z);
+    *t = (eq_qlinear){0};
 }
 
 /* What training keeps beyond the stored steps and zero points goes; real: these stay. */
@@ -42,6 +78,7 @@ static void as_written(eq_qlinear *q, bool real) {
 eq_status eq_export_block(eq_qblock *b, const eq_weights *w, int64_t block, bool real,
                           eq_err *err) {
     EQ_TRY(eq_qblock_read(b, w, block, err));
+    eq_weights_drop(w, block);
     for (int l = 0; w->state && l < EQ_LINS; l++) as_written(&b->lin[l], real);
     return EQ_OK;
 }

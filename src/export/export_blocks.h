@@ -3,10 +3,17 @@
 #define EQ_EXPORT_BLOCKS_H
 #include "export/export.h"
 
-/* bits, O, I, G of a linear of the model; rows, s, z are NULL. */
+/* Files of some families join linears to one tensor (EQ_LINEARS_IN_FILES), which goes by the first
+ * of them. */
+static inline bool eq_export_leads(const eq_config *c, eq_lin l) { return !eq_lin_of(c, l).first; }
+/* bits, O, I, G of the tensor that a linear begins; rows, s, z are NULL. */
 eq_qlinear eq_export_shape(const eq_weights *w, int64_t block, eq_lin l);
 /* "model.layers.3.mlp.up_proj" */
 void eq_export_name(char out[96], const eq_weights *w, int64_t block, eq_lin l);
+/* The tensor itself: the linear of the block, or all that are joined, copied. */
+eq_status eq_export_join(eq_qlinear *t, const eq_qblock *b, const eq_config *c, eq_lin l,
+                         eq_err *err);
+void eq_export_join_free(eq_qlinear *t, const eq_qblock *b, eq_lin l);
 
 /* Steps as they are stored and zero points as whole numbers: what other readers of the model see.
  * Fills a block that is allocated, or allocates one that is all zero. */

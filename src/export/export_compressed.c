@@ -126,6 +126,7 @@ static json_t *groups_of(const eq_export_job *x, bool symmetric) {
     }
     for (int64_t i = 0; i < x->src->cfg.L; i++)
         for (int l = 0; l < EQ_LINS; l++) {
+            if (!eq_export_leads(&x->src->cfg, (eq_lin)l)) continue;
             eq_qlinear q = eq_export_shape(x->src, i, (eq_lin)l);
             char key[48], name[96];
             snprintf(key, sizeof key, "w%dg%lld", q.bits, (long long)q.G);
@@ -139,9 +140,11 @@ static json_t *groups_of(const eq_export_job *x, bool symmetric) {
 }
 
 static eq_status config(const eq_export_job *x, json_t *root, bool symmetric, eq_err *err) {
-    json_t *q = json_pack("{s:s, s:s, s:s, s:[s], s:o, s:n}", "quant_method", "compressed-tensors",
+    const char *head = eq_end_of(&x->src->cfg, EQ_END_HEAD);
+    json_t *q = json_pack("{s:s, s:s, s:s, s:[s%], s:o, s:n}", "quant_method", "compressed-tensors",
                           "format", "pack-quantized", "quantization_status", "compressed", "ignore",
-                          "lm_head", "config_groups", groups_of(x, symmetric), "kv_cache_scheme");
+                          head, strlen(head) - strlen(".weight"), "config_groups",
+                          groups_of(x, symmetric), "kv_cache_scheme");
     if (!q || json_object_set_new(root, "quantization_config", q))
         return eq_nomem(err, "config.json", 1 << 12);
     return EQ_OK;
@@ -156,6 +159,7 @@ static eq_status config_asym(const eq_export_job *x, json_t *root, eq_err *err) 
 const eq_format eq_format_ct = {
     .name = "compressed-tensors",
     .about = "symmetric pack-quantized (vLLM): portable models",
+    .middle = true,
     .refuses = refuses,
     .parts = parts_sym,
     .pack = pack_sym,

@@ -77,6 +77,7 @@ static eq_status add_copy(folder *f, const eq_tensor *t, int64_t block, eq_err *
 }
 
 static eq_status add_linear(folder *f, int64_t block, int l, eq_err *err) {
+    if (!eq_export_leads(&f->x->src->cfg, (eq_lin)l)) return EQ_OK;
     eq_qlinear q = eq_export_shape(f->x->src, block, (eq_lin)l);
     eq_part p[EQ_PARTS_MAX];
     char head[96];
@@ -131,13 +132,10 @@ static void drop_parts(folder *f) {
     for (int i = 0; i < EQ_PARTS_MAX; i++) eq_free(f->data[i]), f->data[i] = NULL;
 }
 
-/* All parts of one linear; e is the first of them. */
-static eq_status pack_linear(folder *f, const entry *e, eq_err *err) {
+/* All parts of one tensor's linears; e is the first of them. */
+static eq_status pack_joined(folder *f, const entry *e, eq_qlinear *q, eq_err *err) {
     char name[96];
-    EQ_TRY(get_block(f, e->block, err));
-    drop_parts(f);
     eq_part p[EQ_PARTS_MAX];
-    eq_qlinear *q = &f->b.lin[e->lin];
     int n = f->x->format->parts(f->x, p, q);
     for (int i = 0; i < n; i++) {
         f->data[i] = eq_calloc(e[i].bytes, 1);
@@ -146,6 +144,16 @@ static eq_status pack_linear(folder *f, const entry *e, eq_err *err) {
     eq_export_name(name, f->x->src, e->block, (eq_lin)e->lin);
     eq_packing at = {name, q, f->x};
     return f->x->format->pack(&at, f->data, err);
+}
+
+static eq_status pack_linear(folder *f, const entry *e, eq_err *err) {
+    eq_qlinear q;
+    EQ_TRY(get_block(f, e->block, err));
+    drop_parts(f);
+    EQ_TRY(eq_export_join(&q, &f->b, &f->x->src->cfg, (eq_lin)e->lin, err));
+    eq_status st = pack_joined(f, e, &q, err);
+    eq_export_join_free(&q, &f->b, (eq_lin)e->lin);
+    return st;
 }
 
 /* Same type: the bytes. Else what the type does not hold is named, or rounded under lossy. */
@@ -192,6 +200,7 @@ static eq_status write_file(folder *f, const entry *e, int64_t n, eq_err *err) {
         if (!e[i].base && e[i].part == 0) EQ_TRY(pack_linear(f, &e[i], err));
         EQ_TRY(e[i].base ? put_copy(f, &e[i], err)
                          : eq_stw_put(f->out, f->data[e[i].part], e[i].bytes, err));
+        if (e[i].base) eq_st_drop(f->x->src->st, e[i].base);
         say(f, &e[i], NULL);
     }
     eq_status st = eq_stw_end(f->out, err);
@@ -232,18 +241,7 @@ static eq_status check_space(const folder *f, eq_err *err) {
                    (long long)f->bytes, (long long)room);
 }
 
-/* Readers of such files want joined tensors, and the joined ones have no bits of their own here. */
-static eq_status check_names(const folder *f, eq_err *err) {
-    const eq_config *c = &f->x->src->cfg;
-    if (c->files == EQ_FILES_LLAMA || c->files == EQ_FILES_GEMMA) return EQ_OK;
-    return eq_fail(
-        err, EQ_EINPUT,
-        "%s: %s is written of models with a tensor for each linear, found joined ones (%s)",
-        f->x->src->dir, f->x->format->name, c->family);
-}
-
 static eq_status write_all(folder *f, eq_err *err) {
-    EQ_TRY(check_names(f, err));
     EQ_TRY(make_list(f, err));
     EQ_TRY(check_space(f, err));
     EQ_TRY(eq_checkpoint_copy_side_files(f->x->src->dir, f->dir, err));
@@ -285,12 +283,16 @@ static eq_status compare_linear(folder *f, const eq_st *st, const entry *e, eq_e
             return eq_fail(err, EQ_EINPUT, "%s: %s: read back, it is not there as written", f->dir,
                            e[i].name);
     }
-    eq_rows was = {eq_qlinear_rows, &f->b.lin[e->lin]}, is = {rows_in_file, &r};
-    return eq_compare_rows(f->x, name, r.shape.O, r.shape.I, was, is, f->x->o->lossy, err);
+    eq_qlinear q;
+    EQ_TRY(eq_export_join(&q, &f->b, &f->x->src->cfg, (eq_lin)e->lin, err));
+    eq_rows was = {eq_qlinear_rows, &q}, is = {rows_in_file, &r};
+    eq_status s = eq_compare_rows(f->x, name, r.shape.O, r.shape.I, was, is, f->x->o->lossy, err);
+    eq_export_join_free(&q, &f->b, (eq_lin)e->lin);
+    for (int i = 0; i < n; i++) eq_st_drop(st, r.t[i]);
+    return s;
 }
 
-static eq_status compare_copy(folder *f, const eq_st *st, const entry *e, eq_err *err) {
-    const eq_tensor *t = eq_st_find(st, name_of(e));
+static eq_status compare_copy(folder *f, const entry *e, const eq_tensor *t, eq_err *err) {
     if (t && t->dt == e->dt && e->dt == e->base->dt && t->bytes == e->base->bytes &&
         !memcmp(t->data, e->base->data, (size_t)t->bytes))
         return EQ_OK;
@@ -299,6 +301,14 @@ static eq_status compare_copy(folder *f, const eq_st *st, const entry *e, eq_err
     int64_t I = t->shape[t->ndim - 1];
     eq_rows was = {eq_tensor_rows, e->base}, is = {eq_tensor_rows, t};
     return eq_compare_rows(f->x, name_of(e), t->n / I, I, was, is, f->x->o->lossy, err);
+}
+
+static eq_status copy_in_file(folder *f, const eq_st *st, const entry *e, eq_err *err) {
+    const eq_tensor *t = eq_st_find(st, name_of(e));
+    eq_status s = compare_copy(f, e, t, err);
+    if (t) eq_st_drop(st, t);
+    eq_st_drop(f->x->src->st, e->base);
+    return s;
 }
 
 static eq_status compare_all(folder *f, eq_err *err) {
@@ -312,7 +322,7 @@ static eq_status compare_all(folder *f, eq_err *err) {
     for (int64_t i = 0; i < f->n && s == EQ_OK; i++) {
         const entry *e = &f->e[i];
         if (e->base)
-            s = compare_copy(f, st, e, err);
+            s = copy_in_file(f, st, e, err);
         else if (e->part == 0)
             s = compare_linear(f, st, e, err);
         say(f, e, "comparing");

@@ -16,7 +16,8 @@
 
 typedef struct {
     char name[EQ_GGUF_NAME];
-    const eq_tensor *t; /* copied or converted; NULL: a linear, or rope factors */
+    const eq_tensor *t; /* copied or converted; NULL: a linear, or */
+    const float *f;     /* rope factors */
     int64_t block;      /* -1: outside */
     int lin;            /* rows of a linear's matrix or bias; -1: neither */
     eq_ggml type;
@@ -68,10 +69,17 @@ static eq_status add(gguf *g, entry e, const char *name, const char *tail, eq_er
     return EQ_OK;
 }
 
+/* The bias of a linear is as long as its rows, whatever it is joined to in the model's files. */
 static eq_status add_vector(gguf *g, const eq_tensor *t, int64_t block, int lin, const char *name,
                             const char *tail, eq_err *err) {
-    entry e = {.t = t, .block = block, .lin = lin, .type = EQ_GGML_F32, .ndim = 1, .dim = {t->n}};
+    int64_t n = lin < 0 ? t->n : eq_lin_of(g->cfg, (eq_lin)lin).O;
+    entry e = {.t = t, .block = block, .lin = lin, .type = EQ_GGML_F32, .ndim = 1, .dim = {n}};
     return add(g, e, name, tail, err);
+}
+
+static eq_status add_factors(gguf *g, const float *f, int64_t n, const char *name, eq_err *err) {
+    entry e = {.f = f, .block = -1, .lin = -1, .type = EQ_GGML_F32, .ndim = 1, .dim = {n}};
+    return add(g, e, name, "weight", err);
 }
 
 static eq_ggml stored_type(eq_dtype dt) {
@@ -95,18 +103,21 @@ static eq_status add_matrix(gguf *g, const eq_tensor *t, const char *name, eq_er
 static eq_status add_linear(gguf *g, int64_t i, int l, eq_err *err) {
     eq_lin_spec s = eq_lin_of(g->cfg, (eq_lin)l);
     const eq_tensor *bias = g->x->src->blocks[i].bias[l];
-    entry e = {
-        .block = i, .lin = l, .type = g->types[i * EQ_LINS + l], .ndim = 2, .dim = {s.I, s.O}};
-    EQ_TRY(add(g, e, eq_gguf_linears[l], "weight", err));
+    entry e = {.block = i, .lin = l, .type = g->types[i * EQ_LINS + l], .ndim = 2};
+    if (!eq_gguf_leads(g->cfg, g->arch, (eq_lin)l)) return EQ_OK;
+    e.dim[0] = s.I, e.dim[1] = g->arch->joined ? s.rows : s.O;
+    EQ_TRY(add(g, e, eq_gguf_linear_name(g->arch, (eq_lin)l), "weight", err));
     return bias ? add_vector(g, bias, i, l, eq_gguf_linears[l], "bias", err) : EQ_OK;
 }
 
 static eq_status make_list(gguf *g, eq_err *err) {
     const eq_weights *w = g->x->src;
     EQ_TRY(add_matrix(g, w->embed, "token_embd", err));
-    if (g->rope) {
-        entry e = {.block = -1, .lin = -1, .type = EQ_GGML_F32, .ndim = 1, .dim = {g->cfg->HD / 2}};
-        EQ_TRY(add(g, e, "rope_freqs", "weight", err));
+    const eq_rope_spec *rope = &g->cfg->rope;
+    if (g->rope) EQ_TRY(add_factors(g, g->rope, rope->dim / 2, "rope_freqs", err));
+    if (rope->kind == EQ_ROPE_LONG) {
+        EQ_TRY(add_factors(g, rope->long_factor, rope->dim / 2, "rope_factors_long", err));
+        EQ_TRY(add_factors(g, rope->short_factor, rope->dim / 2, "rope_factors_short", err));
     }
     for (int64_t i = 0; i < g->cfg->L; i++) {
         for (int k = 0; k < EQ_NORM_COUNT; k++)
@@ -155,15 +166,24 @@ static eq_status pack_row(void *ctx, int64_t r, eq_err *err) {
 }
 
 static eq_status put_linear(gguf *g, const entry *e, eq_err *err) {
+    eq_qlinear q;
     EQ_TRY(get_block(g, e->block, err));
-    const eq_qlinear *q = &g->b.lin[e->lin];
-    int64_t bytes = q->O * eq_ggml_row_bytes(e->type, q->I);
-    pack_job j = {g, e, q, eq_calloc(bytes, 1)};
-    if (!j.out) return eq_nomem(err, "packing a linear", bytes);
-    eq_status st = eq_par_try(q->O, pack_row, &j, err);
+    EQ_TRY(eq_gguf_linear(&q, &g->b, g->cfg, g->arch, (eq_lin)e->lin, err));
+    int64_t bytes = q.O * eq_ggml_row_bytes(e->type, q.I);
+    pack_job j = {g, e, &q, eq_calloc(bytes, 1)};
+    eq_status st =
+        j.out ? eq_par_try(q.O, pack_row, &j, err) : eq_nomem(err, "packing a linear", bytes);
     if (st == EQ_OK) st = eq_ggw_put(g->out, j.out, bytes, err);
     eq_free(j.out);
+    eq_export_join_free(&q, &g->b, (eq_lin)e->lin);
     return st;
+}
+
+/* Where element o of a linear's bias, or of any other vector, lies in the model's files. */
+static float element(const gguf *g, const entry *e, int64_t o) {
+    if (e->f) return e->f[o];
+    eq_lin_spec s = eq_lin_of(g->cfg, e->lin < 0 ? EQ_LIN_Q : (eq_lin)e->lin);
+    return eq_load(e->t->data, e->t->dt, e->lin < 0 ? o : eq_lin_row(&s, o));
 }
 
 /* Norms, biases: fp32, those of q and k in the order of their rows. */
@@ -172,7 +192,7 @@ static eq_status put_vector(gguf *g, const entry *e, eq_err *err) {
     if (!v) return eq_nomem(err, "a vector", e->dim[0] * 4);
     for (int64_t r = 0; r < e->dim[0]; r++) {
         int64_t o = e->lin < 0 ? r : eq_gguf_source_row(g->cfg, g->arch, (eq_lin)e->lin, r);
-        v[r] = e->t ? eq_load(e->t->data, e->t->dt, o) : g->rope[r];
+        v[r] = element(g, e, o);
     }
     eq_status st = eq_ggw_put(g->out, v, e->dim[0] * 4, err);
     eq_free(v);
@@ -215,7 +235,7 @@ static int file_type(const gguf *g) {
         [EQ_GGML_F32] = 0,   [EQ_GGML_F16] = 1,   [EQ_GGML_Q4_0] = 2,  [EQ_GGML_Q4_1] = 3,
         [EQ_GGML_Q8_0] = 7,  [EQ_GGML_Q5_0] = 8,  [EQ_GGML_Q2_K] = 10, [EQ_GGML_Q3_K] = 12,
         [EQ_GGML_Q4_K] = 15, [EQ_GGML_BF16] = 32, [EQ_GGML_Q2_0] = 41};
-    int64_t count[EQ_GGML_COUNT] = {0};
+    int64_t count[EQ_GGML_COUNT + 1] = {0};
     int most = 0;
     for (int64_t i = 0; i < g->cfg->L * EQ_LINS; i++) count[g->types[i]]++;
     for (int t = 0; t < EQ_GGML_COUNT; t++)
@@ -236,6 +256,7 @@ static eq_status write_all(gguf *g, const char *path, eq_err *err) {
         EQ_TRY(e->ndim == 1 ? put_vector(g, e, err)
                : e->t       ? put_matrix(g, e, err)
                             : put_linear(g, e, err));
+        if (e->t) eq_st_drop(g->x->src->st, e->t);
         say(g, e, NULL);
     }
     eq_ggw *w = g->out;
@@ -274,8 +295,7 @@ static void vector_in_file(const void *ctx, float *out, int64_t o0, int64_t n) {
 }
 static void vector_in_model(const void *ctx, float *out, int64_t o, int64_t n) {
     const in_file *f = ctx;
-    for (int64_t k = 0; k < n; k++)
-        out[k] = f->e->t ? eq_load(f->e->t->data, f->e->t->dt, o + k) : f->g->rope[o + k];
+    for (int64_t k = 0; k < n; k++) out[k] = element(f->g, f->e, o + k);
 }
 
 static eq_status compare_one(gguf *g, const eq_gguf *file, const entry *e, eq_err *err) {
@@ -291,10 +311,14 @@ static eq_status compare_one(gguf *g, const eq_gguf *file, const entry *e, eq_er
     if (e->t)
         return eq_compare_rows(g->x, e->name, e->dim[1], e->dim[0], (eq_rows){eq_tensor_rows, e->t},
                                (eq_rows){rows_in_file, &f}, e->type != stored_type(e->t->dt), err);
+    eq_qlinear q;
     EQ_TRY(get_block(g, e->block, err));
-    return eq_compare_rows(g->x, e->name, e->dim[1], e->dim[0],
-                           (eq_rows){eq_qlinear_rows, &g->b.lin[e->lin]},
-                           (eq_rows){rows_in_file, &f}, g->x->o->lossy, err);
+    EQ_TRY(eq_gguf_linear(&q, &g->b, g->cfg, g->arch, (eq_lin)e->lin, err));
+    eq_status st =
+        eq_compare_rows(g->x, e->name, e->dim[1], e->dim[0], (eq_rows){eq_qlinear_rows, &q},
+                        (eq_rows){rows_in_file, &f}, g->x->o->lossy, err);
+    eq_export_join_free(&q, &g->b, (eq_lin)e->lin);
+    return st;
 }
 
 static eq_status compare_all(gguf *g, const char *path, eq_err *err) {
@@ -306,6 +330,8 @@ static eq_status compare_all(gguf *g, const char *path, eq_err *err) {
                      (long long)eq_gguf_count(file), (long long)g->n);
     for (int64_t i = 0; i < g->n && st == EQ_OK; i++) {
         st = compare_one(g, file, &g->e[i], err);
+        if (st == EQ_OK) eq_gguf_drop(file, eq_gguf_find(file, g->e[i].name));
+        if (g->e[i].t) eq_st_drop(g->x->src->st, g->e[i].t);
         say(g, &g->e[i], "comparing");
     }
     eq_gguf_close(file);
@@ -317,7 +343,7 @@ static eq_status compare_all(gguf *g, const char *path, eq_err *err) {
 
 /* "205 q2_0, 5 q4_0", and the oldest llama.cpp. */
 static void describe(gguf *g) {
-    int64_t count[EQ_GGML_COUNT] = {0};
+    int64_t count[EQ_GGML_COUNT + 1] = {0};
     char *p = g->x->types;
     size_t room = sizeof g->x->types, used = 0;
     for (int64_t i = 0; i < g->cfg->L * EQ_LINS; i++) count[g->types[i]]++;
@@ -366,6 +392,17 @@ static eq_status write_gguf(eq_export_job *x, const char *path, eq_err *err) {
     return st;
 }
 
+/* Names of tensors, metadata, tokenizer: all that is written in front of the numbers. */
+static eq_status ahead(eq_export_job *x, eq_err *err) {
+    eq_ggw *w;
+    EQ_TRY(eq_gguf_check_model(x, err));
+    EQ_TRY(eq_gguf_choose_ahead(x, err));
+    EQ_TRY(eq_ggw_new(&w, x->o->out, err));
+    eq_status st = eq_gguf_put_tokenizer(w, x, err);
+    eq_ggw_abort(w);
+    return st;
+}
+
 static const char *refuses(const eq_export_job *x, const eq_qlinear *q) {
     (void)x, (void)q; /* which type holds it is seen in its numbers */
     return NULL;
@@ -376,5 +413,6 @@ const eq_format eq_format_gguf = {
     .about = "llama.cpp, ollama, LM Studio: each tensor in the smallest type that is exact",
     .refuses = refuses,
     .write = write_gguf,
+    .ahead = ahead,
     .file = true,
 };

@@ -10,10 +10,9 @@
 #include "export/export_gguf.h"
 
 static const eq_gguf_arch archs[] = {
-    {"llama", "llama", true},
-    {"mistral", "llama", true},
-    {"qwen2", "qwen2", false},
-    {"qwen3", "qwen3", false},
+    {"llama", "llama", true, false},         {"mistral", "llama", true, false},
+    {"qwen2", "qwen2", false, false},        {"qwen3", "qwen3", false, false},
+    {"internlm2", "internlm2", true, false}, {"phi3", "phi3", false, true},
 };
 
 const eq_gguf_arch *eq_gguf_arch_of(const eq_config *c) {
@@ -44,6 +43,26 @@ int64_t eq_gguf_file_row(const eq_config *c, const eq_gguf_arch *a, eq_lin l, in
     return is_permuted(a, l) ? o - in + in % half * 2 + in / half : o;
 }
 
+/* ---- tensors -----------------------------------------------------------------------------------
+ */
+
+bool eq_gguf_leads(const eq_config *c, const eq_gguf_arch *a, eq_lin l) {
+    return !a->joined || eq_export_leads(c, l);
+}
+
+const char *eq_gguf_linear_name(const eq_gguf_arch *a, eq_lin l) {
+    if (a->joined && l == EQ_LIN_Q) return "attn_qkv";
+    if (a->joined && l == EQ_LIN_GATE) return "ffn_up"; /* gate and up */
+    return eq_gguf_linears[l];
+}
+
+eq_status eq_gguf_linear(eq_qlinear *t, const eq_qblock *b, const eq_config *c,
+                         const eq_gguf_arch *a, eq_lin l, eq_err *err) {
+    if (a->joined) return eq_export_join(t, b, c, l, err);
+    *t = b->lin[l];
+    return EQ_OK;
+}
+
 /* ---- what it does not hold ---------------------------------------------------------------------
  */
 
@@ -67,39 +86,38 @@ static eq_status check_yarn(const eq_export_job *x, eq_err *err) {
     return st;
 }
 
+/* What the format's model of this family computes of a block is fixed by its name. */
+static const char *other_block(const eq_config *c, const eq_gguf_arch *a) {
+    bool phi3 = !strcmp(a->arch, "phi3"), qwen2 = !strcmp(a->arch, "qwen2");
+    bool turned = !c->two_ropes && c->rope.query_beta == 0 && (phi3 || c->rope.dim == c->HD);
+    for (int64_t i = 0; i < c->L; i++) turned = turned && !(c->layer[i] & EQ_LAYER_NO_ROPE);
+    if (!turned) return "turns heads alike in every layer, whole ones where it is not phi3";
+    if (c->norms != EQ_NORMS_BEFORE || c->norm_plus_one || c->norm_center)
+        return "has plain norms in front";
+    if (c->act != EQ_ACT_SILU) return "has silu";
+    if (c->rope.kind == EQ_ROPE_LONG && !phi3) return "has no rope type longrope";
+    if (c->rope.kind == EQ_ROPE_DYNAMIC)
+        return "has no rope type dynamic, whose base grows with the text";
+    if ((qwen2 || phi3) && c->HD != c->D / c->NH)
+        return "has heads of hidden_size / heads, and no head_dim";
+    bool llama = !strcmp(a->arch, "llama");
+    if (!llama && (c->o_bias || c->mlp_bias || (c->qkv_bias && !qwen2)))
+        return "has no such biases (attention_bias)";
+    return NULL;
+}
+
 eq_status eq_gguf_check_model(const eq_export_job *x, eq_err *err) {
     const eq_config *c = &x->src->cfg;
     const eq_gguf_arch *a = eq_gguf_arch_of(c);
+    const char *why = a ? other_block(c, a) : NULL;
     if (!a)
         return eq_fail(err, EQ_EINPUT,
-                       "%s: gguf is written of llama, mistral, qwen2 and qwen3 models, found %s",
+                       "%s: gguf is written of llama, mistral, qwen2, qwen3, internlm2 and phi3 "
+                       "models, found %s",
                        x->src->dir, c->family);
-    if (!strcmp(a->arch, "qwen2") && c->HD != c->D / c->NH)
-        return eq_fail(err, EQ_EINPUT,
-                       "%s: gguf's qwen2 has heads of hidden_size / heads = %lld, found a head_dim "
-                       "of %lld",
-                       x->src->dir, (long long)(c->D / c->NH), (long long)c->HD);
-    if (a->permuted ? false : c->o_bias || c->mlp_bias || (c->qkv_bias && c->qk_norm))
-        return eq_fail(err, EQ_EINPUT, "%s: gguf's %s has no such biases (attention_bias)",
-                       x->src->dir, a->arch);
-    if (c->rope.kind == EQ_ROPE_LONG || c->act != EQ_ACT_SILU)
-        return eq_fail(err, EQ_EINPUT, "%s: gguf's %s has silu and no longrope, found another",
-                       x->src->dir, a->arch);
-    bool turned = c->rope.dim == c->HD && !c->two_ropes && c->rope.query_beta == 0;
-    for (int64_t i = 0; i < c->L; i++) turned = turned && !(c->layer[i] & EQ_LAYER_NO_ROPE);
-    if (!turned || c->norms != EQ_NORMS_BEFORE || c->norm_plus_one || c->norm_center)
-        return eq_fail(
-            err, EQ_EINPUT,
-            "%s: gguf's %s turns whole heads alike in every layer and has plain norms in "
-            "front, found another block",
-            x->src->dir, a->arch);
-    if (c->rope.kind == EQ_ROPE_LONG)
-        return eq_fail(err, EQ_EINPUT, "%s: gguf's %s has no rope type longrope", x->src->dir,
-                       a->arch);
-    if (c->rope.kind == EQ_ROPE_DYNAMIC)
-        return eq_fail(err, EQ_EINPUT,
-                       "%s: gguf has no rope type dynamic, whose base grows with the text",
-                       x->src->dir);
+    if (why)
+        return eq_fail(err, EQ_EINPUT, "%s: gguf's %s %s, found another block", x->src->dir,
+                       a->arch, why);
     if (c->rope.kind == EQ_ROPE_YARN) EQ_TRY(check_yarn(x, err));
     if (c->window && c->window < c->T_max)
         eq_note(x->obs,
@@ -127,8 +145,14 @@ static void put_str(eq_ggw *w, const char *name, const char *s) {
 }
 
 static void put_rope(keys *k, const eq_config *c) {
-    eq_ggw_u32(k->w, key(k, "rope.dimension_count"), c->HD);
+    eq_ggw_u32(k->w, key(k, "rope.dimension_count"), c->rope.dim);
     eq_ggw_f32(k->w, key(k, "rope.freq_base"), c->rope.theta);
+    if (!strcmp(k->arch, "phi3")) { /* its loaders want both */
+        eq_ggw_u32(k->w, key(k, "rope.scaling.original_context_length"), c->rope.original_T);
+        eq_ggw_u32(k->w, key(k, "attention.sliding_window"), c->window);
+    }
+    if (c->rope.kind == EQ_ROPE_LONG)
+        eq_ggw_f32(k->w, key(k, "rope.scaling.attn_factor"), c->rope.scale);
     bool yarn = c->rope.kind == EQ_ROPE_YARN;
     if (!yarn && c->rope.kind != EQ_ROPE_LINEAR) return;
     put_str(k->w, key(k, "rope.scaling.type"), yarn ? "yarn" : "linear");

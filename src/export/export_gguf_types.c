@@ -9,6 +9,7 @@
 #include "base/par.h"
 #include "export/export_blocks.h"
 #include "export/export_gguf.h"
+#include "quant/number.h"
 #include "quant/pack.h"
 
 enum { TILE = 16 };
@@ -78,6 +79,26 @@ static eq_status choose_one(eq_ggml *out, const eq_export_job *x, const char *na
     return refuse(name, q, "no type up to q8_0", err);
 }
 
+static eq_status choose_block(eq_ggml *types, const eq_export_job *x, const eq_qblock *b, int64_t i,
+                              eq_err *err) {
+    const eq_config *c = &x->src->cfg;
+    const eq_gguf_arch *a = eq_gguf_arch_of(c);
+    for (int l = 0; l < EQ_LINS; l++) {
+        char name[96];
+        eq_qlinear q;
+        if (!eq_gguf_leads(c, a, (eq_lin)l)) {
+            types[l] = EQ_GGML_COUNT; /* lies in another's tensor */
+            continue;
+        }
+        eq_export_name(name, x->src, i, (eq_lin)l);
+        EQ_TRY(eq_gguf_linear(&q, b, c, a, (eq_lin)l, err));
+        eq_status st = choose_one(&types[l], x, name, &q, err);
+        eq_export_join_free(&q, b, (eq_lin)l);
+        EQ_TRY(st);
+    }
+    return EQ_OK;
+}
+
 eq_status eq_gguf_choose(eq_ggml *types, eq_export_job *x, eq_err *err) {
     eq_qblock b = {0};
     eq_status st = EQ_OK;
@@ -87,12 +108,55 @@ eq_status eq_gguf_choose(eq_ggml *types, eq_export_job *x, eq_err *err) {
     for (int64_t i = 0; i < x->src->cfg.L && st == EQ_OK; i++) {
         if (eq_stopped(x->obs)) st = eq_fail(err, EQ_EINTR, "stopped on request");
         if (st == EQ_OK) st = eq_export_block(&b, x->src, i, false, err);
-        for (int l = 0; l < EQ_LINS && st == EQ_OK; l++) {
-            char name[96];
-            eq_export_name(name, x->src, i, (eq_lin)l);
-            st = choose_one(&types[i * EQ_LINS + l], x, name, &b.lin[l], err);
-        }
+        if (st == EQ_OK) st = choose_block(&types[i * EQ_LINS], x, &b, i, err);
     }
     eq_qblock_free(&b);
     return st;
+}
+
+/* ---- before there are numbers ----------------------------------------------------------------
+ */
+
+/* Rows of a linear of this scheme with every zero point that its grid allows, all codes with each,
+ * and a step of eleven significant bits of its own for every group: a type that holds them holds
+ * any numbers that training finds. */
+static void put_worst(eq_qlinear *q, uint8_t *codes) {
+    int64_t NG = q->I / q->G, words = eq_pack_words(q->I, q->bits);
+    int64_t least = (int64_t)eq_z_least(q->bits, q->grid),
+            many = (int64_t)eq_z_most(q->bits, q->grid) - least + 1;
+    for (int64_t o = 0; o < q->O; o++) {
+        for (int64_t g = 0; g < NG; g++) {
+            int64_t k = o * NG + g;
+            q->z[k] = (float)(least + (o + g) % many);
+            q->s[k] = eq_f16_to_f32((uint16_t)(0x2801 + 2 * (k * 37 % 512)));
+        }
+        for (int64_t i = 0; i < q->I; i++)
+            codes[i] = (uint8_t)((i * 5 + i / 32) & ((1 << q->bits) - 1));
+        eq_pack_row(q->rows + o * words, codes, q->I, q->bits);
+    }
+}
+
+static eq_status choose_worst(const eq_export_job *x, int64_t block, eq_lin l, eq_err *err) {
+    char name[96];
+    eq_ggml t;
+    eq_qlinear q = eq_export_shape(x->src, block, l);
+    q.O = 1 << q.bits;
+    int64_t NG = q.I / q.G, words = q.O * eq_pack_words(q.I, q.bits);
+    q.rows = eq_calloc(words, sizeof *q.rows);
+    q.s = eq_calloc(q.O * NG, sizeof *q.s), q.z = eq_calloc(q.O * NG, sizeof *q.z);
+    uint8_t *codes = eq_calloc(q.I, 1);
+    eq_status st = q.rows && q.s && q.z && codes ? EQ_OK : eq_nomem(err, "a linear", words * 4);
+    eq_export_name(name, x->src, block, l);
+    if (st == EQ_OK) put_worst(&q, codes), st = choose_one(&t, x, name, &q, err);
+    eq_free(q.rows), eq_free(q.s), eq_free(q.z), eq_free(codes);
+    return st;
+}
+
+eq_status eq_gguf_choose_ahead(const eq_export_job *x, eq_err *err) {
+    const eq_config *c = &x->src->cfg;
+    for (int64_t i = 0; i < (c->schemes.at ? c->L : 1); i++)
+        for (int l = 0; l < EQ_LINS; l++)
+            if (eq_gguf_leads(c, eq_gguf_arch_of(c), (eq_lin)l))
+                EQ_TRY(choose_worst(x, i, (eq_lin)l, err));
+    return EQ_OK;
 }

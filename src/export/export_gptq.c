@@ -155,6 +155,7 @@ const eq_format eq_format_gptq_v1 = {
 const eq_format eq_format_gptq_sym = {
     .name = "gptq-sym",
     .about = "symmetric GPTQ (vLLM, SGLang): portable models",
+    .middle = true,
     .refuses = refuses,
     .parts = parts,
     .pack = pack_sym,

@@ -77,6 +77,7 @@ static eq_status config(const eq_export_job *x, json_t *root, eq_err *err) {
             eq_qlinear s = eq_export_shape(x->src, i, (eq_lin)l);
             char name[96];
             if (s.bits == first.bits && s.G == first.G) continue;
+            if (!eq_export_leads(&x->src->cfg, (eq_lin)l)) continue;
             eq_export_name(name, x->src, i, (eq_lin)l);
             json_object_set_new(
                 q, name, json_pack("{s:I, s:i}", "group_size", (json_int_t)s.G, "bits", s.bits));
@@ -91,6 +92,7 @@ const eq_format eq_format_mlx = {
     .name = "mlx",
     .about = "MLX, affine: portable models, and where zero point times step is an fp16 number",
     .real_zeros = true,
+    .middle = true,
     .refuses = refuses,
     .parts = parts,
     .pack = pack,

@@ -305,6 +305,10 @@ void eq_gguf_close(eq_gguf *g) {
 const char *eq_gguf_path(const eq_gguf *g) { return g->path; }
 int64_t eq_gguf_count(const eq_gguf *g) { return g->tensors; }
 const eq_gguf_tensor *eq_gguf_at(const eq_gguf *g, int64_t i) { return &g->tensor[i]; }
+void eq_gguf_drop(const eq_gguf *g, const eq_gguf_tensor *t) {
+    int64_t at = t->data - (const uint8_t *)g->map.data;
+    eq_map_drop(&g->map, at, at + t->bytes);
+}
 const eq_gguf_tensor *eq_gguf_find(const eq_gguf *g, const char *name) {
     int64_t i = find(g, name, true);
     return i < 0 ? NULL : &g->tensor[i - g->keys];

@@ -45,6 +45,8 @@ const char *eq_gguf_path(const eq_gguf *g);
 int64_t eq_gguf_count(const eq_gguf *g);
 const eq_gguf_tensor *eq_gguf_at(const eq_gguf *g, int64_t i);
 const eq_gguf_tensor *eq_gguf_find(const eq_gguf *g, const char *name); /* NULL: absent */
+/* As eq_st_drop. */
+void eq_gguf_drop(const eq_gguf *g, const eq_gguf_tensor *t);
 
 /* A value of the metadata. */
 typedef struct {

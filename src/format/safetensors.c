@@ -331,6 +331,16 @@ void eq_st_file(const eq_st *st, int64_t i, const char **path, const uint8_t **d
     *path = st->shards[i].path, *data = st->shards[i].map.data, *size = st->shards[i].map.size;
 }
 
+/* One that was copied lies in no map. */
+void eq_st_drop(const eq_st *st, const eq_tensor *t) {
+    for (int64_t i = 0; i < st->n_shards; i++) {
+        const eq_map *m = &st->shards[i].map;
+        const uint8_t *data = t->data;
+        if (data >= m->data && data < m->data + m->size)
+            eq_map_drop(m, data - m->data, data - m->data + t->bytes);
+    }
+}
+
 eq_status eq_st_unchanged(const eq_st *st, eq_err *err) {
     for (int64_t i = 0; i < st->n_shards; i++)
         EQ_TRY(eq_map_unchanged(&st->shards[i].map, st->shards[i].path, err));

@@ -27,6 +27,8 @@ void eq_st_close(eq_st *st);
 int64_t eq_st_count(const eq_st *st);
 const eq_tensor *eq_st_at(const eq_st *st, int64_t i);          /* in file order */
 const eq_tensor *eq_st_find(const eq_st *st, const char *name); /* NULL: absent */
+/* The tensor's pages leave the memory of this process, and come back where they are read. */
+void eq_st_drop(const eq_st *st, const eq_tensor *t);
 /* Puts `prefix` in front of every name but `but`. */
 eq_status eq_st_put_prefix(eq_st *st, const char *prefix, const char *but, eq_err *err);
 /* The value of a key of __metadata__ (of the first file), NULL: absent. */

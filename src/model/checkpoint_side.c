@@ -50,8 +50,8 @@ static bool is_weights(const char *name) {
                                         ".pth",         ".pt",
                                         ".gguf",        ".h5",
                                         ".msgpack",     ".onnx"};
-    static const char *const names[] = {"config.json", "quantize_config.json", EQ_STATE_NAME,
-                                        EQ_SUMS_NAME};
+    static const char *const names[] = {"config.json", "quantize_config.json", "quant_config.json",
+                                        EQ_STATE_NAME, EQ_SUMS_NAME};
     for (size_t i = 0; i < sizeof tails / sizeof *tails; i++)
         if (eq_ends_with(name, tails[i])) return true;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)

@@ -180,7 +180,7 @@ static eq_status parse(eq_config *c, const json_t *root, const char *where, eq_e
     EQ_TRY(parse_rest(c, f, root, where, err));
     EQ_TRY(eq_rope_parse(c, f, root, where, err));
     if (f->scales) EQ_TRY(f->scales(c, root, where, err));
-    EQ_TRY(eq_gptq_parse(c, root, where, err));
+    EQ_TRY(eq_quant_parse(c, root, where, err));
     return eq_config_check_keys(root, f, where, err);
 }
 

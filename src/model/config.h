@@ -14,12 +14,18 @@ typedef enum {
     EQ_ROPE_LONG /* longrope: a divisor for each pair, one set for short windows, one for long */
 } eq_rope_kind;
 
-/* How quantized linears lie in tensors qweight, qzeros, scales (and g_idx). */
+/* How quantized linears lie in files (model/layouts.h). */
 typedef enum {
-    EQ_LAYOUT_GPTQ_V2, /* FORMATS, "GPTQ" */
-    EQ_LAYOUT_GPTQ_V1, /* zero points are stored minus one */
-    EQ_LAYOUT_ROWS     /* eqat's own, for what GPTQ's words cannot hold: qweight U32 as rows of
+    EQ_LAYOUT_GPTQ_V2,       /* FORMATS, "GPTQ" */
+    EQ_LAYOUT_GPTQ_V1,       /* zero points are stored minus one */
+    EQ_LAYOUT_GPTQ_V1_WORDS, /* ... subtracted from whole words, as GPTQModel does: 0 may be there
+                              */
+    EQ_LAYOUT_ROWS,    /* eqat's own, for what GPTQ's words cannot hold: qweight U32 as rows of
                           quant/pack.h, qzeros U8 and scales [O, I / G], no g_idx */
+    EQ_LAYOUT_AWQ,     /* the GEMM order */
+    EQ_LAYOUT_CT_SYM,  /* compressed-tensors, pack-quantized */
+    EQ_LAYOUT_CT_ASYM, /* ... with zero points */
+    EQ_LAYOUTS
 } eq_layout;
 
 enum { EQ_MAX_HEAD = 1024, EQ_MAX_LAYERS = 1 << 12 };

@@ -89,5 +89,21 @@ eq_status eq_rope_parse(eq_config *c, const eq_family *f, const json_t *root, co
 eq_status eq_layers_parse(eq_config *c, const eq_family *f, const json_t *root, const char *where,
                           eq_err *err);
 /* quantization_config -> schemes, layout, fp8; all zero where there is none. Needs the shapes. */
-eq_status eq_gptq_parse(eq_config *c, const json_t *root, const char *where, eq_err *err);
+eq_status eq_quant_parse(eq_config *c, const json_t *root, const char *where, eq_err *err);
+
+/* ---- parts of quantization_config: config_quant*.c, config_compressed.c ------------------------
+ */
+
+/* By quant_method; q is the object, `inside` names it in messages. */
+eq_status eq_awq_parse(eq_config *c, const json_t *q, const char *where, const char *inside,
+                       eq_err *err);
+eq_status eq_compressed_parse(eq_config *c, const json_t *q, const char *where, const char *inside,
+                              eq_err *err);
+eq_status eq_fp8_parse(eq_config *c, const json_t *q, const char *where, const char *inside,
+                       eq_err *err);
+/* "bits" and "group_size". */
+eq_status eq_need_scheme(eq_scheme *s, const json_t *q, const char *where, eq_err *err);
+/* A text that may only be `word`; `missing` stands for an absent one, NULL: it may lack. */
+eq_status eq_need_word(const json_t *q, const char *key, const char *missing, const char *word,
+                       const char *where, eq_err *err);
 #endif

@@ -1,8 +1,9 @@
-/* quantization_config of config.json: GPTQ folders, and fp8 sources, whose weights are read and
- * whose way with activations is not taken over. */
+/* quantization_config of config.json, by its quant_method: GPTQ and this program's own here; the
+ * others in config_*.c. */
 #include <stdio.h>
 #include <string.h>
 
+#include "base/str.h"
 #include "model/config_parse.h"
 #include "model/schemes.h"
 #include "quant/pack.h"
@@ -49,6 +50,16 @@ static const eq_key gptq_keys[] = {
     {"offload_to_disk", EQ_KEY_FREE},
     {"offload_to_disk_path", EQ_KEY_FREE},
     {"gptaq", EQ_KEY_FREE},
+    {"gptaq_alpha", EQ_KEY_FREE},
+    {"hyb_act", EQ_KEY_OFF},
+    {"pack_impl", EQ_KEY_FREE},
+    {"fallback", EQ_KEY_FREE},
+    {"failsafe", EQ_KEY_FREE},
+    {"hessian", EQ_KEY_FREE},
+    {"gc_mode", EQ_KEY_FREE},
+    {"vram_strategy", EQ_KEY_FREE},
+    {"wait_for_submodule_finalizers", EQ_KEY_FREE},
+    {"auto_forward_data_parallelism", EQ_KEY_FREE},
     /* AutoRound's exports say how they were made */
     {"data_type", EQ_KEY_READ},
     {"act_bits", EQ_KEY_READ},
@@ -70,8 +81,8 @@ static const eq_key gptq_keys[] = {
     {"v2_alpha", EQ_KEY_FREE},
 };
 
-static eq_status need_word(const json_t *q, const char *key, const char *missing, const char *word,
-                           const char *where, eq_err *err) {
+eq_status eq_need_word(const json_t *q, const char *key, const char *missing, const char *word,
+                       const char *where, eq_err *err) {
     const char *s;
     EQ_TRY(eq_json_str(q, key, missing, &s, where, err));
     if (s && strcmp(s, word))
@@ -89,6 +100,17 @@ static eq_status check_act_bits(const json_t *q, const char *where, eq_err *err)
     return eq_fail(err, EQ_EINPUT,
                    "%s: quantization_config \"act_bits\": expected 16 or more, found %lld", where,
                    (long long)bits);
+}
+
+/* GPTQModel, which takes one off whole words, signs in "meta": a text, or a list of them. */
+static bool is_by_gptqmodel(const json_t *q) {
+    const json_t *by = eq_json_get(eq_json_get(q, "meta"), "quantizer");
+    size_t n = json_is_array(by) ? json_array_size(by) : 1;
+    for (size_t i = 0; i < n; i++) {
+        const char *s = json_string_value(json_is_array(by) ? json_array_get(by, i) : by);
+        if (s && eq_starts_with(s, "gptqmodel:")) return true;
+    }
+    return false;
 }
 
 static eq_status parse_version(eq_config *c, const json_t *q, const char *where, eq_err *err) {
@@ -111,31 +133,12 @@ static eq_status parse_version(eq_config *c, const json_t *q, const char *where,
     return EQ_OK;
 }
 
-/* DeepSeek's form: a scale for each block of a weight. */
-static const eq_key fp8_keys[] = {
-    {"quant_method", EQ_KEY_READ},           {"fmt", EQ_KEY_READ},
-    {"weight_block_size", EQ_KEY_READ},      {"activation_scheme", EQ_KEY_FREE},
-    {"modules_to_not_convert", EQ_KEY_FREE}, /* what is not fp8 has no scales */
-    {"ignored_layers", EQ_KEY_FREE},         {"dequantize", EQ_KEY_FREE},
-};
-
-static eq_status parse_fp8(eq_config *c, const json_t *q, const char *where, const char *inside,
-                           eq_err *err) {
-    const json_t *size = eq_json_get(q, "weight_block_size");
-    EQ_TRY(need_word(q, "fmt", "e4m3", "e4m3", where, err));
-    EQ_TRY(eq_keys_check(q, fp8_keys, sizeof fp8_keys / sizeof *fp8_keys, inside, err));
-    for (int i = 0; i < 2; i++) {
-        const json_t *v = json_array_get(size, (size_t)i);
-        c->fp8[i] = json_integer_value(v);
-        if (!json_is_integer(v) || json_array_size(size) != 2 || c->fp8[i] < 1 ||
-            c->fp8[i] > 1 << 20)
-            return eq_fail(
-                err, EQ_EINPUT,
-                "%s: quantization_config \"weight_block_size\": expected rows and columns "
-                "of a block, such as [128, 128], found %s",
-                where, size ? "another value" : "nothing");
-    }
-    return EQ_OK;
+/* What takes off of 3-bit words has changed from version to version. */
+static void take_writer(eq_config *c, const json_t *q) {
+    bool whole = c->layout == EQ_LAYOUT_GPTQ_V1 && is_by_gptqmodel(q);
+    for (int64_t i = 0; whole && i < c->L * EQ_LINS; i++)
+        whole = eq_scheme_at(&c->schemes, i / EQ_LINS, (eq_lin)(i % EQ_LINS)).bits != 3;
+    if (whole) c->layout = EQ_LAYOUT_GPTQ_V1_WORDS;
 }
 
 /* Other tools keep other things in "meta". */
@@ -153,22 +156,27 @@ static eq_status parse_grid(eq_scheme *all, const json_t *q, const char *where, 
     return EQ_OK;
 }
 
-static eq_status parse_schemes(eq_config *c, const json_t *q, const char *where, eq_err *err) {
-    eq_scheme all = {0};
+eq_status eq_need_scheme(eq_scheme *s, const json_t *q, const char *where, eq_err *err) {
     int64_t bits;
-    const json_t *dynamic = eq_json_get(q, "dynamic");
     EQ_TRY(eq_json_need_int(q, "bits", 2, 8, &bits, where, err));
     if (!eq_bits_known((int)bits))
         return eq_fail(err, EQ_EINPUT,
                        "%s: quantization_config \"bits\": expected 2, 3, 4 or 8, found %d", where,
                        (int)bits);
-    EQ_TRY(eq_json_need_int(q, "group_size", -1, 1 << 22, &all.group, where, err));
-    if (all.group == 0)
+    EQ_TRY(eq_json_need_int(q, "group_size", -1, 1 << 22, &s->group, where, err));
+    if (s->group == 0)
         return eq_fail(err, EQ_EINPUT,
                        "%s: quantization_config \"group_size\": expected -1 or a positive number, "
                        "found 0",
                        where);
-    all.bits = (int)bits;
+    s->bits = (int)bits;
+    return EQ_OK;
+}
+
+static eq_status parse_schemes(eq_config *c, const json_t *q, const char *where, eq_err *err) {
+    eq_scheme all = {0};
+    const json_t *dynamic = eq_json_get(q, "dynamic");
+    EQ_TRY(eq_need_scheme(&all, q, where, err));
     EQ_TRY(parse_grid(&all, q, where, err));
     c->schemes.all = all;
     if (!dynamic) return EQ_OK;
@@ -179,7 +187,36 @@ static eq_status parse_schemes(eq_config *c, const json_t *q, const char *where,
     return eq_schemes_from_dynamic(&c->schemes, c, all, dynamic, where, err);
 }
 
-eq_status eq_gptq_parse(eq_config *c, const json_t *root, const char *where, eq_err *err) {
+static eq_status parse_gptq(eq_config *c, const json_t *q, const char *where, const char *inside,
+                            eq_err *err) {
+    bool own = !strcmp(json_string_value(json_object_get(q, "quant_method")), "eqat");
+    EQ_TRY(eq_need_word(q, "method", NULL, own ? "eqat" : "gptq", where, err));
+    EQ_TRY(eq_need_word(q, "pack_dtype", NULL, "int32", where, err));
+    EQ_TRY(eq_need_word(q, "data_type", NULL, "int", where, err));
+    EQ_TRY(eq_keys_check(q, gptq_keys, sizeof gptq_keys / sizeof *gptq_keys, inside, err));
+    EQ_TRY(check_act_bits(q, where, err));
+    if (own)
+        c->layout = EQ_LAYOUT_ROWS;
+    else
+        EQ_TRY(parse_version(c, q, where, err));
+    EQ_TRY(parse_schemes(c, q, where, err));
+    take_writer(c, q);
+    return EQ_OK;
+}
+
+/* ---- the table ------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *method;
+    eq_status (*parse)(eq_config *c, const json_t *q, const char *where, const char *inside,
+                       eq_err *err);
+} methods[] = {
+    {"gptq", parse_gptq},  {"eqat", parse_gptq},
+    {"awq", eq_awq_parse}, {"compressed-tensors", eq_compressed_parse},
+    {"fp8", eq_fp8_parse},
+};
+
+eq_status eq_quant_parse(eq_config *c, const json_t *root, const char *where, eq_err *err) {
     const json_t *q = eq_json_get(root, "quantization_config");
     const char *method;
     c->schemes = (eq_schemes){0}, c->layout = EQ_LAYOUT_GPTQ_V2;
@@ -190,17 +227,10 @@ eq_status eq_gptq_parse(eq_config *c, const json_t *root, const char *where, eq_
     char inside[512]; /* messages of the check name the object, too */
     snprintf(inside, sizeof inside, "%.480s: quantization_config", where);
     EQ_TRY(eq_json_str(q, "quant_method", "nothing", &method, where, err));
-    if (!strcmp(method, "fp8")) return parse_fp8(c, q, where, inside, err);
-    bool own = !strcmp(method, "eqat");
-    if (!own) EQ_TRY(need_word(q, "quant_method", "nothing", "gptq", where, err));
-    EQ_TRY(need_word(q, "method", NULL, own ? "eqat" : "gptq", where, err));
-    EQ_TRY(need_word(q, "pack_dtype", NULL, "int32", where, err));
-    EQ_TRY(need_word(q, "data_type", NULL, "int", where, err));
-    EQ_TRY(eq_keys_check(q, gptq_keys, sizeof gptq_keys / sizeof *gptq_keys, inside, err));
-    EQ_TRY(check_act_bits(q, where, err));
-    if (own)
-        c->layout = EQ_LAYOUT_ROWS;
-    else
-        EQ_TRY(parse_version(c, q, where, err));
-    return parse_schemes(c, q, where, err);
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
+        if (!strcmp(methods[i].method, method)) return methods[i].parse(c, q, where, inside, err);
+    return eq_fail(err, EQ_EINPUT,
+                   "%s: quantization_config \"quant_method\": expected \"gptq\", \"awq\", "
+                   "\"compressed-tensors\" or \"fp8\", found \"%s\"",
+                   where, method);
 }

@@ -8,6 +8,7 @@
 #include "base/io.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "model/layouts.h"
 #include "model/schemes.h"
 
 /* ---- sizes ----------------------------------------------------------------------------------- */
@@ -158,7 +159,6 @@ static void add_files(json_t *root, const eq_weights *w, bool tensors) {
 /* ---- quantization ---------------------------------------------------------------------------- */
 
 static void add_quantization(json_t *root, const eq_config *c) {
-    static const char *const formats[] = {"gptq_v2", "gptq", "eqat"};
     eq_scheme all = c->schemes.all;
     eq_str words = {0};
     if (!eq_config_quantized(c) || eq_schemes_check(&c->schemes, c, NULL) != EQ_OK) return;
@@ -168,8 +168,8 @@ static void add_quantization(json_t *root, const eq_config *c) {
         root, "quantization",
         json_pack("{s:s, s:i, s:I, s:s, s:s, s:f, s:f}", "scheme", words.p ? words.p : "", "bits",
                   all.bits, "group_size", (json_int_t)all.group, "grid",
-                  all.grid == EQ_GRID_PORTABLE ? "portable" : "free", "format", formats[c->layout],
-                  "bits_per_weight", bits, "gib", gib(c, bits)));
+                  all.grid == EQ_GRID_PORTABLE ? "portable" : "free", "format",
+                  eq_layout_of(c->layout)->name, "bits_per_weight", bits, "gib", gib(c, bits)));
     eq_str_free(&words);
 }
 

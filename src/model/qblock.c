@@ -1,6 +1,6 @@
 /* See qblock.h. One allocation holds a block; the walk over its arrays measures and binds.
  * Invariant: after a read or load every step and zero point is finite. */
-#include "model/qblock.h"
+#include "model/qblock_parts.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -71,9 +71,8 @@ void eq_qblock_free(eq_qblock *b) {
     *b = (eq_qblock){0};
 }
 
-/* Reading fills a block that is allocated already, or allocates one that is all zero. */
-static eq_status have(eq_qblock *b, bool *own, const eq_config *c, const eq_schemes *t, int64_t i,
-                      eq_err *err) {
+eq_status eq_qblock_have(eq_qblock *b, bool *own, const eq_config *c, const eq_schemes *t,
+                         int64_t i, eq_err *err) {
     *own = b->lin[0].rows == NULL;
     if (*own) EQ_TRY(eq_qblock_alloc(b, c, t, err));
     eq_qblock_turn(b, c, t, i);
@@ -99,165 +98,14 @@ void eq_qlinear_rows(const void *ctx, float *out, int64_t o0, int64_t n) {
         }
 }
 
-/* ---- from a model folder --------------------------------------------------------------------- */
-
-static eq_status check_g_idx(const eq_tensor *t, int64_t G, eq_err *err) {
-    const int32_t *g = t->data;
-    for (int64_t i = 0; i < t->n; i++)
-        if (g[i] != i / G)
-            return eq_fail(err, EQ_EINPUT,
-                           "%s: tensor %s: expected group %lld at input %lld, found %d (activation "
-                           "order is not supported)",
-                           t->file, t->name, (long long)(i / G), (long long)i, (int)g[i]);
-    return EQ_OK;
-}
-
-/* Elements [from, from + n) of p, which stand at the same places in t. */
-static eq_status check_finite_from(const float *p, int64_t from, int64_t n, const eq_tensor *t,
-                                   eq_err *err) {
+eq_status eq_qblock_check_finite(const float *p, int64_t from, int64_t n, const eq_tensor *t,
+                                 eq_err *err) {
     for (int64_t i = from; i < from + n; i++)
         if (!isfinite(p[i]))
             return eq_fail(err, EQ_EINPUT,
                            "%s: tensor %s: expected finite numbers, found %g at element %lld",
                            t->file, t->name, (double)p[i], (long long)i);
     return EQ_OK;
-}
-
-enum { TILE = 64 }; /* outputs an item reads */
-typedef struct {
-    eq_qlinear *q;
-    const eq_lin_spec *spec;                 /* which rows of the tensors below they are */
-    const eq_tensor *scales, *zeros, *s, *z; /* s and z NULL: no state */
-    const uint8_t *stored;                   /* zero points, unpacked */
-    eq_layout layout;
-} group_job;
-
-/* scales [NG, O], or [O, NG] as they are, -> s [O, NG] */
-static eq_status read_scales(const group_job *j, int64_t o, int64_t n, eq_err *err) {
-    const eq_qlinear *q = j->q;
-    const eq_tensor *t = j->scales;
-    int64_t NG = q->I / q->G;
-    for (int64_t g = 0; g < NG; g++)
-        for (int64_t k = o; k < o + n; k++) {
-            int64_t row = eq_lin_row(j->spec, k);
-            bool rows = j->layout == EQ_LAYOUT_ROWS;
-            q->s[k * NG + g] =
-                eq_load(t->data, t->dt, rows ? row * NG + g : g * j->spec->rows + row);
-        }
-    return check_finite_from(q->s, o * NG, n * NG, t, err);
-}
-
-/* Version 1 stores z - 1 in N bits, so a stored Q is either z = Q + 1 or the wrapped z = 0: readers
- * disagree about it, and it is refused. */
-static eq_status read_zeros(const group_job *j, int64_t from, int64_t n, eq_err *err) {
-    const eq_qlinear *q = j->q;
-    int64_t NG = q->I / q->G;
-    for (int64_t i = from; i < from + n; i++) {
-        int v = j->stored[eq_lin_row(j->spec, i / NG) * NG + i % NG] +
-                (j->layout == EQ_LAYOUT_GPTQ_V1 ? 1 : 0);
-        q->z[i] = (float)v;
-        if (v >= 1 << q->bits)
-            return eq_fail(err, EQ_EINPUT,
-                           "%s: tensor %s: expected zero points up to %d, found %d at output %lld, "
-                           "group %lld",
-                           j->zeros->file, j->zeros->name, (1 << q->bits) - 1, v,
-                           (long long)(i / NG), (long long)(i % NG));
-    }
-    return EQ_OK;
-}
-
-/* The trained values replace the written ones, which must be their rounding: else the two files are
- * of different checkpoints. */
-static eq_status take_state(const group_job *j, int64_t from, int64_t n, eq_err *err) {
-    const eq_qlinear *q = j->q;
-    const float *ts = j->s->data, *tz = j->z->data;
-    EQ_TRY(check_finite_from(ts, from, n, j->s, err));
-    EQ_TRY(check_finite_from(tz, from, n, j->z, err));
-    for (int64_t i = from; i < from + n; i++) {
-        float ws = eq_f16_to_f32(eq_f32_to_f16(ts[i])), wz = eq_z_used(tz[i], q->bits, q->grid);
-        if (ws != q->s[i] || wz != q->z[i])
-            return eq_fail(
-                err, EQ_EINPUT,
-                "%s: tensor %s: expected values that round to the model's (step %g, zero "
-                "%g), found %g, %g at element %lld",
-                j->s->file, j->s->name, (double)q->s[i], (double)q->z[i], (double)ts[i],
-                (double)tz[i], (long long)i);
-    }
-    memcpy(q->s + from, ts + from, (size_t)n * sizeof *ts);
-    memcpy(q->z + from, tz + from, (size_t)n * sizeof *tz);
-    return EQ_OK;
-}
-
-static eq_status read_groups(void *ctx, int64_t item, eq_err *err) {
-    const group_job *j = ctx;
-    int64_t NG = j->q->I / j->q->G, o = item * TILE, n = j->q->O - o < TILE ? j->q->O - o : TILE;
-    EQ_TRY(read_scales(j, o, n, err));
-    EQ_TRY(read_zeros(j, o * NG, n * NG, err));
-    return j->s ? take_state(j, o * NG, n * NG, err) : EQ_OK;
-}
-
-/* rows: room for all of the tensor where it is joined, else q->rows. */
-static eq_status read_tensor(eq_qlinear *q, const eq_lin_spec *spec, const eq_block_tensors *t,
-                             int l, eq_layout layout, uint8_t *z, uint32_t *rows, eq_err *err) {
-    int64_t NG = q->I / q->G, words = eq_pack_words(q->I, q->bits);
-    const uint32_t *from = rows;
-    if (layout == EQ_LAYOUT_ROWS) {
-        from = t->qweight[l]->data;
-        memcpy(z, t->qzeros[l]->data, (size_t)t->qzeros[l]->bytes);
-    } else {
-        eq_zeros_from_gptq(z, t->qzeros[l]->data, spec->rows, NG, q->bits);
-        eq_rows_from_gptq(rows, t->qweight[l]->data, spec->rows, q->I, q->bits);
-    }
-    for (int64_t o = 0; from != q->rows && o < q->O; o++)
-        memcpy(q->rows + o * words, from + eq_lin_row(spec, o) * words,
-               (size_t)words * sizeof *rows);
-    group_job j = {.q = q,
-                   .spec = spec,
-                   .scales = t->scales[l],
-                   .zeros = t->qzeros[l],
-                   .s = t->state_s[l],
-                   .z = t->state_z[l],
-                   .stored = z,
-                   .layout = layout};
-    return eq_par_try((q->O + TILE - 1) / TILE, read_groups, &j, err);
-}
-
-static eq_status read_linear(eq_qlinear *q, const eq_config *c, const eq_block_tensors *t, int l,
-                             eq_err *err) {
-    eq_lin_spec spec = eq_lin_of(c, (eq_lin)l);
-    int64_t NG = q->I / q->G, words = eq_pack_words(q->I, q->bits);
-    if (c->layout != EQ_LAYOUT_ROWS) EQ_TRY(check_g_idx(t->g_idx[l], q->G, err));
-    bool joined = spec.rows != q->O;
-    uint8_t *z = eq_calloc(spec.rows * NG, 1);
-    uint32_t *rows = joined ? eq_calloc(spec.rows * words, sizeof *rows) : q->rows;
-    eq_status st = z && rows ? read_tensor(q, &spec, t, l, c->layout, z, rows, err)
-                             : eq_nomem(err, "a quantized linear", spec.rows * (NG + 4 * words));
-    if (joined) eq_free(rows);
-    eq_free(z);
-    return st;
-}
-
-static eq_status read_block(eq_qblock *b, const eq_weights *w, const eq_block_tensors *t,
-                            eq_err *err) {
-    for (int l = 0; l < EQ_LINS; l++) EQ_TRY(read_linear(&b->lin[l], &w->cfg, t, l, err));
-    for (int n = 0; n < EQ_NORM_COUNT; n++) {
-        const eq_tensor *norm = t->norm[n];
-        if (!b->norm[n]) continue;
-        eq_convert(b->norm[n], EQ_F32, norm->data, norm->dt, norm->n);
-        EQ_TRY(check_finite_from(b->norm[n], 0, norm->n, norm, err));
-    }
-    return EQ_OK;
-}
-
-eq_status eq_qblock_read(eq_qblock *b, const eq_weights *w, int64_t block, eq_err *err) {
-    bool own;
-    if (!eq_config_quantized(&w->cfg))
-        return eq_fail(err, EQ_EINPUT, "%s: expected a quantized model, found full precision",
-                       w->dir);
-    EQ_TRY(have(b, &own, &w->cfg, &w->cfg.schemes, block, err));
-    eq_status st = read_block(b, w, &w->blocks[block], err);
-    if (st != EQ_OK && own) eq_qblock_free(b);
-    return st;
 }
 
 /* ---- work files ------------------------------------------------------------------------------ */
@@ -338,7 +186,7 @@ static eq_status load_all(const array *a, int n, const eq_st *st, const char *pa
                            a[i].name, eq_dtype_name(a[i].dt), (long long)a[i].shape[0],
                            (long long)a[i].bytes, t ? "another type or shape" : "none");
         memcpy(a[i].p, t->data, (size_t)t->bytes);
-        if (t->dt == EQ_F32) EQ_TRY(check_finite_from(a[i].p, 0, t->n, t, err));
+        if (t->dt == EQ_F32) EQ_TRY(eq_qblock_check_finite(a[i].p, 0, t->n, t, err));
     }
     return EQ_OK;
 }
@@ -348,7 +196,7 @@ eq_status eq_qblock_load(eq_qblock *b, const eq_config *c, const eq_schemes *t, 
     array a[ARRAYS];
     eq_st *file;
     bool own;
-    EQ_TRY(have(b, &own, c, t, i, err));
+    EQ_TRY(eq_qblock_have(b, &own, c, t, i, err));
     int n = arrays_of(a, b, c);
     eq_status st = eq_st_open_sealed(&file, path, err);
     if (st == EQ_OK) {

@@ -84,6 +84,21 @@ eq_status eq_schemes_make(eq_schemes *t, const eq_config *c, eq_scheme all, cons
     return st;
 }
 
+eq_status eq_schemes_by_name(eq_schemes *t, const eq_config *c, eq_scheme_fn fn, void *ctx,
+                             eq_err *err) {
+    eq_status st = begin(t, c, (eq_scheme){0}, err);
+    for (int64_t k = 0; st == EQ_OK && k < c->L * EQ_LINS; k++) {
+        char name[96];
+        file_name_of(name, c, k / EQ_LINS, (int)(k % EQ_LINS));
+        st = fn(ctx, name, &t->at[k], err);
+    }
+    if (st == EQ_OK)
+        t->all = t->at[0], end(t, c);
+    else
+        eq_schemes_free(t);
+    return st;
+}
+
 /* ---- "dynamic" ------------------------------------------------------------------------------- */
 
 /* One key and what stands behind it. *s: the scheme of what fits. */
@@ -122,15 +137,29 @@ static eq_status fits_regex(const eq_pattern *p, const char *name, bool *yes, eq
     return st;
 }
 
+static eq_status open_regex(eq_pattern **p, const char *regex, const char *where, eq_err *err) {
+    char *anchored = eq_sprintf("\\A(?:%s)", regex);
+    if (!anchored) return eq_nomem(err, "a pattern", (int64_t)strlen(regex));
+    eq_status st = eq_pattern_regex(p, anchored, where, err);
+    eq_free(anchored);
+    return st;
+}
+
+eq_status eq_schemes_fits(bool *yes, const char *regex, const char *name, const char *where,
+                          eq_err *err) {
+    eq_pattern *p;
+    EQ_TRY(open_regex(&p, regex, where, err));
+    eq_status st = fits_regex(p, name, yes, err);
+    eq_pattern_free(p);
+    return st;
+}
+
 /* Into every linear that fits and that no rule before this one has taken. */
 static eq_status apply_regex(eq_schemes *t, bool *taken, const eq_config *c, const char *key,
                              eq_scheme s, const char *where, eq_err *err) {
     eq_pattern *p;
-    char *regex = eq_sprintf("\\A(?:%s)", !strncmp(key, "+:", 2) ? key + 2 : key);
-    if (!regex) return eq_nomem(err, "a pattern", (int64_t)strlen(key));
-    eq_status st = eq_pattern_regex(&p, regex, where, err);
-    eq_free(regex);
-    EQ_TRY(st);
+    EQ_TRY(open_regex(&p, !strncmp(key, "+:", 2) ? key + 2 : key, where, err));
+    eq_status st = EQ_OK;
     for (int64_t k = 0; st == EQ_OK && k < c->L * EQ_LINS; k++) {
         char name[96];
         bool yes = false;

@@ -13,6 +13,13 @@ eq_status eq_schemes_make(eq_schemes *t, const eq_config *c, eq_scheme all, cons
  * the beginning of a linear's name; the first that fits counts. */
 eq_status eq_schemes_from_dynamic(eq_schemes *t, const eq_config *c, eq_scheme all,
                                   const json_t *dynamic, const char *where, eq_err *err);
+/* From what a function says of each linear by its name in the model's files. */
+typedef eq_status (*eq_scheme_fn)(void *ctx, const char *name, eq_scheme *s, eq_err *err);
+eq_status eq_schemes_by_name(eq_schemes *t, const eq_config *c, eq_scheme_fn fn, void *ctx,
+                             eq_err *err);
+/* Does the regex match from the beginning of the name, as Python's re.match does? */
+eq_status eq_schemes_fits(bool *yes, const char *regex, const char *name, const char *where,
+                          eq_err *err);
 /* "dynamic" for these; NULL where all are alike. No linear fits two of its patterns, so a reader
  * need not keep their order. */
 json_t *eq_schemes_dynamic(const eq_schemes *t, const eq_config *c);

@@ -9,6 +9,7 @@
 
 #include "base/io.h"
 #include "base/mem.h"
+#include "model/layouts.h"
 #include "quant/pack.h"
 
 /* ---- the tables
@@ -88,7 +89,8 @@ const char *eq_end_of(const eq_config *c, eq_end e) {
 
 /* ---- from a name to its slot ----------------------------------------------------------------- */
 
-/* What may stand behind the name of a linear, and the array of eq_block_tensors it goes to. */
+/* What may stand behind the name of a linear in any layout, and the array of eq_block_tensors it
+ * goes to. */
 static const struct part {
     const char *name;
     size_t at;
@@ -96,18 +98,29 @@ static const struct part {
 } parts[] = {
     {"weight", offsetof(eq_block_tensors, weight), false},
     {"weight_scale_inv", offsetof(eq_block_tensors, scale8), false},
-    {"qweight", offsetof(eq_block_tensors, qweight), false},
-    {"qzeros", offsetof(eq_block_tensors, qzeros), false},
-    {"scales", offsetof(eq_block_tensors, scales), false},
-    {"g_idx", offsetof(eq_block_tensors, g_idx), false},
     {"bias", offsetof(eq_block_tensors, bias), false},
     {"eqat_s", offsetof(eq_block_tensors, state_s), true},
     {"eqat_z", offsetof(eq_block_tensors, state_z), true},
 };
 enum { PARTS = sizeof parts / sizeof *parts };
 
-static const eq_tensor **part_of(eq_block_tensors *b, const struct part *p, int lin) {
-    return (const eq_tensor **)((char *)b + p->at) + lin;
+static const eq_tensor **slot_of(eq_block_tensors *b, size_t at, int lin) {
+    return (const eq_tensor **)((char *)b + at) + lin;
+}
+
+/* The slot of what is called `rest` behind a linear's name; NULL: there is none. */
+static const eq_tensor **find_slot(eq_block_tensors *b, eq_layout layout, const char *rest,
+                                   bool state, int lin) {
+    eq_layout_part q[EQ_LAYOUT_PARTS];
+    for (int p = 0; p < PARTS; p++)
+        if (parts[p].state == state && !strcmp(rest, parts[p].name))
+            return slot_of(b, parts[p].at, lin);
+    int n = state
+                ? 0
+                : eq_layout_of(layout)->parts(q, 32, 32, 1, 4); /* names do not depend on shapes */
+    for (int p = 0; p < n; p++)
+        if (!strcmp(rest, q[p].name)) return slot_of(b, q[p].slot, lin);
+    return NULL;
 }
 
 /* "head" then '.': the rest behind the dot, else NULL. */
@@ -132,9 +145,8 @@ static bool put_linear(eq_weights *w, eq_block_tensors *b, const char *name, con
     for (int l = 0; l < EQ_LINS; l++) {
         eq_lin_spec spec = eq_lin_of(&w->cfg, (eq_lin)l);
         const char *rest = after(name, state ? spec.name : spec.file);
-        for (int p = 0; rest && p < PARTS; p++)
-            if (parts[p].state == state && !strcmp(rest, parts[p].name))
-                *part_of(b, &parts[p], l) = t, put = true;
+        const eq_tensor **slot = rest ? find_slot(b, w->cfg.layout, rest, state, l) : NULL;
+        if (slot) *slot = t, put = true;
     }
     return put;
 }
@@ -187,15 +199,20 @@ static eq_status sort_in(eq_weights *w, const eq_st *st, bool state, eq_err *err
 
 /* ---- slots against the config ---------------------------------------------------------------- */
 
-typedef enum { FLOAT, INT32, FP32, FLOAT8, WORDS, BYTES } kind;
-static const char *const kind_names[] = {"F32, F16 or BF16", "I32", "F32", "F8_E4M3", "U32", "U8"};
+static const char *const kind_names[] = {[EQ_KIND_FLOAT] = "F32, F16 or BF16",
+                                         [EQ_KIND_I32] = "I32",
+                                         [EQ_KIND_F32] = "F32",
+                                         [EQ_KIND_F8] = "F8_E4M3",
+                                         [EQ_KIND_U32] = "U32",
+                                         [EQ_KIND_U8] = "U8",
+                                         [EQ_KIND_I64] = "I64"};
 
-static bool is_kind(eq_dtype t, kind k) {
-    if (k == INT32) return t == EQ_I32;
-    if (k == FLOAT8) return t == EQ_F8;
-    if (k == WORDS) return t == EQ_U32;
-    if (k == BYTES) return t == EQ_U8;
-    return t == EQ_F32 || (k == FLOAT && (t == EQ_F16 || t == EQ_BF16));
+static bool is_kind(eq_dtype t, eq_kind k) {
+    static const eq_dtype only[] = {
+        [EQ_KIND_I32] = EQ_I32, [EQ_KIND_F32] = EQ_F32, [EQ_KIND_F8] = EQ_F8,
+        [EQ_KIND_U32] = EQ_U32, [EQ_KIND_U8] = EQ_U8,   [EQ_KIND_I64] = EQ_I64};
+    if (k == EQ_KIND_FLOAT) return t == EQ_F32 || t == EQ_F16 || t == EQ_BF16;
+    return t == only[k];
 }
 
 static void shape_text(char *out, size_t size, int ndim, const int64_t *shape) {
@@ -206,7 +223,7 @@ static void shape_text(char *out, size_t size, int ndim, const int64_t *shape) {
 }
 
 /* rows < 0: one dimension. `name` is where the tensor should have been. */
-static eq_status check(const eq_tensor *t, kind k, int64_t rows, int64_t cols, const char *dir,
+static eq_status check(const eq_tensor *t, eq_kind k, int64_t rows, int64_t cols, const char *dir,
                        const char *name, eq_err *err) {
     int64_t want[2] = {rows < 0 ? cols : rows, cols};
     int ndim = rows < 0 ? 1 : 2;
@@ -243,54 +260,50 @@ typedef struct {
     eq_lin_spec spec;
 } lin_at;
 
-static eq_status check_part(const lin_at *a, const eq_tensor *t, const char *part, kind k,
+static eq_status check_part(const lin_at *a, const eq_tensor *t, const char *part, eq_kind k,
                             int64_t rows, int64_t cols, eq_err *err) {
     char name[128];
     snprintf(name, sizeof name, "model.layers.%lld.%s.%s", (long long)a->block,
-             k == FP32 ? a->spec.name : a->spec.file, part);
+             k == EQ_KIND_F32 ? a->spec.name : a->spec.file, part);
     return check(t, k, rows, cols, a->w->dir, name, err);
 }
 
-static eq_status check_rows(const lin_at *a, int64_t NG, int bits, eq_err *err) {
-    const eq_block_tensors *b = a->b;
-    int64_t O = a->spec.rows;
-    int l = a->l;
-    EQ_TRY(check_part(a, b->qweight[l], "qweight", WORDS, O, eq_pack_words(a->spec.I, bits), err));
-    EQ_TRY(check_part(a, b->qzeros[l], "qzeros", BYTES, O, NG, err));
-    EQ_TRY(check_part(a, b->scales[l], "scales", FLOAT, O, NG, err));
-    return must_lack(b->g_idx[l], "the config says eqat", err);
-}
-
-static eq_status check_gptq(const lin_at *a, int64_t NG, int bits, eq_err *err) {
-    const eq_block_tensors *b = a->b;
-    int64_t O = a->spec.rows, I = a->spec.I;
-    int l = a->l;
-    EQ_TRY(check_part(a, b->qweight[l], "qweight", INT32, I * bits / 32, O, err));
-    EQ_TRY(check_part(a, b->qzeros[l], "qzeros", INT32, NG, O * bits / 32, err));
-    EQ_TRY(check_part(a, b->scales[l], "scales", FLOAT, NG, O, err));
-    return check_part(a, b->g_idx[l], "g_idx", INT32, -1, I, err);
+/* compressed-tensors says the shape once more. */
+static eq_status check_shape(const eq_tensor *t, int64_t rows, int64_t cols, eq_err *err) {
+    const int64_t *shape = t ? t->data : NULL;
+    if (!t || (shape[0] == rows && shape[1] == cols)) return EQ_OK;
+    return eq_fail(err, EQ_EINPUT, "%s: tensor %s: expected [%lld, %lld], found [%lld, %lld]",
+                   t->file, t->name, (long long)rows, (long long)cols, (long long)shape[0],
+                   (long long)shape[1]);
 }
 
 static eq_status check_quantized(const lin_at *a, eq_err *err) {
     const eq_config *c = &a->w->cfg;
+    const eq_layout_spec *layout = eq_layout_of(c->layout);
     eq_block_tensors *b = a->b;
     int l = a->l;
     eq_scheme q = eq_scheme_at(&c->schemes, a->block, (eq_lin)l);
-    int64_t O = a->spec.rows, I = a->spec.I, G = eq_group(q.group, I);
-    int64_t NG = (I + G - 1) / G;
-    bool rows = c->layout == EQ_LAYOUT_ROWS;
-    if (I % G || (!rows && (I * q.bits % 32 || O * q.bits % 32)))
+    int64_t O = a->spec.rows, I = a->spec.I, G = eq_group(q.group, I), NG = (I + G - 1) / G;
+    const char *why = layout->refuses(O, I, G, q.bits);
+    char says[64];
+    eq_layout_part p[EQ_LAYOUT_PARTS];
+    if (why)
         return eq_fail(err, EQ_EINPUT,
                        "%s: model.layers.%lld.%s: expected a shape that %d bits and groups of %lld "
-                       "divide, found [%lld, %lld]",
+                       "divide, found [%lld, %lld] (%s)",
                        a->w->dir, (long long)a->block, a->spec.file, q.bits, (long long)G,
-                       (long long)O, (long long)I);
-    EQ_TRY(must_lack(b->weight[l], rows ? "the config says eqat" : "the config says GPTQ", err));
+                       (long long)O, (long long)I, why);
+    snprintf(says, sizeof says, "the config says %s", layout->name);
+    EQ_TRY(must_lack(b->weight[l], says, err));
     EQ_TRY(must_lack(b->scale8[l], "the config says no fp8", err));
-    EQ_TRY(rows ? check_rows(a, NG, q.bits, err) : check_gptq(a, NG, q.bits, err));
+    int n = layout->parts(p, O, I, NG, q.bits);
+    for (int k = 0; k < n; k++)
+        EQ_TRY(check_part(a, *slot_of(b, p[k].slot, l), p[k].name, p[k].kind, p[k].rows, p[k].cols,
+                          err));
+    EQ_TRY(check_shape(b->shape[l], O, I, err));
     if (!a->w->state) return EQ_OK;
-    EQ_TRY(check_part(a, b->state_s[l], "eqat_s", FP32, a->spec.O, NG, err));
-    return check_part(a, b->state_z[l], "eqat_z", FP32, a->spec.O, NG, err);
+    EQ_TRY(check_part(a, b->state_s[l], "eqat_s", EQ_KIND_F32, a->spec.O, NG, err));
+    return check_part(a, b->state_z[l], "eqat_z", EQ_KIND_F32, a->spec.O, NG, err);
 }
 
 static eq_status check_plain(const lin_at *a, eq_err *err) {
@@ -302,16 +315,16 @@ static eq_status check_plain(const lin_at *a, eq_err *err) {
     const int64_t *each = a->w->cfg.fp8, rows = a->spec.rows, I = a->spec.I;
     const eq_tensor *scale = a->b->scale8[a->l];
     if (!each[0]) EQ_TRY(must_lack(scale, why, err));
-    if (!scale) return check_part(a, a->b->weight[a->l], "weight", FLOAT, rows, I, err);
-    EQ_TRY(check_part(a, scale, "weight_scale_inv", FLOAT, (rows + each[0] - 1) / each[0],
+    if (!scale) return check_part(a, a->b->weight[a->l], "weight", EQ_KIND_FLOAT, rows, I, err);
+    EQ_TRY(check_part(a, scale, "weight_scale_inv", EQ_KIND_FLOAT, (rows + each[0] - 1) / each[0],
                       (I + each[1] - 1) / each[1], err));
     EQ_TRY(eq_tensor_check_finite(scale, err));
-    return check_part(a, a->b->weight[a->l], "weight", FLOAT8, rows, I, err);
+    return check_part(a, a->b->weight[a->l], "weight", EQ_KIND_F8, rows, I, err);
 }
 
 static eq_status check_bias(const lin_at *a, eq_err *err) {
     const eq_tensor **bias = &a->b->bias[a->l];
-    if (a->spec.bias) return check_part(a, *bias, "bias", FLOAT, -1, a->spec.rows, err);
+    if (a->spec.bias) return check_part(a, *bias, "bias", EQ_KIND_FLOAT, -1, a->spec.rows, err);
     /* early GPTQ tools gave every linear a bias of zeros */
     if (*bias && eq_config_quantized(&a->w->cfg) && all_zero(*bias)) *bias = NULL;
     return must_lack(*bias, "config.json says no bias here", err);
@@ -329,10 +342,10 @@ static eq_status check_block(eq_weights *w, int64_t i, eq_err *err) {
         char name[128];
         if (!spec.exists) continue;
         snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (long long)i, spec.name);
-        EQ_TRY(check(a.b->norm[k], FLOAT, -1, spec.n, w->dir, name, err));
+        EQ_TRY(check(a.b->norm[k], EQ_KIND_FLOAT, -1, spec.n, w->dir, name, err));
         if (!w->cfg.norm_center) continue;
         snprintf(name, sizeof name, "model.layers.%lld.%s.bias", (long long)i, spec.name);
-        EQ_TRY(check(a.b->norm_bias[k], FLOAT, -1, spec.n, w->dir, name, err));
+        EQ_TRY(check(a.b->norm_bias[k], EQ_KIND_FLOAT, -1, spec.n, w->dir, name, err));
     }
     return EQ_OK;
 }
@@ -342,11 +355,12 @@ static eq_status check_ends(eq_weights *w, eq_err *err) {
     const eq_config *c = &w->cfg;
     if (c->tied && !w->embed) w->embed = w->head;
     if (c->tied && !w->head) w->head = w->embed;
-    EQ_TRY(check(w->embed, FLOAT, c->V, c->D, w->dir, eq_end_of(c, EQ_END_EMBED), err));
-    EQ_TRY(check(w->head, FLOAT, c->V, c->D, w->dir, eq_end_of(c, EQ_END_HEAD), err));
-    EQ_TRY(check(w->norm, FLOAT, -1, c->D, w->dir, eq_end_of(c, EQ_END_NORM), err));
+    EQ_TRY(check(w->embed, EQ_KIND_FLOAT, c->V, c->D, w->dir, eq_end_of(c, EQ_END_EMBED), err));
+    EQ_TRY(check(w->head, EQ_KIND_FLOAT, c->V, c->D, w->dir, eq_end_of(c, EQ_END_HEAD), err));
+    EQ_TRY(check(w->norm, EQ_KIND_FLOAT, -1, c->D, w->dir, eq_end_of(c, EQ_END_NORM), err));
     if (c->norm_center)
-        EQ_TRY(check(w->norm_bias, FLOAT, -1, c->D, w->dir, eq_end_of(c, EQ_END_NORM_BIAS), err));
+        EQ_TRY(check(w->norm_bias, EQ_KIND_FLOAT, -1, c->D, w->dir, eq_end_of(c, EQ_END_NORM_BIAS),
+                     err));
     if (!c->tied || w->embed == w->head) return EQ_OK;
     if (w->embed->dt != w->head->dt ||
         memcmp(w->embed->data, w->head->data, (size_t)w->embed->bytes))

@@ -111,7 +111,9 @@ typedef struct {
     /* As they lie in the files: joined linears share a tensor, whose rows eq_lin_of tells. */
     const eq_tensor *weight[EQ_LINS]; /* full precision [rows, I]; NULL when quantized */
     const eq_tensor *scale8[EQ_LINS]; /* of blocks of an fp8 weight; NULL: none */
-    const eq_tensor *qweight[EQ_LINS], *qzeros[EQ_LINS], *scales[EQ_LINS], *g_idx[EQ_LINS];
+    /* By the parts of the folder's layout (model/layouts.h); NULL where it has no such tensor. */
+    const eq_tensor *qweight[EQ_LINS], *qzeros[EQ_LINS], *scales[EQ_LINS], *g_idx[EQ_LINS],
+        *shape[EQ_LINS];
     const eq_tensor *state_s[EQ_LINS], *state_z[EQ_LINS]; /* EQ_STATE_NAME: F32 [O, I/G] or NULL */
     const eq_tensor *bias[EQ_LINS];                       /* NULL: none */
     const eq_tensor *norm[EQ_NORM_COUNT], *norm_bias[EQ_NORM_COUNT]; /* NULL: none */
@@ -150,6 +152,8 @@ void eq_weights_put_bias(const eq_weights *w, int64_t i, eq_lin l, eq_backend *b
 /* Row `id` of the embeddings times the config's scale, to n elements of the host. */
 void eq_embed_row(void *to, eq_dtype dt, const eq_tensor *embed, int64_t id, int64_t n,
                   double scale);
+/* Who has read a quantized block to the end lets go of its pages (eq_st_drop). */
+void eq_weights_drop(const eq_weights *w, int64_t block);
 /* EQ_EINPUT naming the tensor and the first index that is NaN or infinite. Threaded. */
 eq_status eq_tensor_check_finite(const eq_tensor *t, eq_err *err);
 /* Reads all tensor files once: hex is their fingerprint and that of config.json, byte for byte;

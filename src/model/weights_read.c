@@ -161,6 +161,17 @@ eq_status eq_weights_read_through(eq_weights *w, const eq_observer *obs, char he
     return EQ_OK;
 }
 
+void eq_weights_drop(const eq_weights *w, int64_t block) {
+    const eq_block_tensors *b = &w->blocks[block];
+    for (int l = 0; l < EQ_LINS; l++) {
+        const eq_tensor *t[] = {b->qweight[l], b->qzeros[l], b->scales[l], b->g_idx[l]};
+        for (int k = 0; k < 4; k++)
+            if (t[k]) eq_st_drop(w->st, t[k]);
+        if (b->state_s[l]) eq_st_drop(w->state, b->state_s[l]);
+        if (b->state_z[l]) eq_st_drop(w->state, b->state_z[l]);
+    }
+}
+
 static eq_status by_time(const eq_weights *w, eq_err *err) {
     EQ_TRY(eq_st_unchanged(w->st, err));
     return w->state ? eq_st_unchanged(w->state, err) : EQ_OK;

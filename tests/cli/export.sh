@@ -44,6 +44,19 @@ cases=$((cases + 1))
 got=$("$EQAT" ppl w4-hf --data d.npy --precision f32 -q --json | sed 's/.*"ppl": *\([0-9.]*\).*/\1/')
 [ -n "$want" ] && [ "$want" = "$got" ] || fail "perplexity of w4-hf" "$got, the model's is $want"
 
+# folders of other tools are models like any other: read where they lie, trained, exported again
+for f in w4-awq w4-ct; do
+    cases=$((cases + 1))
+    got=$("$EQAT" ppl $f --data d.npy --precision f32 -q --json | sed 's/.*"ppl": *\([0-9.]*\).*/\1/')
+    [ -n "$want" ] && [ "$want" = "$got" ] || fail "perplexity of $f" "$got, the model's is $want"
+done
+cases=$((cases + 2))
+run tune w4-awq --data d.npy --train-size 8 --seqlen 32 --batch-size 4 -o awq-tuned --to gguf -q
+[ "$rc" = 0 ] && [ -e awq-tuned.gguf ] && [[ $out == *$'\n'"awq-tuned.gguf: gguf, "*", 14 linears q5_0 "* ]] || fail "tune of an AWQ folder" "$out" "$err"
+run export w4-awq --to compressed-tensors-asym -o awq-ct -q
+[ "$rc" = 0 ] || fail "export of an AWQ folder" "$err"
+same "by way of AWQ the same tensors" w4-ct/model.safetensors awq-ct/model.safetensors
+
 # trained zero points: real numbers where the format holds them, else refused
 "$EQAT" tune w2 --data d.npy --train z --lr 1e-3 --train-size 8 --seqlen 32 --batch-size 4 -o w2-z -q >/dev/null || exit 1
 for to in gptq gptq-v1 compressed-tensors-asym gguf; do
@@ -102,6 +115,27 @@ expect_match 1 'eqat: nowhere\.gguf: .*No such file.*' import nowhere.gguf -o ne
 expect_match 1 'eqat: w2: expected an absent or empty folder, found files in it' import w2.gguf -o w2 -q
 head -c 300000 w2.gguf >cut.gguf
 expect_match 1 'eqat: cut\.gguf: tensor .*: expected offset .*' import cut.gguf -o new -q
+
+# ---- quantize --to: both at once, and nothing where it could not be
+done=$(listing)
+expect_match 1 'eqat: m: gptq-sym holds zero points in the middle of the codes, which --grid portable trains' \
+    quantize m --method rtn --bits 4 --group-size 64 -o to --to gptq-sym -q
+expect_match 1 'eqat: model\.layers\.0\.self_attn\.q_proj \[.*awq cannot hold it: AWQ holds 4 bits' \
+    quantize m --method rtn --bits 2 --group-size 64 -o to --to awq -q
+expect_match 1 'eqat: w4: mlx holds zero points in the middle of the codes, found others .*' \
+    tune w4 --data d.npy --train-size 8 --seqlen 32 --batch-size 4 -o to --to mlx -q
+expect_match 1 'eqat: w2\.gguf: expected a file that is not there yet, found one' \
+    quantize m --method rtn --bits 2 --group-size 64 -o w2 --to gguf -q
+mv m/tokenizer.json held
+expect_match 1 'eqat: m: expected tokenizer\.json, found none' \
+    quantize m --method rtn --bits 2 --group-size 64 -o to --to gguf -q
+mv held m/tokenizer.json
+cases=$((cases + 3))
+[ "$done" = "$(listing)" ] || fail "refused quantize --to left something" "$(listing)"
+run quantize m --method rtn --bits 4 --group-size 64 --grid portable -o to --to gptq-sym -q --json
+[ "$rc" = 0 ] && [ -e to/config.json ] && [ -e to-gptq-sym/config.json ] && [[ $out == *'"export":'*'"different":'*0* ]] || fail "quantize --to" "$out" "$err"
+run quantize m --method rtn --bits 4 --group-size 64 --grid portable -o to --to gptq-sym -q --resume
+[ "$rc" = 0 ] && [[ $out != *read\ back* ]] || fail "quantize --to, finished" "$out" "$err"
 
 # ---- wrong command lines
 usage() { local line=$1; shift; expect 2 "" "eqat: export: $line (eqat help export)" export "$@"; }

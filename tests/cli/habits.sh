@@ -80,7 +80,6 @@ expect 1 "" 'eqat: hub/models--a--b: expected a model folder, found the hub cach
     plan hub/models--a--b
 # a file
 : >m.gguf
-expect 1 "" "eqat: m.gguf: expected a model folder, found a file; eqat import makes a folder of a Llama's or Qwen's, of others the one it was made from is needed" \
-    inspect m.gguf
+expect 1 "" "eqat: m.gguf: expected a model folder, found a GGUF file; of a Llama's or Qwen's one is made by: eqat import m.gguf -o m" inspect m.gguf
 expect_match 1 'eqat: no/such/folder.*: No such file or directory' inspect no/such/folder
 finish
