@@ -54,9 +54,9 @@ static const opt own[] = {
 };
 
 /* Of quantize: what the rows, or the options above, decide. */
-static const char *const left_out[] = {"out",    "bits",     "group-size", "scheme",
-                                       "method", "no-e2e",   "dry-run",    "log",
-                                       "report", "work-dir", NULL};
+static const char *const left_out[] = {"out",    "to",     "bits",     "group-size",
+                                       "scheme", "method", "no-e2e",   "dry-run",
+                                       "log",    "report", "work-dir", NULL};
 
 enum { MOST = 128 }; /* rows that an option table can have (cli_given) */
 static opt options[MOST + 1];

@@ -51,7 +51,9 @@ def words(v, axis):
 
 def gptq(q, z, s):
     zeros = words(z.T, 1)
-    if o.kind == "gptq" and o.bits != 3:
+    if o.kind == "gptq" and o.bits == 3:  # field by field
+        zeros = words((z - 1).T, 1)
+    elif o.kind == "gptq":
         zeros = zeros - sum(1 << i for i in range(0, 32, o.bits))
     I = q.shape[1]
     return {"qweight": words(q.T, 0), "qzeros": zeros, "scales": s.T.contiguous(),
