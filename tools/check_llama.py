@@ -66,6 +66,21 @@ NAMES = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.
          "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
 
 
+# Families whose files join linears: phi3 is joined in GGUF too, internlm2 is not.
+JOINED = {"phi3": {"self_attn.qkv_proj": "attn_qkv", "self_attn.o_proj": "attn_output", "mlp.gate_up_proj": "ffn_up", "mlp.down_proj": "ffn_down"},
+          "internlm2": {"attention.wqkv": "attn_q attn_k attn_v", "attention.wo": "attn_output", "feed_forward.w1": "ffn_gate",
+                        "feed_forward.w3": "ffn_up", "feed_forward.w2": "ffn_down"}}
+
+
+def parted(names, want, kv_heads, head):
+    """The linears of a joined tensor, which internlm2 has key head by key head: its queries, itself, its values."""
+    if " " not in names:
+        return [(names, want)]
+    by_head = want.reshape(kv_heads, -1, head, want.shape[1])
+    parts = by_head[:, :-2], by_head[:, -2:-1], by_head[:, -1:]
+    return [(n, p.reshape(-1, want.shape[1])) for n, p in zip(names.split(), parts)]
+
+
 def unpack(words, bits):
     """[n, words] -> [n, values] of little-endian streams."""
     b = (words.view(np.uint32)[..., None] >> np.arange(32, dtype=np.uint32)) & 1
@@ -82,30 +97,37 @@ def check_weights(path, folder):
             parts = ("qweight", "qzeros", "scales")
             st.update({k: all_of_it.get_tensor(k) for k in all_of_it.keys() if k.endswith(parts)})
     heads = {"attn_q": config["num_attention_heads"], "attn_k": config.get("num_key_value_heads", config["num_attention_heads"])}
-    compared, types = 0, {}
+    head = config.get("head_dim") or config["hidden_size"] // heads["attn_q"]
+    compared, types, family = 0, {}, config["model_type"]
+
+    def compare(layer, gg, want):
+        nonlocal compared
+        if gg in heads and family in ("llama", "mistral", "internlm2"):
+            want = want.reshape(heads[gg], 2, -1, want.shape[1]).swapaxes(1, 2).reshape(want.shape)
+        dims, number, at = infos[f"blk.{layer}.{gg}.weight"]
+        assert dims == want.shape[::-1], (gg, dims)
+        t = L.ggml_get_type_traits(number).contents
+        raw = np.ascontiguousarray(data[at : at + want.size // t.block * t.bytes])
+        got = np.empty(want.size, np.float32)
+        if number == 0:
+            got = raw.view(np.float32)
+        else:
+            t.to_float(raw.ctypes.data, got.ctypes.data, want.size)
+        differ = int((got != want.ravel()).sum())
+        assert differ == 0, f"blk.{layer}.{gg}: {differ} of {want.size} weights differ"
+        compared += want.size
+        types[t.name.decode()] = types.get(t.name.decode(), 0) + 1
+
     for layer in range(config["num_hidden_layers"]):
-        for hf, gg in NAMES.items():
+        for hf, names in JOINED.get(family, NAMES).items():
             p = f"model.layers.{layer}.{hf}."
             q = unpack(np.ascontiguousarray(st[p + "qweight"].T), bits)
             z = unpack(st[p + "qzeros"], bits).T
             s = st[p + "scales"].astype(np.float32).T
             group = q.shape[1] // s.shape[1]
             want = (q - np.repeat(z, group, 1)).astype(np.float32) * np.repeat(s, group, 1)
-            if gg in heads and config["model_type"] in ("llama", "mistral"):
-                want = want.reshape(heads[gg], 2, -1, q.shape[1]).swapaxes(1, 2).reshape(want.shape)
-            dims, number, at = infos[f"blk.{layer}.{gg}.weight"]
-            assert dims == want.shape[::-1], (p, dims)
-            t = L.ggml_get_type_traits(number).contents
-            raw = np.ascontiguousarray(data[at : at + want.size // t.block * t.bytes])
-            got = np.empty(want.size, np.float32)
-            if number == 0:
-                got = raw.view(np.float32)
-            else:
-                t.to_float(raw.ctypes.data, got.ctypes.data, want.size)
-            differ = int((got != want.ravel()).sum())
-            assert differ == 0, f"{p}: {differ} of {want.size} weights differ"
-            compared += want.size
-            types[t.name.decode()] = types.get(t.name.decode(), 0) + 1
+            for gg, part in parted(names, want, heads["attn_k"], head):
+                compare(layer, gg, part)
     print(f"weights: {compared} of {sum(types.values())} linears ({types}) equal the checkpoint's bit for bit")
 
 

@@ -2,10 +2,10 @@
 """Quantizes a small full-precision folder by rounding, writes it as other tools do, and checks what eqat reads
 of it: every weight of `eqat export --to hf` must be the one written, bit for bit.
 
-usage: tools/make_foreign.py MODEL OUT KIND BITS GROUP [--sym]
+usage: tools/make_foreign.py MODEL OUT KIND BITS GROUP [--sym | --zeros]
 KIND: gptq (version 1 on whole words, signed as GPTQModel does), gptq_v2, awq (4 bits), compressed-tensors (packed
-by the package itself). GROUP -1: whole rows. Steps are fp16; zero points take every value, 0 too, or with --sym the
-middle alone. Needs numpy, torch, safetensors, for its kind compressed-tensors; BUILD names eqat's folder (build)."""
+by the package itself). GROUP -1: whole rows. Steps are fp16; with --sym zero points are in the middle, with --zeros
+every seventh row's are 0, which makes a bad model and tries what versions of GPTQ do with them. Needs numpy, torch, safetensors, for its kind compressed-tensors; BUILD names eqat's folder (build)."""
 import argparse
 import json
 import os
@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 p = argparse.ArgumentParser()
 p.add_argument("model"), p.add_argument("out"), p.add_argument("kind")
-p.add_argument("bits", type=int), p.add_argument("group", type=int), p.add_argument("--sym", action="store_true")
+p.add_argument("bits", type=int), p.add_argument("group", type=int), p.add_argument("--sym", action="store_true"), p.add_argument("--zeros", action="store_true")
 o = p.parse_args()
 Q, HALF = 2**o.bits - 1, 2 ** (o.bits - 1)
 
@@ -36,7 +36,7 @@ def rounded(w):
         lo, hi = g.amin(-1).clamp(max=0), g.amax(-1).clamp(min=0)
         s = ((hi - lo) / Q).clamp(min=1e-6).half()
         z = (-lo / s.float()).round().clamp(0, Q).int()
-        z[::7] = 0  # as a group has it whose weights are all above 0
+        z[::7] = 0 if o.zeros else z[::7]
     q = ((g / s.float()[..., None]).round() + z[..., None]).clamp(0, Q).int()
     return q.reshape(O, I), z, s
 
