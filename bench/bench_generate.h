@@ -4,7 +4,8 @@
 #include "infer/session.h"
 
 typedef struct {
-    double prompt, tokens; /* seconds of all of them */
+    double prompt, tokens;         /* seconds of all of them */
+    double prompt_cpu, tokens_cpu; /* of the processors, which others' work makes longer less */
 } eq_bench_times;
 
 /* From an empty session, with any token ids below V: `prompt` tokens at once, then logits and the

@@ -2,15 +2,16 @@
 """Reading a prompt and generating, eqat beside llama.cpp: the same model, the same threads, in turns.
 
 usage: tools/peer_speed.py MODEL WORK [--pairs w4g128:Q4_0,w4g128:Q4_K,w2g64:Q2_K] [--threads 2]
-           [--prompt 512] [--tokens 64] [--rounds 5] [--build build]
+           [--prompt 512] [--tokens 64] [--rounds 5] [--processor-time] [--build build]
 
 MODEL is a full-precision folder of the Llama family in bf16, or the name of a shape with random weights:
 tinyllama-1.1b, smollm2-135m. WORK keeps the model, what eqat rounds of it (--method rtn) and GGUF files of
 ggml's own quantizer (all linears in the one type, the head Q6_K where its rows allow that, else Q8_0), so
 that a second call only measures. A round measures one side and then the other; a ratio is the median over
-rounds of ours to theirs in one round, in brackets that of the fastest of all rounds: on a machine that
-others use llama.cpp's waiting threads lose more than ours. A prompt is one batch; of what follows every
-token's logits are fetched. Needs numpy and a llama.cpp (llama_lib.py)."""
+rounds of ours to theirs in one round, in brackets that of the fastest of all rounds. --processor-time
+counts the seconds of processors instead, for a machine that others use, with --threads 1: where threads
+wait for each other llama.cpp's count that time. A prompt is one batch; of what follows every token's
+logits are fetched. Needs numpy and a llama.cpp (llama_lib.py)."""
 import argparse
 import ctypes as C
 import glob
@@ -121,7 +122,7 @@ def run(*command):
 
 class Ours:
     def __init__(self, a, folder):
-        self.work = f"{a.prompt} {a.tokens}\n"
+        self.work, self.first = f"{a.prompt} {a.tokens}\n", 2 if a.processor_time else 0
         self.p = subprocess.Popen([f"{a.build}/session-time", folder, str(a.prompt + a.tokens), str(a.threads)],
                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -131,7 +132,7 @@ class Ours:
         line = self.p.stdout.readline()
         if not line:
             sys.exit("session-time has ended")
-        return [float(x) for x in line.split()]
+        return [float(x) for x in line.split()][self.first : self.first + 2]
 
     def close(self):
         self.p.stdin.close()
@@ -141,6 +142,7 @@ class Ours:
 class Theirs:
     def __init__(self, a, path):
         self.prompt, self.tokens = a.prompt, a.tokens
+        self.now = time.process_time if a.processor_time else time.perf_counter
         self.model, self.ctx = llama_load(path, a.prompt + a.tokens, a.threads)
         self.batch = L.llama_batch_init(a.prompt, 0, 1)
         self.ids = np.random.default_rng(7).integers(3, 30000, a.prompt + a.tokens)
@@ -156,12 +158,12 @@ class Theirs:
 
     def measure(self):
         L.llama_memory_clear(C.c_void_p(L.llama_get_memory(C.c_void_p(self.ctx))), True)
-        begin = time.perf_counter()
+        begin = self.now()
         self.decode(0, self.prompt)
-        middle = time.perf_counter()
+        middle = self.now()
         for i in range(self.tokens):
             self.decode(self.prompt + i, 1)
-        return [middle - begin, time.perf_counter() - middle]
+        return [middle - begin, self.now() - middle]
 
     def close(self):
         L.llama_batch_free(self.batch)
@@ -192,6 +194,7 @@ def main():
     p.add_argument("--pairs", default="w4g128:Q4_0,w4g128:Q4_K,w2g64:Q2_K")
     for name, n in (("threads", 2), ("prompt", 512), ("tokens", 64), ("rounds", 5)):
         p.add_argument(f"--{name}", type=int, default=n)
+    p.add_argument("--processor-time", action="store_true")
     p.add_argument("--build", default="build")
     a = p.parse_args()
     if "VERBOSE" not in os.environ:
@@ -200,7 +203,7 @@ def main():
     model = a.model
     if model in SHAPES:
         model = make(f"{a.work}/model", lambda path: run(f"{a.build}/make-model", path, *SHAPES[a.model].split()))
-    print(f"{a.model}, {a.threads} threads, prompt of {a.prompt}, {a.tokens} tokens behind it; {os.path.basename(library())}:"
+    print(f"{a.model}, {a.threads} threads, prompt of {a.prompt}, {a.tokens} tokens behind it{', time of processors' if a.processor_time else ''}; {os.path.basename(library())}:"
           f" {L.llama_print_system_info().decode()}", flush=True)
     for scheme, kind in (pair.split(":") for pair in a.pairs.split(",")):
         folder = make(f"{a.work}/{scheme}", lambda path: run(

@@ -1,6 +1,6 @@
 /* session-time: how long a model takes to read a prompt and to say what follows. For every line
- * "PROMPT TOKENS" on standard input (numbers of tokens, any ones) it prints the seconds of both, so
- * that a peer can be measured between two lines (tools/peer_speed.py).
+ * "PROMPT TOKENS" on standard input (numbers of tokens, any ones) it prints the seconds of both and
+ * those of the processors, so that a peer can be measured between two lines (tools/peer_speed.py).
  * usage: session-time MODEL CONTEXT [THREADS] */
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +13,11 @@ static eq_status answer(eq_session *s, int64_t V, eq_err *err) {
     int prompt, tokens;
     while (scanf("%d %d", &prompt, &tokens) == 2) {
         eq_bench_times t;
+        if (prompt < 1 || tokens < 0)
+            return eq_fail(err, EQ_EINPUT, "expected a prompt of 1 token or more, found %d %d",
+                           prompt, tokens);
         EQ_TRY(eq_bench_session(s, V, prompt, tokens, &t, err));
-        printf("%.6f %.6f\n", t.prompt, t.tokens);
+        printf("%.6f %.6f %.6f %.6f\n", t.prompt, t.tokens, t.prompt_cpu, t.tokens_cpu);
         fflush(stdout);
     }
     return EQ_OK;
