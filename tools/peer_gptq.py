@@ -60,8 +60,11 @@ def main():
     for name, value in (("windows", 64), ("seqlen", 512), ("limit", 32), ("threads", 1)):
         p.add_argument("--" + name, type=int, default=value)
     a = p.parse_args()
-    ids = windows(a.model, a.train, a.windows, a.seqlen)
+    for name in ("eqat", "model", "train", "test"):
+        setattr(a, name, os.path.abspath(getattr(a, name)))
     with tempfile.TemporaryDirectory() as dir:
+        os.chdir(dir)  # GPTQModel leaves a log where it runs
+        ids = windows(a.model, a.train, a.windows, a.seqlen)
         np.save(f"{dir}/windows.npy", ids)
         print(f"full precision {ppl(a, a.model):.3f}", flush=True)
         for scheme in a.schemes.split(","):
