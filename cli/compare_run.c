@@ -192,7 +192,11 @@ static eq_status train(compare_job *j, const compare_cell *c, const char *dir, c
     if (st == EQ_OK) {
         cell_options(j, c, &o);
         o.out = dir, o.resume = eq_exists(dir) || eq_exists(work);
-        if (from) o.model = from;
+        if (from) {
+            bool teacher = o.qp.loss == EQ_E2E_KL || o.qp.train & EQ_TRAIN_W;
+            o.qp.teacher = teacher ? o.model : NULL;
+            o.model = from;
+        }
         st = from ? eq_tune(&o, &s.c.obs, res, err) : eq_quantize(&o, &s.c.obs, res, err);
         st = cli_observer_close(&s.c, st, cli_job_result(dir, res), err);
     }

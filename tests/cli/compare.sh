@@ -77,6 +77,14 @@ cases=$((cases + 1))
 [ "$rc" = 0 ] && [ -s k/w2g64-both-s+z-e2e-s+z/config.json ] && grep -q '"w2g64-both-s+z+w-e2e-s":{"scheme":"w2g64"' "$TMP/.out" ||
     fail "variants" "$err" "$(ls k)"
 
+# a second phase that asks the model itself: the same bytes as quantize, from block-ap's folder
+taught=(--e2e-loss kl --e2e-train s,w,norm)
+run "${args[@]}" "${taught[@]}" --schemes w2g64 --methods block-ap,both -o r
+[ "$rc" = 0 ] || fail "compare --e2e-loss kl" "$err"
+run quantize m --data d.npy "${SMALL[@]}" "${taught[@]}" --scheme w2g64 -o light
+cases=$((cases + 1))
+cmp -s r/w2g64-both/model.safetensors light/model.safetensors || fail "both phases, taught" "$err"
+
 # ---- refused ----------------------------------------------------------------------------------------
 c() { local line=$1; shift; expect 2 "" "eqat: compare: $line (eqat help compare)" compare "$@"; }
 c '--methods: unknown method "bloc-ap"; did you mean block-ap?' m --data d.npy --schemes w2g64 --methods rtn,bloc-ap --ppl-data t.npy -o n
