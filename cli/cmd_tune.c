@@ -21,6 +21,7 @@ static const opt options[] = {
      .help = "the full-precision model that MODEL was quantized from"},
     EQ_INSTRUCT_ROWS(quantize_args, o.instruct),
     {OPT_HEADING, .help = "running"},
+    EQ_RATE_ROW(quantize_args),
     {OPT_FLAG, 0, "resume", .at = AT(resume), .help = "go on where a stopped run was"},
     {OPT_FLAG, 0, "dry-run", .at = AT(dry_run), .help = "check everything, write nothing"},
     {OPT_STR, 0, "work-dir", .arg = "DIR", .at = AT(work_dir), .fallback = "OUT.work",

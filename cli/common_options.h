@@ -82,6 +82,11 @@
      .lo = 1 << 20, .hi = BIG, .fallback = "what the device has", \
      .help = "memory of the device the job may use (--backend cuda)"}
 
+#define EQ_RATE_ROW(T) \
+    {OPT_NUM, 0, "rate-scale", NULL, "X", offsetof(T, o.rate_scale), 0, 1e6, \
+     .help = "rates of s, z, w and norm times this; 0: as large as the model's weights are beside " \
+             "those of Llama-2-7B, which the paper's rates are of"}
+
 /* P is "e2e-" or "" and goes in front of the names; every row also answers to its e2e- name. */
 #define EQ_E2E_ROWS(T, f, P) \
     {OPT_I64, 0, P "train-size", "e2e-train-size", "N", offsetof(T, f.train_size), 1, BIG, \

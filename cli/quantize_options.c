@@ -80,6 +80,7 @@ const opt quantize_options[] = {
     EQ_E2E_ROWS(quantize_args, o.qp, "e2e-"),
     EQ_INSTRUCT_ROWS(quantize_args, o.instruct),
     {OPT_HEADING, .help = "running"},
+    EQ_RATE_ROW(quantize_args),
     {OPT_U64, 0, "seed", .arg = "N", .at = AT(seed), .help = "of the windows that are drawn"},
     {OPT_FLAG, 0, "resume", .at = AT(resume), .help = "go on where a stopped run was"},
     {OPT_FLAG, 0, "dry-run", .at = AT(dry_run), .help = "check everything, write nothing"},

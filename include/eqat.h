@@ -190,6 +190,9 @@ typedef struct {
                            some parts in a row of a Hugging Face name ("down_proj", "layers.0",
                            "layers.1*.mlp"; * is any text), the last that fits counts. NULL: none */
     eq_grid grid;
+    double rate_scale; /* the rates of s, z, W and norms in both phases are multiplied by it; 0: by
+                          how far the model's groups of weights reach beside those of Llama-2-7B,
+                          which the paper's rates are of */
     uint64_t seed;
     bool e2e; /* run the second phase */
     eq_block_ap_opts ap;

@@ -25,7 +25,8 @@ static void unknown(void **state) {
     assert_memory_equal(&o, &was, sizeof o);
 }
 
-/* Only the phases' settings; their data stays. The paper's are those of eq_quantize_opts_init. */
+/* Only the phases' settings and how their rates are scaled; their data stays. The paper's are those
+ * of eq_quantize_opts_init. */
 static void touches(void **state) {
     const char *name, *about;
     (void)state;
@@ -36,7 +37,7 @@ static void touches(void **state) {
         want = o;
         assert_true(eq_recipe_set(&o, name));
         assert_string_equal(o.qp.data, "e");
-        want.ap = o.ap, want.qp = o.qp;
+        want.ap = o.ap, want.qp = o.qp, want.rate_scale = o.rate_scale;
         assert_memory_equal(&o, &want, sizeof o);
         if (strcmp(name, "paper")) continue;
         eq_quantize_opts_init(&want);

@@ -369,6 +369,7 @@ eq_status eq_job_look(eq_job *j, const eq_quantize_opts *o, eq_err *err) {
     int64_t blocks = begun ? eq_work_blocks(j->work_dir, j->src->cfg.L) : 0;
     if (!finished) EQ_TRY(check_memory(j, blocks, err));
     EQ_TRY(look_through(j, model, err));
+    EQ_TRY(eq_job_scale_rates(j, err));
     EQ_TRY(identify(j, model, err));
     if (finished) return check_finished(j, err);
     eq_identity who = eq_job_identity(j);

@@ -58,6 +58,9 @@ static inline eq_identity eq_job_identity(const eq_job *j) {
  * later and can be known now. Changes nothing, so a refused command leaves nothing. */
 eq_status eq_job_look(eq_job *j, const eq_quantize_opts *o, eq_err *err);
 
+/* All rates times rate_scale, or times what the model's weights ask for (rates.c). */
+eq_status eq_job_scale_rates(eq_job *j, eq_err *err);
+
 /* Bytes that the output, and the work folder at its fullest, will take at least. rest: of the
  * tensors outside of the quantized linears; T, windows: of phase two. */
 typedef struct {

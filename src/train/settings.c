@@ -12,6 +12,7 @@ void eq_quantize_opts_init(eq_quantize_opts *o) {
     *o = (eq_quantize_opts){
         .bits = 2,
         .group_size = 64,
+        .rate_scale = 1,
         .seed = 2,
         .save_seconds = 600,
         .e2e = true,
@@ -56,6 +57,7 @@ static eq_status check(const eq_quantize_opts *o, eq_err *err) {
         {"seqlen", (double)o->ap.seqlen, 0, 1 << 24},
         {"batch-size", (double)o->ap.batch_size, 1, 1e6},
         {"epochs", o->ap.epochs, 0, 1e4},
+        {"rate-scale", o->rate_scale, 0, 1e6},
         {"quant-lr", o->ap.quant_lr, -1, 1e38},
         {"weight-lr", o->ap.weight_lr, -1, 1e38},
         {"clip-lr", o->ap.clip_lr, -1, 1e38},

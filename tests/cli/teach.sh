@@ -52,6 +52,15 @@ same "tune and quantize, free codes" all/model.safetensors tuned-all/model.safet
 ok "${tune[@]}" --train s,norm -o norms
 differ "norms are not trained" norms/model.safetensors ce/model.safetensors
 
+# Rates by a factor, and by the size of the weights, which a model ten times as large has ten times as large.
+q twice --rate-scale 2 --e2e-lr 5e-4
+same "a rate twice and a half" ce/model.safetensors twice/model.safetensors
+q auto --rate-scale 0 --e2e-lr 1e-4
+q explicit --rate-scale "$("$EQAT" quantize m -o none --method rtn --data d.npy --group-size 32 --rate-scale 0 --dry-run 2>&1 | grep -o 'rates x [0-9.e+-]*' | cut -d' ' -f3)" --e2e-lr 1e-4
+cases=$((cases + 1))
+awk -v a="$(strings auto/eqat.state | grep -o '\\*"lr\\*": *[0-9.e-]*' | head -n 1 | grep -o '[0-9.e-]*$')" -v b="$(strings explicit/eqat.state | grep -o '\\*"lr\\*": *[0-9.e-]*' | head -n 1 | grep -o '[0-9.e-]*$')" 'BEGIN { exit !(a > 0 && a < 1.01 * b && a > 0.99 * b) }' ||
+    fail "rates by the model's weights" "$(strings auto/eqat.state | grep -o '.lr.*' | head -n 2)"
+
 # What was planned is what it took.
 number() { grep -o "\"$1\": *[0-9]*" all.log | tail -n 1 | grep -o '[0-9]*$'; }
 peak=$(grep -o '"phase": *"e2e-qp", *"seconds".*"host_peak_bytes": *[0-9]*' all.log | grep -o '[0-9]*$')
