@@ -35,7 +35,7 @@ cases=$((cases + 2))
 cmp -s by-name/model.safetensors plain/model.safetensors && fail "--recipe light changes nothing"
 grep -q '"event":"run".*"quant_lr":.*"command":.*"--recipe","light"' by-name.log || fail "settings in the log" "$(head -n 1 by-name.log)"
 
-run tune plain --data d.npy --recipe light --train-size 32 --seqlen 32 --batch-size 4 -q -o tuned
+run tune plain --teacher m --data d.npy --recipe light --train-size 32 --seqlen 32 --batch-size 4 -q -o tuned
 cases=$((cases + 1))
 [ "$rc" = 0 ] || fail "tune --recipe light" "$err"
 
