@@ -2,6 +2,7 @@
  * kernels leave no room for a handler's frame; without a guard this program dies of a broken heap.
  */
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/time.h>
 
@@ -11,8 +12,8 @@
 
 enum { M = 1024, N = 1024, K = 1024, TIMES = 40 };
 
-static volatile sig_atomic_t handled;
-static void on_alarm(int sig) { (void)sig, handled++; }
+static atomic_int handled; /* any thread may be the one that is interrupted */
+static void on_alarm(int sig) { (void)sig, atomic_fetch_add(&handled, 1); }
 
 static void products(void **state) {
     (void)state;
