@@ -62,7 +62,7 @@ completes() { # what the line is, what must be offered
 }
 completes 'quantize' eqat qu
 completes '--cache-dir' eqat quantize m --cac
-completes 'block-ap rtn gptq' eqat quantize --method ''
+completes 'block-ap' eqat quantize --method b # and no word that begins otherwise
 completes 'avx2 avx512' eqat ppl m --cpu-mask avx
 completes '--man --completion' eqat help --
 mkdir -p deep/er
