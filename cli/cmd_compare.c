@@ -121,8 +121,6 @@ static bool needs_data(const compare_job *j) {
     return false;
 }
 
-static void print_json(const compare_job *j) { cli_print_json(json_incref(j->results)); }
-
 static eq_status work(compare_job *j, eq_err *err) {
     EQ_TRY(compare_run(j, err));
     char *page = compare_path(j, "report", ".html");
@@ -147,7 +145,7 @@ static int run(void *arguments) {
     }
     eq_status st = work(&j, &err);
     if (st == EQ_OK && a->q.common.json) {
-        print_json(&j);
+        cli_print_json(json_incref(j.results));
     } else if (st == EQ_OK) {
         html_grid g;
         compare_grid(&j, &g);

@@ -36,9 +36,7 @@ static const opt options[] = {
 static const eq_quantize_opts *of(const void *args) { return &((const quantize_args *)args)->o; }
 static bool no_rows(const void *args) { return !of(args)->instruct.data; }
 static bool no_held_out(const void *args) { return !of(args)->instruct.val; }
-static bool no_teacher(const void *args) {
-    return of(args)->qp.loss != EQ_E2E_KL && !(of(args)->qp.train & EQ_TRAIN_W);
-}
+static bool no_teacher(const void *args) { return !eq_has_teacher(of(args)); }
 static bool no_weights(const void *args) {
     return !(of(args)->qp.train & (EQ_TRAIN_W | EQ_TRAIN_NORM));
 }

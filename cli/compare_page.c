@@ -9,11 +9,6 @@
 #include "run_page.h"
 #include "svg_plot.h"
 
-static double number(const json_t *o, const char *key) {
-    const json_t *v = json_object_get(o, key);
-    return json_is_number(v) ? json_number_value(v) : NAN;
-}
-
 /* ---- a figure against size ------------------------------------------------------------------- */
 
 /* A number of a row's results: results[group][name][key]. */
@@ -24,9 +19,9 @@ typedef struct {
 
 static double value_at(const json_t *results, const place *at) {
     const json_t *o = json_object_get(json_object_get(results, at->group), at->name);
-    return at->times * number(o, at->key);
+    return at->times * eq_json_real(o, at->key);
 }
-static double mib(const json_t *results) { return number(results, "bytes") / (1 << 20); }
+static double mib(const json_t *results) { return eq_json_real(results, "bytes") / (1 << 20); }
 
 /* What a row is called among those of its scheme. */
 static void cell_label(char out[160], const compare_cell *c) {
@@ -116,7 +111,7 @@ static void sizes(eq_str *page, const compare_job *j) {
     json_object_foreach(json_object_get(full, "ppl"), name, v) {
         snprintf(title, sizeof title, "Perplexity against size, %s", name);
         snprintf(about, sizeof about, "%.0f windows of %.0f tokens; lower is better.",
-                 number(v, "windows"), number(v, "seqlen"));
+                 eq_json_real(v, "windows"), eq_json_real(v, "seqlen"));
         against_size(page, j, title, "perplexity", true, about, (place){"ppl", name, "ppl", 1});
         if (first)
             against_size(
@@ -128,7 +123,7 @@ static void sizes(eq_str *page, const compare_job *j) {
     json_object_foreach((json_t *)tasks, name, v) {
         if (!strncmp(name, "mmlu_", 5) && json_object_get(tasks, "mmlu")) continue;
         snprintf(title, sizeof title, "Accuracy against size, %s", name);
-        snprintf(about, sizeof about, "%.0f items; higher is better.", number(v, "items"));
+        snprintf(about, sizeof about, "%.0f items; higher is better.", eq_json_real(v, "items"));
         against_size(page, j, title, "accuracy, %", false, about,
                      (place){"tasks", name, "acc", 100});
     }

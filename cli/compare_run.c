@@ -76,12 +76,10 @@ static json_t *settings_json(const compare_job *j) {
         if (k->kind == OPT_FLAG || k->kind == OPT_UNSET) {
             memcpy(&flag, (const char *)j->args + k->at, sizeof flag);
             json_object_set_new(o, k->name, json_boolean(flag));
+        } else if (k->kind == OPT_POSITIONAL || k->kind == OPT_STR || k->kind == OPT_LIST) {
+            const char *s = *(const char *const *)((const char *)j->args + k->at);
+            json_object_set_new(o, k->name, s ? eq_json_lossy(s) : json_null());
         } else {
-            if (k->kind == OPT_POSITIONAL || k->kind == OPT_STR || k->kind == OPT_LIST) {
-                const char *s = *(const char *const *)((const char *)j->args + k->at);
-                json_object_set_new(o, k->name, s ? eq_json_lossy(s) : json_null());
-                continue;
-            }
             opt_value(k, j->args, text, sizeof text);
             json_object_set_new(o, k->name, json_string(text));
         }
@@ -193,8 +191,7 @@ static eq_status train(compare_job *j, const compare_cell *c, const char *dir, c
         cell_options(j, c, &o);
         o.out = dir, o.resume = eq_exists(dir) || eq_exists(work);
         if (from) {
-            bool teacher = o.qp.loss == EQ_E2E_KL || o.qp.train & EQ_TRAIN_W;
-            o.qp.teacher = teacher ? o.model : NULL;
+            o.qp.teacher = eq_has_teacher(&o) ? o.model : NULL;
             o.model = from;
         }
         st = from ? eq_tune(&o, &s.c.obs, res, err) : eq_quantize(&o, &s.c.obs, res, err);

@@ -6,11 +6,6 @@
 #include "compare.h"
 #include "protocol.h"
 
-static double number(const json_t *o, const char *key) {
-    const json_t *v = json_object_get(o, key);
-    return json_is_number(v) ? json_number_value(v) : NAN;
-}
-
 /* Tasks with a column: all, but no subject of a group that has one. */
 static bool task_shown(const json_t *tasks, const char *name) {
     return strncmp(name, "mmlu_", 5) != 0 || !json_object_get(tasks, "mmlu");
@@ -51,21 +46,21 @@ static void row(const table *t, html_grid *g, const json_t *r, const char *schem
     bool first = true;
     json_object_foreach((json_t *)t->texts, name, v) {
         const json_t *p = json_object_get(json_object_get(r, "ppl"), name);
-        html_cell_number(g, number(p, "ppl"));
+        html_cell_number(g, eq_json_real(p, "ppl"));
         if (first) {
-            html_cell_number(g, c ? number(p, "kl") : NAN);
-            html_cell_number(g, c ? 100 * number(p, "same_top") : NAN);
+            html_cell_number(g, c ? eq_json_real(p, "kl") : NAN);
+            html_cell_number(g, c ? 100 * eq_json_real(p, "same_top") : NAN);
         }
         first = false;
     }
     json_object_foreach((json_t *)t->tasks, name, v) {
         const json_t *k = json_object_get(json_object_get(r, "tasks"), name);
-        if (task_shown(t->tasks, name)) html_cell_number(g, 100 * number(k, "acc"));
+        if (task_shown(t->tasks, name)) html_cell_number(g, 100 * eq_json_real(k, "acc"));
     }
-    html_cell_number(g, number(r, "bits_per_weight"));
-    html_cell_number(g, number(r, "bytes") / (1 << 20));
-    html_cell_number(g, number(r, "seconds"));
-    html_cell_number(g, number(r, "memory_peak_bytes") / (1 << 20));
+    html_cell_number(g, eq_json_real(r, "bits_per_weight"));
+    html_cell_number(g, eq_json_real(r, "bytes") / (1 << 20));
+    html_cell_number(g, eq_json_real(r, "seconds"));
+    html_cell_number(g, eq_json_real(r, "memory_peak_bytes") / (1 << 20));
 }
 
 void compare_grid(const compare_job *j, html_grid *g) {

@@ -19,11 +19,6 @@ typedef struct {
     int64_t line;
 } reader;
 
-static double number(const json_t *o, const char *key) {
-    const json_t *v = json_object_get(o, key);
-    return json_is_number(v) ? json_number_value(v) : NAN;
-}
-
 static eq_status put(run_series *s, double x, double y, eq_err *err) {
     if (!isfinite(x)) return EQ_OK;
     while (s->n && s->p[s->n - 1].x >= x) s->n--; /* said again by a run that went on */
@@ -39,7 +34,7 @@ static eq_status put(run_series *s, double x, double y, eq_err *err) {
 
 /* NULL without an error: the event names no block. */
 static eq_status block_of(reader *r, const json_t *o, run_block **out, eq_err *err) {
-    double i = number(o, "block");
+    double i = eq_json_real(o, "block");
     run_log *l = r->l;
     *out = NULL;
     if (!(i >= 0 && i < MOST_BLOCKS)) return EQ_OK;
@@ -78,15 +73,15 @@ static eq_status on_phase(reader *r, json_t *o, eq_err *err) {
 static eq_status on_step(reader *r, json_t *o, eq_err *err) {
     run_block *b;
     EQ_TRY(block_of(r, o, &b, err));
-    return b ? put(&b->steps, number(o, "step"), number(o, "loss"), err) : EQ_OK;
+    return b ? put(&b->steps, eq_json_real(o, "step"), eq_json_real(o, "loss"), err) : EQ_OK;
 }
 static eq_status on_epoch(reader *r, json_t *o, eq_err *err) {
     run_block *b;
     EQ_TRY(block_of(r, o, &b, err));
     if (!b) return EQ_OK;
-    if (number(o, "epoch") == 0) b->first = number(o, "first_loss");
-    b->train = number(o, "train_loss"), b->val = number(o, "val_loss");
-    b->train_share = number(o, "train_share"), b->val_share = number(o, "val_share");
+    if (eq_json_real(o, "epoch") == 0) b->first = eq_json_real(o, "first_loss");
+    b->train = eq_json_real(o, "train_loss"), b->val = eq_json_real(o, "val_loss");
+    b->train_share = eq_json_real(o, "train_share"), b->val_share = eq_json_real(o, "val_share");
     return EQ_OK;
 }
 static eq_status on_linears(reader *r, json_t *o, eq_err *err) {
@@ -99,10 +94,10 @@ static eq_status on_linears(reader *r, json_t *o, eq_err *err) {
     return EQ_OK;
 }
 static eq_status on_e2e(reader *r, json_t *o, eq_err *err) {
-    return put(&r->l->e2e, number(o, "step"), number(o, "loss"), err);
+    return put(&r->l->e2e, eq_json_real(o, "step"), eq_json_real(o, "loss"), err);
 }
 static eq_status on_held_out(reader *r, json_t *o, eq_err *err) {
-    return put(&r->l->held_out, number(o, "step"), number(o, "loss"), err);
+    return put(&r->l->held_out, eq_json_real(o, "step"), eq_json_real(o, "loss"), err);
 }
 static eq_status on_rollback(reader *r, json_t *o, eq_err *err) {
     (void)o, (void)err;
@@ -135,8 +130,8 @@ static const struct {
 
 static eq_status take(reader *r, json_t *o, eq_err *err) {
     const char *name = json_string_value(json_object_get(o, "event"));
-    double elapsed = number(o, "elapsed"), peak = number(o, "memory_peak_bytes");
-    double rate = number(o, "tokens_per_second");
+    double elapsed = eq_json_real(o, "elapsed"), peak = eq_json_real(o, "memory_peak_bytes");
+    double rate = eq_json_real(o, "tokens_per_second");
     eq_status st = EQ_OK;
     for (size_t i = 0; name && i < sizeof events / sizeof *events; i++)
         if (!strcmp(events[i].name, name)) st = events[i].take(r, o, err);

@@ -284,8 +284,7 @@ static int64_t linear_names(const run_log *l, const char *names[LINEARS]) {
 }
 
 static double linear_error(const run_log *l, int64_t block, const char *name) {
-    const json_t *v = json_object_get(l->block[block].linears, name);
-    return json_is_number(v) ? json_number_value(v) : NAN;
+    return eq_json_real(l->block[block].linears, name);
 }
 
 run_linear *run_linear_means(const run_log *l, int64_t *n) {

@@ -210,6 +210,10 @@ void eq_quantize_opts_init(eq_quantize_opts *o);
 bool eq_recipe(int i, const char **name, const char **about);
 bool eq_recipe_set(eq_quantize_opts *o, const char *name);
 
+/* Does the second phase, where there is one, look at the full-precision model: at its predictions,
+ * or at the weights behind the codes? tune then needs o->qp.teacher. */
+bool eq_has_teacher(const eq_quantize_opts *o);
+
 /* "w2g64", "W3A16G128", "w2g64,down_proj=w4g64": bits and group_size as the first part says, scheme
  * the rest, which stays in `text`. NULL, or what was expected (then *o is as it was). */
 const char *eq_scheme_set(eq_quantize_opts *o, const char *text);

@@ -36,15 +36,7 @@ static char *folder(int bits) {
              " \"tie_word_embeddings\": false, \"bos_token_id\": 1, \"eos_token_id\": 2}",
              V, T_MAX);
     tiny_write(dir, config, &(tiny_opts){.dt = EQ_F32, .seed = 5});
-    if (!bits) return dir;
-    eq_quantize_opts o;
-    char *out = tiny_dir();
-    eq_quantize_opts_init(&o);
-    o.model = dir, o.out = out, o.method = EQ_METHOD_RTN, o.e2e = false;
-    o.bits = bits, o.group_size = 32;
-    ok(eq_quantize(&o, NULL, NULL, &err));
-    tiny_remove(dir);
-    return out;
+    return bits ? tiny_rounded(dir, bits) : dir;
 }
 
 /* What a conversation of two turns was: a short prompt and some tokens, then back to its beginning

@@ -51,15 +51,12 @@ static void block_ap(outcome *o, eq_backend *be, eq_precision precision) {
     collect(o, "block_epoch", "val_loss");
 }
 
-static void e2e(outcome *o, eq_backend *be, eq_precision precision, bool on_host) {
+static void second_phase(outcome *o, eq_backend *be, const eq_e2e_setup *s) {
     eq_err err = {0};
     eq_e2e *job;
-    eq_e2e_setup s = tiny_e2e(give, o);
     eq_windows w = tiny_windows(8, 5);
-    s.precision = precision, s.qp.train = EQ_TRAIN_S | EQ_TRAIN_Z, s.qp.micro_batch = 3;
-    s.on_host = on_host;
     tiny_e2e_forget_state();
-    tiny_ok(eq_e2e_open(&job, be, tiny.src, &s, TINY_T, &err), &err);
+    tiny_ok(eq_e2e_open(&job, be, tiny.src, s, TINY_T, &err), &err);
     tiny_ok(eq_e2e_run(job, &w, &tiny_observer, &err), &err);
     for (int i = 0; i < BLOCKS; i++) tiny_ok(eq_e2e_apply(job, i, &o->block[i], &err), &err);
     eq_e2e_close(job);
@@ -68,23 +65,20 @@ static void e2e(outcome *o, eq_backend *be, eq_precision precision, bool on_host
     collect(o, "e2e_step", "grad_norm");
 }
 
+static void e2e(outcome *o, eq_backend *be, eq_precision precision, bool on_host) {
+    eq_e2e_setup s = tiny_e2e(give, o);
+    s.precision = precision, s.qp.train = EQ_TRAIN_S | EQ_TRAIN_Z, s.qp.micro_batch = 3;
+    s.on_host = on_host;
+    second_phase(o, be, &s);
+}
+
 /* The same by a teacher, weights and norms too, from where the last one ended. */
 static void e2e_taught(outcome *o, eq_backend *be, eq_precision precision) {
-    eq_err err = {0};
-    eq_e2e *job;
     eq_e2e_setup s = tiny_e2e(give, o);
-    eq_windows w = tiny_windows(8, 5);
     s.precision = precision, s.qp.micro_batch = 3, s.qp.loss = EQ_E2E_KL, s.teacher = tiny.src;
     s.qp.train = EQ_TRAIN_S | EQ_TRAIN_Z | EQ_TRAIN_W | EQ_TRAIN_NORM, s.qp.weight_lr = 1e-4;
-    tiny_e2e_forget_state();
     tiny_train_forget();
-    tiny_ok(eq_e2e_open(&job, be, tiny.src, &s, TINY_T, &err), &err);
-    tiny_ok(eq_e2e_run(job, &w, &tiny_observer, &err), &err);
-    for (int i = 0; i < BLOCKS; i++) tiny_ok(eq_e2e_apply(job, i, &o->block[i], &err), &err);
-    eq_e2e_close(job);
-    eq_windows_free(&w);
-    collect(o, "e2e_step", "loss");
-    collect(o, "e2e_step", "grad_norm");
+    second_phase(o, be, &s);
 }
 
 static outcome *train(eq_backend *be, eq_precision precision, bool on_host) {

@@ -32,15 +32,7 @@ static const eq_compute_opts fast = {.backend = "cpu", .precision = EQ_PREC_BF16
 static char *folder(const char *family, int bits) {
     char *dir = tiny_dir();
     tiny_write(dir, tiny_config(family, false), &(tiny_opts){.dt = EQ_F32, .seed = 5});
-    if (!bits) return dir;
-    eq_quantize_opts o;
-    char *out = tiny_dir();
-    eq_quantize_opts_init(&o);
-    o.model = dir, o.out = out, o.method = EQ_METHOD_RTN, o.e2e = false;
-    o.bits = bits, o.group_size = 32;
-    ok(eq_quantize(&o, NULL, NULL, &err));
-    tiny_remove(dir);
-    return out;
+    return bits ? tiny_rounded(dir, bits) : dir;
 }
 
 /* Logits [n, V] of a whole window, by products with whole matrices. */

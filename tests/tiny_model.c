@@ -224,3 +224,14 @@ void tiny_write(const char *dir, const char *config, const tiny_opts *o) {
     }
     json_decref(map);
 }
+
+char *tiny_rounded(char *dir, int bits) {
+    eq_quantize_opts o;
+    char *out = tiny_dir();
+    eq_quantize_opts_init(&o);
+    o.model = dir, o.out = out, o.method = EQ_METHOD_RTN, o.e2e = false;
+    o.bits = bits, o.group_size = 32;
+    must(eq_quantize(&o, NULL, NULL, &err));
+    tiny_remove(dir);
+    return out;
+}

@@ -25,9 +25,11 @@ float tiny_golden(const char *name, int64_t i);
 char *tiny_dir(void);
 void tiny_remove(char *dir);
 char *tiny_path(const char *dir, const char *name); /* free with eq_free */
-/* Both abort the test program where they cannot. */
+/* These abort the test program where they cannot. */
 void tiny_text(const char *dir, const char *name, const char *text);
 void tiny_write(const char *dir, const char *config, const tiny_opts *o);
+/* The model of a tiny_dir rounded to so many bits in groups of 32, in a new one; dir is gone. */
+char *tiny_rounded(char *dir, int bits);
 
 /* Two blocks, D 64, F 96, 4 heads over 2, V 50, of any family, with all that sets it apart. */
 const char *tiny_config(const char *family, bool tied);

@@ -1,6 +1,7 @@
 /* See json.h. */
 #include "base/json.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/io.h"
@@ -45,6 +46,11 @@ eq_status eq_json_load_real(json_t **out, const char *path, eq_err *err) {
 const json_t *eq_json_get(const json_t *o, const char *key) {
     const json_t *v = json_object_get(o, key);
     return json_is_null(v) ? NULL : v;
+}
+
+double eq_json_real(const json_t *o, const char *key) {
+    const json_t *v = json_object_get(o, key);
+    return json_is_number(v) ? json_number_value(v) : NAN;
 }
 
 const char *eq_json_type(const json_t *v) {

@@ -29,6 +29,8 @@ eq_status eq_json_str(const json_t *o, const char *key, const char *missing, con
                       const char *where, eq_err *err);
 /* NULL where it is missing or null. */
 const json_t *eq_json_get(const json_t *o, const char *key);
+/* NaN where it is missing or no number. */
+double eq_json_real(const json_t *o, const char *key);
 const char *eq_json_type(const json_t *v); /* "object", "string", ... */
 
 /* A string value of any bytes: what is not UTF-8 (a path may be) becomes U+FFFD. NULL when memory

@@ -20,6 +20,9 @@ typedef enum {
     EQ_DTYPES
 } eq_dtype;
 
+static inline int64_t eq_least(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t eq_most(int64_t a, int64_t b) { return a > b ? a : b; }
+
 int64_t eq_dtype_size(eq_dtype t);
 const char *eq_dtype_name(eq_dtype t); /* as safetensors spells it: "F32", "BF16", ... */
 

@@ -6,14 +6,14 @@
 #include "base/par.h"
 #include "export/export_blocks.h"
 #include "model/schemes.h"
+#include "quant/number.h"
 
 /* ---- zero points ----------------------------------------------------------------------------- */
 
 static bool in_the_middle(const eq_qlinear *q) {
     int64_t n = q->O * (q->I / q->G);
-    float least = (float)((1 << (q->bits - 1)) - 1);
     for (int64_t i = 0; i < n; i++)
-        if (q->z[i] != least && q->z[i] != least + 1) return false;
+        if (q->z[i] != eq_z_used(q->z[i], q->bits, EQ_GRID_PORTABLE)) return false;
     return true;
 }
 

@@ -20,14 +20,12 @@ eq_lm_counts eq_lm_count(const eq_config *c, const eq_schemes *t) {
     return n;
 }
 
-static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-
 void eq_lm_masters_bind(eq_lm *lm, eq_arena *a, int64_t weights) {
     int64_t groups = 0, words = 0;
     for (int64_t k = 0; k < lm->cfg->L * EQ_LINS; k++) {
         eq_qshape q = eq_lm_qshape(lm, k / EQ_LINS, (eq_lin)(k % EQ_LINS));
-        groups = most(groups, q.O * (q.I / q.G));
-        words = most(words, q.O * eq_pack_words(q.I, q.bits));
+        groups = eq_most(groups, q.O * (q.I / q.G));
+        words = eq_most(words, q.O * eq_pack_words(q.I, q.bits));
     }
     lm->q.W = eq_take(a, EQ_F32, weights);
     lm->q.one_s = eq_take(a, EQ_F32, groups), lm->q.one_z = eq_take(a, EQ_F32, groups);

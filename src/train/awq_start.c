@@ -10,22 +10,19 @@
 #include "train/block_inputs.h"
 
 int64_t eq_awq_start_bytes(const eq_config *c, const eq_block_ap_setup *s, int64_t T) {
-    eq_block_inputs x;
-    eq_arena a = {0};
     int64_t most = 0;
-    eq_block_inputs_bind(&x, &a, c);
     for (eq_in k = 0; k < EQ_INS; k++) {
         eq_in_spec in = eq_in_of(c, k);
         int64_t O = 0, weights = 0, seen = 4 * s->ap.batch_size * T * in.I;
         for (int m = 0; m < in.n; m++) {
             int64_t rows = eq_lin_of(c, in.lin[m]).O;
-            weights += 4 * rows * in.I, O = rows > O ? rows : O;
+            weights += 4 * rows * in.I, O = eq_most(rows, O);
         }
         /* h on the host, and once more what is found of it */
         int64_t bytes = weights + 4 * in.I * in.I + 16 * in.I + eq_awq_bytes(O, in.I);
-        most = bytes > most ? bytes : most, most = seen > most ? seen : most;
+        most = eq_most(most, eq_most(bytes, seen));
     }
-    return a.used + most;
+    return eq_block_inputs_bytes(c) + most;
 }
 
 /* ---- what makes an input --------------------------------------------------------------------- */
@@ -168,17 +165,10 @@ static eq_status all_inputs(eq_block_ap *j, int64_t i, eq_block_inputs *x, const
 }
 
 eq_status eq_block_job_awq(eq_block_ap *j, int64_t i, const eq_observer *obs, eq_err *err) {
-    eq_block_inputs x = {0};
-    eq_arena a = {.hints = j->be->hints};
-    eq_status st = EQ_OK;
-    eq_block_inputs_bind(&x, &a, j->cfg);
-    EQ_TRY(eq_arena_alloc(&a, j->be, "the products of a block's inputs", err));
-    eq_block_inputs_bind(&x, &a, j->cfg);
-    for (eq_in k = 0; k < EQ_INS; k++)
-        if (!(x.mean[k] = eq_calloc(eq_in_of(j->cfg, k).I, sizeof *x.mean[k])))
-            st = eq_nomem(err, "sizes of inputs", 8 * eq_in_of(j->cfg, k).I);
+    eq_block_inputs x;
+    eq_status st =
+        eq_block_inputs_open(&x, j->be, j->cfg, true, "the products of a block's inputs", err);
     if (st == EQ_OK) st = all_inputs(j, i, &x, obs, err);
-    for (eq_in k = 0; k < EQ_INS; k++) eq_free(x.mean[k]);
-    eq_arena_free(&a);
+    eq_block_inputs_close(&x);
     return st;
 }

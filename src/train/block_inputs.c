@@ -35,11 +35,36 @@ static eq_mut activation(const eq_block_acts *acts, eq_in k) {
     return all[k];
 }
 
-void eq_block_inputs_bind(eq_block_inputs *x, eq_arena *a, const eq_config *c) {
+static void bind(eq_block_inputs *x, const eq_config *c) {
     for (eq_in k = 0; k < EQ_INS; k++) {
         int64_t I = eq_in_of(c, k).I;
-        x->h[k] = eq_take(a, EQ_F32, I * I);
+        x->h[k] = eq_take(&x->a, EQ_F32, I * I);
     }
+}
+
+int64_t eq_block_inputs_bytes(const eq_config *c) {
+    eq_block_inputs x = {0};
+    bind(&x, c);
+    return x.a.used;
+}
+
+eq_status eq_block_inputs_open(eq_block_inputs *x, eq_backend *be, const eq_config *c, bool means,
+                               const char *what, eq_err *err) {
+    *x = (eq_block_inputs){.a = {.hints = be->hints}};
+    bind(x, c);
+    EQ_TRY(eq_arena_alloc(&x->a, be, what, err));
+    bind(x, c);
+    for (eq_in k = 0; means && k < EQ_INS; k++) {
+        int64_t I = eq_in_of(c, k).I;
+        x->mean[k] = eq_calloc(I, sizeof *x->mean[k]);
+        if (!x->mean[k]) return eq_nomem(err, "sizes of inputs", 8 * I);
+    }
+    return EQ_OK;
+}
+
+void eq_block_inputs_close(eq_block_inputs *x) {
+    for (eq_in k = 0; k < EQ_INS; k++) eq_free(x->mean[k]);
+    eq_arena_free(&x->a);
 }
 
 /* h += x^T x */

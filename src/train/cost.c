@@ -15,9 +15,6 @@
  * copies that oneDNN's products make for themselves). */
 enum { PROGRAM = 9 << 20, THREAD = 1 << 20 };
 
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-
 static eq_dtype compute_type(const eq_settings *s) {
     return s->o.compute.precision == EQ_PREC_F32 ? EQ_F32 : EQ_BF16;
 }
@@ -27,8 +24,8 @@ static eq_dtype compute_type(const eq_settings *s) {
 /* Elements of the largest tile of a product [M, N] (cpu_matmul.c): 16 tiles where there is work for
  * as many, none above 1024 x 512. */
 static int64_t tile_of(int64_t M, int64_t N, int64_t K) {
-    int64_t share = most(M * N / 16, (int64_t)(4 << 20) / most(K, 512));
-    return least(least(M, 1024) * least(N, 512), 2 * share);
+    int64_t share = eq_most(M * N / 16, (int64_t)(4 << 20) / eq_most(K, 512));
+    return eq_least(eq_least(M, 1024) * eq_least(N, 512), 2 * share);
 }
 
 /* Gradients of keys and values that strips of attention's way back add up in (cpu_attention_bwd.c).
@@ -37,7 +34,7 @@ static int64_t strips_bytes(const eq_config *c, int64_t B, int64_t T) {
     int64_t blocks = (T + 63) / 64, room = c->NH / c->NKV * blocks / 4;
     int64_t strips = eq_even_parts(c->NKV, 15, room < 1 ? 1 : room);
     int64_t window = strips > 1 ? c->NKV * strips * 2 * T * c->HD * 4 : 0;
-    return window ? window * least(B, most((64 << 20) / window, 1)) : 0;
+    return window ? window * eq_least(B, eq_most((64 << 20) / window, 1)) : 0;
 }
 
 /* Scratch of the CPU backend's operations on batches of B windows, an upper bound: the turned left
@@ -50,16 +47,16 @@ static int64_t scratch_bytes(const eq_config *c, eq_dtype ct, int64_t B, int64_t
     int64_t added = 0, tile = head ? tile_of(T, c->V, c->D) : 0;
     for (eq_lin l = 0; l < EQ_LINS; l++) {
         eq_lin_spec s = eq_lin_of(c, l);
-        int64_t rows = least(s.O, most((int64_t)(8 << 20) / s.I, 256));
-        turned = most(turned, B * least(rows, 4096) * ld * size);
-        added = most(added, tile_of(rows, s.I, T));
-        tile = most(tile, most(tile_of(T, s.O, s.I), tile_of(T, s.I, s.O)));
+        int64_t rows = eq_least(s.O, eq_most((int64_t)(8 << 20) / s.I, 256));
+        turned = eq_most(turned, B * eq_least(rows, 4096) * ld * size);
+        added = eq_most(added, tile_of(rows, s.I, T));
+        tile = eq_most(tile, eq_most(tile_of(T, s.O, s.I), tile_of(T, s.I, s.O)));
     }
-    tile = most(tile, added);
+    tile = eq_most(tile, added);
     int64_t attention = T * c->HD * (2 * size + 8) + (64 * 256) * 14;
-    int64_t widened = ct == EQ_BF16 ? 4 * least(512 * (1024 + 512) + tile, 3 * tile) : 0;
-    int64_t shared = most(turned, strips_bytes(c, B, T));
-    return shared + threads * (most(8 * added, attention) + widened + THREAD);
+    int64_t widened = ct == EQ_BF16 ? 4 * eq_least(512 * (1024 + 512) + tile, 3 * tile) : 0;
+    int64_t shared = eq_most(turned, strips_bytes(c, B, T));
+    return shared + threads * (eq_most(8 * added, attention) + widened + THREAD);
 }
 
 /* The largest linear on its way into a file: packed columns, groups in both forms, g_idx. */
@@ -69,7 +66,7 @@ static int64_t packing_bytes(const eq_config *c, const eq_schemes *t) {
         eq_lin_spec s = eq_lin_of(c, (eq_lin)(k % EQ_LINS));
         eq_scheme q = eq_scheme_at(t, k / EQ_LINS, (eq_lin)(k % EQ_LINS));
         int64_t groups = s.O * (s.I / eq_group(q.group, s.I));
-        bytes = most(bytes, 2 * s.O * eq_pack_words(s.I, q.bits) * 4 + groups * 16 + s.I * 4);
+        bytes = eq_most(bytes, 2 * s.O * eq_pack_words(s.I, q.bits) * 4 + groups * 16 + s.I * 4);
     }
     return bytes;
 }
@@ -80,7 +77,7 @@ static int64_t packing_bytes(const eq_config *c, const eq_schemes *t) {
 enum { WORKSPACE = 32 << 20, PINNED = 64 << 20 };
 static int64_t place(const eq_hints *device, int64_t bound, int64_t host, int64_t outputs,
                      int64_t *on_device) {
-    *on_device = device ? bound + WORKSPACE + most(outputs, 8 << 20) : 0;
+    *on_device = device ? bound + WORKSPACE + eq_most(outputs, 8 << 20) : 0;
     return device ? PINNED + 2 * outputs : bound + host;
 }
 
@@ -111,7 +108,7 @@ static void count_e2e(eq_run_cost *cost, const eq_settings *s, const eq_config *
         always + embedded +
         place(qp.hints, eq_e2e_bytes(c, &qp, r->e2e_T),
               scratch_bytes(c, ct, micro, r->e2e_T, r->threads, true), 0, &cost->e2e_device) +
-        most(state, packing_bytes(c, &s->schemes));
+        eq_most(state, packing_bytes(c, &s->schemes));
     qp = eq_e2e_least(&qp);
     place(qp.hints, eq_e2e_bytes(c, &qp, r->e2e_T), 0, 0, &cost->e2e_device_least);
     /* A block's values pass through pinned memory. */
@@ -194,7 +191,7 @@ eq_run_cost eq_run_cost_of(const eq_settings *s, const eq_config *c, const eq_ru
     if (r->ap) count_ap(&cost, s, c, r, always, dir), count_ap_work(&cost, s, c, r);
     if (r->e2e) count_e2e(&cost, s, c, r, always), count_e2e_work(&cost, s, c, r);
     int64_t writing = always + packing_bytes(c, &s->schemes);
-    cost.memory = most(writing, most(cost.ap_memory, cost.e2e_memory));
+    cost.memory = eq_most(writing, eq_most(cost.ap_memory, cost.e2e_memory));
     return cost;
 }
 

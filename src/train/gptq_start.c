@@ -10,12 +10,9 @@
 #include "train/hessian.h"
 
 int64_t eq_gptq_start_bytes(const eq_config *c) {
-    eq_block_inputs x;
-    eq_arena a = {0};
-    eq_block_inputs_bind(&x, &a, c);
     /* a Hessian in double, its factor, a linear turned and not */
     int64_t I = c->F > c->D ? c->F : c->D;
-    return a.used + 12 * I * I + 12 * c->F * c->D;
+    return eq_block_inputs_bytes(c) + 12 * I * I + 12 * c->F * c->D;
 }
 
 /* ---- linears --------------------------------------------------------------------------------- */
@@ -101,14 +98,11 @@ static eq_status solve(eq_block_ap *j, int64_t i, const eq_block_inputs *x, cons
 }
 
 eq_status eq_block_job_gptq(eq_block_ap *j, int64_t i, const eq_observer *obs, eq_err *err) {
-    eq_block_inputs x = {0};
-    eq_arena a = {.hints = j->be->hints};
-    eq_block_inputs_bind(&x, &a, j->cfg);
-    EQ_TRY(eq_arena_alloc(&a, j->be, "the Hessians of a block", err));
-    eq_block_inputs_bind(&x, &a, j->cfg);
-    eq_status st = eq_block_inputs_gather(j, i, &x, obs, err);
+    eq_block_inputs x;
+    eq_status st = eq_block_inputs_open(&x, j->be, j->cfg, false, "the Hessians of a block", err);
+    if (st == EQ_OK) st = eq_block_inputs_gather(j, i, &x, obs, err);
     if (st == EQ_OK) st = eq_student_start(&j->student, j->src, i, err);
     if (st == EQ_OK) st = solve(j, i, &x, obs, err);
-    eq_arena_free(&a);
+    eq_block_inputs_close(&x);
     return st;
 }

@@ -331,8 +331,7 @@ static eq_status check_teacher(const eq_job *j, eq_err *err) {
 }
 
 static eq_status open_teacher(eq_job *j, eq_err *err) {
-    bool free_codes = j->set.o.qp.train & EQ_TRAIN_W;
-    if (!j->set.e2e || (j->set.o.qp.loss != EQ_E2E_KL && !free_codes)) return EQ_OK;
+    if (!j->set.e2e || !eq_has_teacher(&j->set.o)) return EQ_OK;
     if (!j->tune) {
         j->teacher = j->src;
         return EQ_OK;
@@ -340,8 +339,8 @@ static eq_status open_teacher(eq_job *j, eq_err *err) {
     if (!j->set.o.qp.teacher)
         return eq_fail(err, EQ_EINPUT, "%s: %s the full-precision model: give --teacher",
                        j->set.o.model,
-                       free_codes ? "training weights needs those of"
-                                  : "the loss kl needs the predictions of");
+                       j->set.o.qp.train & EQ_TRAIN_W ? "training weights needs those of"
+                                                      : "the loss kl needs the predictions of");
     EQ_TRY(eq_weights_open(&j->teacher, j->set.o.qp.teacher, err));
     return check_teacher(j, err);
 }

@@ -301,6 +301,10 @@ static json_t *instruct_json(const eq_instruct_opts *o, const eq_windows *val) {
     return json_pack("{s:I}", "eval_every", (json_int_t)o->eval_every);
 }
 
+bool eq_has_teacher(const eq_quantize_opts *o) {
+    return o->qp.loss == EQ_E2E_KL || o->qp.train & EQ_TRAIN_W;
+}
+
 json_t *eq_settings_second(const eq_settings *s, const char *teacher, const eq_windows *e2e,
                            const eq_windows *val) {
     json_t *data = json_object();

@@ -64,11 +64,5 @@ no 'no training text given: --data FILE' --method awq
 
 # The bundled model.
 case $B in *san*) finish; exit ;; esac
-ppl() { run ppl "$1" --data "$demo/test.txt" --seqlen 128 --limit 24 --json -q; grep -o '"ppl":[0-9.]*' <<<"$out" | cut -d: -f2; }
-"$EQAT" quantize "$demo/model" -o drtn --method rtn --no-e2e -q >/dev/null
-"$EQAT" quantize "$demo/model" -o dawq --method awq --no-e2e --data "$demo/train.txt.zst" --train-size 64 --seqlen 128 -q >/dev/null
-cases=$((cases + 1))
-rtn=$(ppl drtn) awq=$(ppl dawq)
-awk -v r="$rtn" -v a="$awq" 'BEGIN { exit !(a > 1 && a < 0.8 * r) }' || fail "AWQ on the bundled model: $awq, rounding $rtn"
-echo "bundled model: AWQ $awq, rounding $rtn"
+on_demo awq 0.8
 finish

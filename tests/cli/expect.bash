@@ -81,6 +81,19 @@ tiny() { "$MAKE_MODEL" "$1" --like tiny "${@:2}" >/dev/null || { echo "make-mode
 SMALL=(--train-size 24 --val-size 4 --seqlen 32 --epochs 2 --e2e-train-size 32 --e2e-seqlen 32
     --e2e-batch-size 4 --save-every 1 -q)
 
+# ---- the bundled model ------------------------------------------------------------------------------------
+# on_demo METHOD SHARE, $demo its folder: at 2 bits by METHOD it has less than SHARE of rounding's perplexity.
+demo_ppl() { run ppl "$1" --data "$demo/test.txt" --seqlen 128 --limit 24 --json -q; grep -o '"ppl":[0-9.]*' <<<"$out" | cut -d: -f2; }
+on_demo() {
+    local rtn it
+    "$EQAT" quantize "$demo/model" -o drtn --method rtn --no-e2e -q >/dev/null
+    "$EQAT" quantize "$demo/model" -o "d$1" --method "$1" --no-e2e --data "$demo/train.txt.zst" --train-size 64 --seqlen 128 -q >/dev/null
+    cases=$((cases + 1))
+    rtn=$(demo_ppl drtn) it=$(demo_ppl "d$1")
+    awk -v r="$rtn" -v i="$it" -v share="$2" 'BEGIN { exit !(i > 1 && i < share * r) }' || fail "--method $1 on the bundled model: $it, rounding $rtn"
+    echo "bundled model: $1 $it, rounding $rtn"
+}
+
 # ---- a run held at a point of it -----------------------------------------------------------------------
 # hold TEXT ARGS...: the program in the background ($pid), stopped by SIGSTOP as soon as its log says TEXT.
 # Its stderr is $TMP/.bg. Then one of: let_go ($rc, $err), kill_it.

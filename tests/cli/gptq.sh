@@ -41,11 +41,5 @@ no 'no training text given: --data FILE' --method gptq
 
 # The bundled model at 2 bits.
 case $B in *san*) finish; exit ;; esac
-ppl() { run ppl "$1" --data "$demo/test.txt" --seqlen 128 --limit 24 --json -q; grep -o '"ppl":[0-9.]*' <<<"$out" | cut -d: -f2; }
-"$EQAT" quantize "$demo/model" -o drtn --method rtn --no-e2e -q >/dev/null
-"$EQAT" quantize "$demo/model" -o dgptq --method gptq --no-e2e --data "$demo/train.txt.zst" --train-size 64 --seqlen 128 -q >/dev/null
-cases=$((cases + 1))
-rtn=$(ppl drtn) gptq=$(ppl dgptq)
-awk -v r="$rtn" -v g="$gptq" 'BEGIN { exit !(g > 1 && g < 0.5 * r) }' || fail "GPTQ on the bundled model: $gptq, rounding $rtn"
-echo "bundled model: GPTQ $gptq, rounding $rtn"
+on_demo gptq 0.5
 finish

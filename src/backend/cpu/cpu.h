@@ -34,7 +34,6 @@ static inline void *eq_scratch_of(eq_scratch s, int thread) { return s.base + th
  * there is enough for that. */
 enum { EQ_CHUNK = 1024, EQ_PIECE = 16 * EQ_CHUNK, EQ_LEAST_PIECE = 2 * EQ_CHUNK, EQ_ITEMS = 48 };
 
-static inline int64_t eq_least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t eq_parts(int64_t n, int64_t part) { return (n + part - 1) / part; }
 /* Elements of an item when there are n: whole chunks. */
 static inline int64_t eq_piece(int64_t n) {

@@ -105,6 +105,20 @@ static void ce_grad(const ce_job *j, int64_t row, float top, double sum, double 
              (float)(expm1(at_target) * (double)j->scale * (1.0 - t * t)));
 }
 
+/* Of one row: its largest, and the sum of exp(x - top). */
+static double exp_sum(const eq_kernels *k, const float *x, int64_t V, float *top) {
+    double s = 0.0;
+    *top = k->max(x, V);
+    for (int64_t c = 0; c < V; c += EQ_CHUNK)
+        s += (double)k->exp_sum(x + c, *top, eq_least(EQ_CHUNK, V - c));
+    return s;
+}
+
+/* Row `row` of [.., V] becomes 0; nothing where no gradient is wanted. */
+static void clear_row(eq_mut d, int64_t row, int64_t V) {
+    if (d.n) memset(eq_elem(d, row * V), 0, (size_t)(V * eq_dtype_size(d.dt)));
+}
+
 static void ce_row(void *ctx, int64_t row, int thread) {
     (void)thread;
     const ce_job *j = ctx;
@@ -112,15 +126,11 @@ static void ce_row(void *ctx, int64_t row, int thread) {
     int32_t t = j->targets[row];
     if (t < 0) {
         j->loss[row] = 0.0f;
-        int64_t size = eq_dtype_size(j->dlogits.dt);
-        if (j->dlogits.n) memset(eq_elem(j->dlogits, row * j->V), 0, (size_t)(j->V * size));
+        clear_row(j->dlogits, row, j->V);
         return;
     }
-    float top = j->k->max(x, j->V);
-    double s = 0.0;
-    for (int64_t c = 0; c < j->V; c += EQ_CHUNK)
-        s += (double)j->k->exp_sum(x + c, top, eq_least(EQ_CHUNK, j->V - c));
-    double at_target = (double)x[t] - (double)top - log(s);
+    float top;
+    double s = exp_sum(j->k, x, j->V, &top), at_target = (double)x[t] - (double)top - log(s);
     j->loss[row] = (float)-at_target;
     if (j->dlogits.n) ce_grad(j, row, top, s, at_target);
 }
@@ -152,15 +162,6 @@ typedef struct {
     float scale, cap;
 } kl_job;
 
-/* Of one row: its largest, and the sum of exp(x - top). */
-static double exp_sum(const eq_kernels *k, const float *x, int64_t V, float *top) {
-    double s = 0.0;
-    *top = k->max(x, V);
-    for (int64_t c = 0; c < V; c += EQ_CHUNK)
-        s += (double)k->exp_sum(x + c, *top, eq_least(EQ_CHUNK, V - c));
-    return s;
-}
-
 /* p log(p / q) of n numbers, whose p stand in p; apart: log(p / q) less (t - x). */
 static double kl_sum(const float *p, const float *t, const float *x, double apart, int64_t n) {
     double s = 0.0;
@@ -184,22 +185,21 @@ static void kl_row(void *ctx, int64_t row, int thread) {
     const kl_job *j = ctx;
     const float *x = j->logits + row * j->V, *t = j->teacher + row * j->V;
     float bp[EQ_CHUNK], bd[EQ_CHUNK], top_q, top_p;
-    bool counts = j->targets[row] >= 0;
-    double kl = 0.0;
-    if (!counts && j->dlogits.n)
-        memset(eq_elem(j->dlogits, row * j->V), 0, (size_t)(j->V * eq_dtype_size(j->dlogits.dt)));
-    if (counts) {
-        double sum_q = exp_sum(j->k, x, j->V, &top_q), sum_p = exp_sum(j->k, t, j->V, &top_p);
-        double apart = ((double)top_q + log(sum_q)) - ((double)top_p + log(sum_p));
-        for (int64_t c = 0; c < j->V; c += EQ_CHUNK) {
-            int64_t n = eq_least(EQ_CHUNK, j->V - c), at = row * j->V + c;
-            j->k->exp_scale(bp, t + c, top_p, (float)(1.0 / sum_p), n);
-            kl += kl_sum(bp, t + c, x + c, apart, n);
-            if (!j->dlogits.n) continue;
-            float *d = eq_chunk_at(j->dlogits, at, bd);
-            kl_grad(j, d, x + c, bp, top_q, sum_q, n);
-            eq_chunk_out(j->k, j->dlogits, at, n, d);
-        }
+    if (j->targets[row] < 0) {
+        j->loss[row] = 0.0f;
+        clear_row(j->dlogits, row, j->V);
+        return;
+    }
+    double sum_q = exp_sum(j->k, x, j->V, &top_q), sum_p = exp_sum(j->k, t, j->V, &top_p);
+    double apart = ((double)top_q + log(sum_q)) - ((double)top_p + log(sum_p)), kl = 0.0;
+    for (int64_t c = 0; c < j->V; c += EQ_CHUNK) {
+        int64_t n = eq_least(EQ_CHUNK, j->V - c), at = row * j->V + c;
+        j->k->exp_scale(bp, t + c, top_p, (float)(1.0 / sum_p), n);
+        kl += kl_sum(bp, t + c, x + c, apart, n);
+        if (!j->dlogits.n) continue;
+        float *d = eq_chunk_at(j->dlogits, at, bd);
+        kl_grad(j, d, x + c, bp, top_q, sum_q, n);
+        eq_chunk_out(j->k, j->dlogits, at, n, d);
     }
     j->loss[row] = (float)kl;
 }

@@ -16,7 +16,6 @@
 enum { EQ_WARP = 32, EQ_THREADS = 256 };
 
 static inline int64_t eq_ceil_div(int64_t n, int64_t d) { return (n + d - 1) / d; }
-static inline int64_t eq_least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* Launches op's kernel on the backend's stream with one-dimensional geometry; nothing when there
  * is nothing to do. */
