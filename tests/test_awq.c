@@ -10,6 +10,7 @@
 #include "quant/number.h"
 #include "tiny_train.h"
 #include "train/awq.h"
+#include "train/block_inputs.h"
 
 static void ok(eq_status st, const eq_err *err) {
     if (st != EQ_OK) fail_msg("%s", err->msg);
@@ -133,6 +134,49 @@ static void even_inputs(void **state) {
     be->close(be);
 }
 
+/* Sums of squares (the diagonal of X^T X) and mean sizes of what the linears take in, against the
+ * activations of one window after the other. */
+static void inputs_of_a_block(void **state) {
+    (void)state;
+    enum { WINDOWS = 3 };
+    eq_err err = {0};
+    tiny_train_open("llama", "cpu");
+    eq_windows w = tiny_windows(WINDOWS, 5), none = {.T = TINY_T};
+    eq_block_ap_setup s = tiny_block_ap();
+    eq_block_ap *job;
+    eq_block_inputs x;
+    s.ap.batch_size = 2;
+    ok(eq_block_ap_open(&job, tiny.be, tiny.src, &s, &w, &none, NULL, &err), &err);
+    ok(eq_block_inputs_open(&x, tiny.be, job->cfg, true, "inputs", &err), &err);
+    ok(eq_block_inputs_gather(job, 0, &x, NULL, &err), &err);
+    const eq_mut acts[EQ_INS] = {job->acts.h1, job->acts.att, job->acts.h2, job->acts.a};
+    for (eq_in k = 0; k < EQ_INS; k++) {
+        int64_t I = eq_in_of(job->cfg, k).I, n = TINY_T * I;
+        double *size = eq_calloc(I, sizeof *size), *square = eq_calloc(I, sizeof *square);
+        float *act = eq_calloc(n, sizeof *act), *h = eq_calloc(I * I, sizeof *h);
+        for (int64_t i = 0; i < WINDOWS; i++) {
+            eq_block_job_forward(job, &job->room, eq_stream_at(&job->q, i), NULL, 1);
+            tiny.be->download(tiny.be, act, EQ_F32, eq_ro(eq_mut_at(acts[k], 0, n)));
+            ok(tiny.be->sync(tiny.be, &err), &err);
+            for (int64_t at = 0; at < n; at++) {
+                double v = (double)act[at];
+                size[at % I] += fabs(v) / (WINDOWS * TINY_T), square[at % I] += v * v;
+            }
+        }
+        tiny.be->download(tiny.be, h, EQ_F32, eq_ro(x.h[k]));
+        ok(tiny.be->sync(tiny.be, &err), &err);
+        for (int64_t c = 0; c < I; c++) {
+            assert_true(size[c] > 0 && fabs(x.mean[k][c] - size[c]) <= 1e-6 * size[c]);
+            assert_true(fabs((double)h[c * I + c] - square[c]) <= 1e-5 * square[c]);
+        }
+        eq_free(size), eq_free(square), eq_free(act), eq_free(h);
+    }
+    eq_block_inputs_close(&x);
+    eq_block_ap_close(job);
+    eq_windows_free(&w);
+    tiny_train_close();
+}
+
 /* A block's start by AWQ with every allocation failing in turn: a line, and nothing lost. */
 static void faults(void **state) {
     (void)state;
@@ -163,7 +207,8 @@ static void faults(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(golden_integers),
-                                       cmocka_unit_test(even_inputs), cmocka_unit_test(faults)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(golden_integers), cmocka_unit_test(even_inputs),
+        cmocka_unit_test(inputs_of_a_block), cmocka_unit_test(faults)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,13 +8,15 @@
  *     v_lanes_mul(v, n)    32-bit lanes times n
  *     v_sub(a, b)
  *     v_code(v, j)         byte j of every lane, widened
- *     acc                  of a row of activations; SUMS(rows) sums, of which step t goes to t %
- * SUMS UP(bits, t, rows)    a sum's codes may come times 2^UP, which spares a shift NARROW(bits,
- * rows)   may a sum hold only 32 inputs, not 64, before a_widen? a_zero, a_step(a, codes, x4, at,
- * bits), a_widen(a, bits, rows), a_sum(a, bits, rows) f_zero, f_load, f_store, f_set(x), f_of(v),
- * f_half(p) (LANES fp16), f_mul, f_add, f_sub, f_fma(a, b, c)       a * b + c; only in the exact
- * kernels, where its rounding is free Invariant: the act8 kernels compute what quant/act8.h says,
- * operation by operation. */
+ *     SHARE                parts that meet one row of activations at once, as registers hold
+ *     acc                  products with a row of activations, in SUMS(rows) sums by turns
+ *     UP(bits, t, rows)    step t's codes may come times 2^UP, which spares a shift
+ *     NARROW(bits, rows)   whether a sum holds 32 inputs, not 64, before a_widen
+ *     a_zero, a_step(a, codes, x4, at, bits), a_widen(a, bits, rows), a_sum(a, bits, rows)
+ *     f_zero, f_load, f_store, f_set(x), f_of(v), f_half(p) (LANES fp16), f_mul, f_add, f_sub
+ *     f_fma(a, b, c)       a * b + c; only in the exact kernels, where its rounding is free
+ *
+ * Invariant: the act8 kernels compute what quant/act8.h says, operation by operation. */
 #ifndef EQ_BACKEND_CPU_LOWBIT_INC_H
 #define EQ_BACKEND_CPU_LOWBIT_INC_H
 #include <string.h>
@@ -22,9 +24,10 @@
 #include "backend/cpu/lowbit.h"
 
 #ifdef LANES
-/* A tile's parts of LANES rows. Where there is one row of activations all parts of one or two tiles
- * go together: they share what is made of it. Several rows share the codes of one part instead.
- * AHEAD: bytes from codes to those that are asked for meanwhile, as one row waits for memory. */
+/* A tile's parts of LANES rows. Where there is one row of activations up to SHARE parts of one or
+ * two tiles go together: they share what is made of it. Several rows share the codes of one part
+ * instead. AHEAD: bytes from codes to those that are asked for meanwhile, as one row waits for
+ * memory. */
 enum { PARTS = EQ_TILE / LANES, VECTOR = 4 * EQ_TILE, AHEAD = 1536 };
 
 /* Codes of step t of the run that begins at q, for a part's rows, times 2^up. */
@@ -91,14 +94,15 @@ INLINE void act8_end(float *y, vecf s, vec z, float step, int32_t sum8, const ac
 INLINE void act8_parts(float *y, const eq_tile_in *t, int64_t g, int p, const int bits,
                        const int parts, const int rows) {
     const int64_t groups = t->I / t->G, runs = t->G / EQ_RUN, tile = t->I / EQ_RUN * bits * VECTOR;
+    const uint8_t *q = t->q + p / PARTS * tile + g * runs * bits * VECTOR;
     acc a[EQ_BLOCK_ROWS];
 #pragma GCC unroll 8
     for (int i = 0; i < parts * rows; i++) a[i] = a_zero();
-    act8_group(a, t->q + g * runs * bits * VECTOR + p * 4 * LANES, tile, t->x8 + g * t->G * rows,
-               runs, bits, parts, rows);
+    act8_group(a, q + p % PARTS * 4 * LANES, tile, t->x8 + g * t->G * rows, runs, bits, parts,
+               rows);
 #pragma GCC unroll 4
     for (int i = 0; i < parts; i++) {
-        int64_t at = (i / PARTS * groups + g) * EQ_TILE + (p + i % PARTS) * LANES;
+        int64_t at = ((p + i) / PARTS * groups + g) * EQ_TILE + (p + i) % PARTS * LANES;
         vecf s = f_half(t->s + at);
         vec z = v_zeros(t->z + at);
 #pragma GCC unroll 8
@@ -110,12 +114,12 @@ INLINE void act8_parts(float *y, const eq_tile_in *t, int64_t g, int p, const in
 
 INLINE void act8_tile(float *y, const eq_tile_in *in, const int bits, const int rows,
                       const int tiles) {
-    const int parts = rows == 1 ? tiles * PARTS : 1;
+    const int all = tiles * PARTS, parts = rows > 1 ? 1 : all < SHARE ? all : SHARE;
     const eq_tile_in t = *in; /* which y cannot be a part of */
     const int64_t groups = t.I / t.G;
     for (int i = 0; i < rows * tiles * EQ_TILE; i++) y[i] = 0.0f;
     for (int64_t g = 0; g < groups; g++)
-        for (int p = 0; p < tiles * PARTS; p += parts) act8_parts(y, &t, g, p, bits, parts, rows);
+        for (int p = 0; p < all; p += parts) act8_parts(y, &t, g, p, bits, parts, rows);
 }
 
 /* One row has four sums, so that an addition need not wait for the one before. */

@@ -3,6 +3,7 @@
  * left two bits too high, 8 of 2 * 15 * 127 at 4 bits. Codes of 8 bits are widened first. */
 #include "backend/cpu/lowbit256.inc.h"
 
+#define SHARE 4
 #define SUMS(rows) ((rows) == 1 ? 2 : 1)
 #define UP(bits, t, rows) ((rows) == 1 && (bits) == 2 ? (t) % 2 * 2 : 0)
 #define NARROW(bits, rows) ((rows) > 1 && (bits) == 4)

@@ -24,6 +24,7 @@ INLINE vec v_lanes_mul(vec v, int32_t n) { return _mm512_mullo_epi32(v, _mm512_s
 #define v_code(v, j) _mm512_and_si512(_mm512_srli_epi32(v, 8 * (j)), _mm512_set1_epi32(255))
 
 /* Four sums of one row, two of several, so that a dot product need not wait for the one before. */
+#define SHARE 2
 #define SUMS(rows) ((rows) == 1 ? 4 : 2)
 #define UP(bits, t, rows) ((bits) == 2 ? (t) % SUMS(rows) * 2 : (bits) == 4 ? (t) % 2 * 4 : 0)
 #define NARROW(bits, rows) 0

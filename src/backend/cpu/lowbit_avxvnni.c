@@ -2,6 +2,7 @@
 #include "backend/cpu/lowbit256.inc.h"
 
 /* Two sums of one row, so that a dot product need not wait for the one before. */
+#define SHARE 4
 #define SUMS(rows) ((rows) == 1 ? 2 : 1)
 #define UP(bits, t, rows) ((rows) == 1 && ((bits) == 2 || (bits) == 4) ? (t) % 2 * (bits) : 0)
 #define NARROW(bits, rows) 0

@@ -25,6 +25,7 @@ INLINE vec v_lanes_mul(vec v, int32_t n) {
 }
 #define v_code(v, j) _mm_and_si128(_mm_srli_epi32(v, 8 * (j)), _mm_set1_epi32(255))
 
+#define SHARE 4
 #define SUMS(rows) 1
 #define UP(bits, t, rows) 0
 #define NARROW(bits, rows) 0
