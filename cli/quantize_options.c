@@ -71,6 +71,10 @@ const opt quantize_options[] = {
          "what is trained. clip: shares of each group's least and largest weight, which s and z "
          "then follow from (OmniQuant); round: an offset in (-1, 1) of each weight before it is "
          "rounded, in w's place (AutoRound)"},
+    {OPT_FLAG, 0, "exact-sinks", .at = AT(ap.exact_sinks),
+     .help = "tokens of more than a hundred times the median power (attention sinks, such as a "
+             "window's first) go from block to block as in full precision: what is wrong there no "
+             "later block can mend"},
     {OPT_FLAG, 0, "keep-best", .at = AT(ap.keep_best),
      .help = "keep the epoch with the lowest validation loss"},
     {OPT_INT, 0, "early-stop", NULL, "N", AT(ap.early_stop), 0, 10000, .fallback = "never",
@@ -133,8 +137,8 @@ static bool no_e2e_weights(const void *args) {
     "e2e-warmup " \
     "e2e-clip e2e-train e2e-weight-lr e2e-loss save-every"
 #define NO_TRAINING \
-    "val-size epochs quant-lr weight-lr clip-lr round-lr min-lr-factor train keep-best " \
-    "early-stop " \
+    "val-size epochs quant-lr weight-lr clip-lr round-lr min-lr-factor train exact-sinks " \
+    "keep-best early-stop " \
     "val-data start"
 const opt_rule quantize_rules[] = {
     {NO_TRAINING " train-size seqlen batch-size cache-dir", rtn,

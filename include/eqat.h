@@ -127,8 +127,10 @@ typedef struct {
     double min_lr_factor;       /* cosine ends at lr / this (20) */
     unsigned train;             /* set of EQ_TRAIN_* */
     eq_start start;
-    bool keep_best; /* keep the epoch with the lowest validation loss */
-    int early_stop; /* stop after this many epochs without a better one; 0: never */
+    bool exact_sinks; /* tokens of more than a hundred times the median power (attention sinks, such
+                         as a window's first) go from block to block as in full precision */
+    bool keep_best;   /* keep the epoch with the lowest validation loss */
+    int early_stop;   /* stop after this many epochs without a better one; 0: never */
 } eq_block_ap_opts;
 
 /* What E2E-QP makes small: the cross-entropy of the next token (the paper's), or the divergence of

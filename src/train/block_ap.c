@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/observe.h"
 #include "train/block_job.h"
+#include "train/sinks.h"
 #include "train/snapshot.h"
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -214,11 +215,23 @@ void eq_block_job_say(const eq_block_ap *j, int64_t i, double windows, double lo
     eq_progress_say(obs, &p);
 }
 
+/* Behind a pass of the quantized stream; the full-precision one is at the same level. */
+static eq_status copy_sinks(eq_block_ap *j, const eq_stream_batch *b, int64_t *sinks, eq_err *err) {
+    int64_t window = j->T * j->cfg->D * eq_dtype_size(j->q.dt), n;
+    for (int64_t k = 0; k < b->n; k++) {
+        EQ_TRY(eq_sinks_copy((char *)b->out + k * window, eq_stream_at(&j->fp, b->from + k),
+                             j->q.dt, j->T, j->cfg->D, &n, err));
+        *sinks += n;
+    }
+    return EQ_OK;
+}
+
 /* Brings every window of the stream that is not there yet behind block i, with the weights in
  * j->room. */
 static eq_status pass(eq_block_ap *j, eq_stream *s, int64_t i, const eq_observer *obs,
                       eq_err *err) {
-    int64_t windows = 0;
+    int64_t windows = 0, sinks = 0;
+    bool copies = s == &j->q && j->setup.ap.exact_sinks;
     double all = (double)s->n / 3, begun = s == &j->q ? per_block(j) - all : 0;
     while (eq_stream_level(s) <= i) {
         if (eq_stopped(obs)) return eq_fail(err, EQ_EINTR, "stopped on request");
@@ -227,12 +240,15 @@ static eq_status pass(eq_block_ap *j, eq_stream *s, int64_t i, const eq_observer
         j->be->download_behind(j->be, b.out, s->dt, eq_ro(j->acts.y));
         if (next.n) eq_block_job_ahead(j, next.in, NULL, next.n);
         EQ_TRY(j->be->sync(j->be, err));
+        if (copies) EQ_TRY(copy_sinks(j, &b, &sinks, err));
         eq_stream_passed(s, &b);
         windows += b.n;
         eq_block_job_say(j, i, begun + (double)windows / 3, NAN, obs);
     }
-    eq_event(obs, "{\"event\":\"pass\",\"block\":%lld,\"stream\":\"%s\",\"windows\":%lld}",
-             (long long)i, stream_names[s == &j->q], (long long)windows);
+    eq_event(
+        obs,
+        "{\"event\":\"pass\",\"block\":%lld,\"stream\":\"%s\",\"windows\":%lld,\"sinks\":%lld}",
+        (long long)i, stream_names[s == &j->q], (long long)windows, (long long)sinks);
     return EQ_OK;
 }
 

@@ -251,6 +251,7 @@ static json_t *ap_json(const eq_block_ap_opts *a) {
                           (json_int_t)a->batch_size, "epochs", a->epochs, "quant_lr", a->quant_lr,
                           "weight_lr", a->weight_lr, "min_lr_factor", a->min_lr_factor, "train",
                           (int)a->train, "keep_best", a->keep_best, "early_stop", a->early_stop);
+    if (a->exact_sinks) json_object_set_new(o, "exact_sinks", json_true());
     if (a->train & EQ_TRAIN_CLIP) json_object_set_new(o, "clip_lr", json_real(a->clip_lr));
     if (a->train & EQ_TRAIN_ROUND) json_object_set_new(o, "round_lr", json_real(a->round_lr));
     if (a->start != EQ_START_MINMAX)

@@ -72,7 +72,7 @@ done
 # options that change nothing
 rtn='with --method rtn, which trains no blocks'
 for o in --train-size\ 8 --val-size\ 8 --seqlen\ 8 --batch-size\ 1 --epochs\ 1 --quant-lr\ 1 --weight-lr\ 1 \
-    --clip-lr\ 1 --round-lr\ 1 --min-lr-factor\ 2 --train\ s --keep-best --early-stop\ 1 --val-data\ V --cache-dir\ C; do
+    --clip-lr\ 1 --round-lr\ 1 --min-lr-factor\ 2 --train\ s --exact-sinks --keep-best --early-stop\ 1 --val-data\ V --cache-dir\ C; do
     q "${o%% *} has no effect $rtn" M -o O --data D --method rtn $o
 done
 for o in --e2e-data\ V --e2e-train-size\ 8 --e2e-seqlen\ 8 --e2e-batch-size\ 1 --e2e-micro-batch\ 1 --e2e-epochs\ 1 \
