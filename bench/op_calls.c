@@ -397,6 +397,13 @@ static void fq_offset_bwd_(call *k, const eq_op_case *c) {
         c->opt & EQ_OPT_NO_SECOND ? EQ_NONE_MUT : inout(k, "ds", EQ_F32, ng, EQ_FILL_UNIT, F);
     DO(k, fq_offset_bwd, dv, ds, dy, w, v, s, eq_case_qshape(c));
 }
+static void fq_steps_(call *k, const eq_op_case *c) {
+    int64_t n = c->d[0] * c->d[1], ng = n / c->d[2];
+    eq_view s = in(k, "s", EQ_F32, ng, EQ_FILL_STEPS);
+    eq_view w = c->opt & EQ_OPT_NO_SECOND ? EQ_NONE_VIEW : in(k, "w", EQ_F32, n, EQ_FILL_WEIGHTS);
+    eq_mut y = out_on(k, "y", EQ_F32, ng, 0, 0);
+    DO(k, fq_steps, y, s, w, eq_case_qshape(c));
+}
 static void dequant_(call *k, const eq_op_case *c) {
     int64_t n = c->d[0] * c->d[1], ng = n / c->d[2];
     eq_view q = in(k, "q", EQ_U32, c->d[0] * eq_pack_words(c->d[1], (int)c->d[3]), EQ_FILL_WORDS);

@@ -122,6 +122,15 @@
     X(LARGE, 4, 128, 32, 2, 0, 1) X(SMALL, 5, 96, 32, 3, 0, 1) X(TINY, 4, 128, 64, 2, 0, 1)
 /* clang-format on */
 
+/* Of those the grids of K types, whose groups share something in 256 weights. */
+/* clang-format off */
+#define K_CASES(X) \
+    X(PLAIN, 5, 512, 64, 2, 0, 2) X(PLAIN, 3, 256, 32, 4, 0, 3) X(PLAIN, 2, 768, 256, 2, 0, 2) \
+    X(PLAIN, 67, 256, 128, 4, 0, 3) X(CONSTANT, 6, 256, 64, 2, 0, 2) X(TIES, 4, 256, 32, 2, 0, 2) \
+    X(CLIPPED, 6, 512, 64, 4, 0, 3) X(CLIPPED, 5, 256, 32, 2, 0, 2) X(LARGE, 4, 256, 64, 2, 0, 2) \
+    X(SMALL, 5, 512, 32, 4, 0, 3) X(SMALL, 9, 512, 64, 2, 0, 2) X(TINY, 4, 256, 64, 4, 0, 3)
+/* clang-format on */
+
 #define Q_INIT(f, ...) F32(fq_init, f, 0, __VA_ARGS__)
 #define Q_FWD(f, ...) TO_ANY(fq_fwd, f, 0, __VA_ARGS__)
 #define Q_BWD(f, ...) F32(fq_bwd, f, 0, __VA_ARGS__) F32(fq_bwd, f, EQ_OPT_INPLACE, __VA_ARGS__)
@@ -129,6 +138,9 @@
 #define Q_PACK(f, ...) F32(fq_pack, f, 0, __VA_ARGS__)
 #define Q_CLIP(f, ...) F32(fq_clip, f, 0, __VA_ARGS__) F32(fq_clip_bwd, f, 0, __VA_ARGS__)
 #define Q_OFFSET(f, ...) F32(fq_offset, f, 0, __VA_ARGS__) F32(fq_offset_bwd, f, 0, __VA_ARGS__)
+#define Q_STEPS(f, ...) \
+    F32(fq_steps, f, 0, __VA_ARGS__) \
+    F32(fq_steps, f, EQ_OPT_INPLACE, __VA_ARGS__) F32(fq_steps, f, EQ_OPT_NO_SECOND, __VA_ARGS__)
 #define Q_DEQ(f, ...) TO_ANY(dequant, f, 0, __VA_ARGS__)
 #define Q_DEQ_BWD(f, ...) \
     C(dequant_bwd, F32, F32, f, 0, __VA_ARGS__) C(dequant_bwd, BF16, F32, f, 0, __VA_ARGS__)
@@ -260,18 +272,19 @@ const eq_op_case eq_op_cases[] = {
     TO_ANY(divergence, PLAIN, 0, 7, 1003, 9) F32(divergence, PLAIN, IN, 9, 32001, 7)
     BENCH(divergence, F32, BF16, 0, 128, 128256)
 
-    QUANT_CASES(Q_INIT) GRID_CASES(Q_INIT) BENCH(fq_init, F32, F32, 0, 4096, 4096, 64, 2)
-    QUANT_CASES(Q_FWD) GRID_CASES(Q_FWD) BENCH(fq_fwd, F32, BF16, 0, 4096, 4096, 64, 2)
-    QUANT_CASES(Q_BWD) GRID_CASES(Q_BWD) BENCH(fq_bwd, F32, F32, IN, 4096, 4096, 64, 2)
+    QUANT_CASES(Q_INIT) GRID_CASES(Q_INIT) K_CASES(Q_INIT) BENCH(fq_init, F32, F32, 0, 4096, 4096, 64, 2)
+    QUANT_CASES(Q_FWD) GRID_CASES(Q_FWD) K_CASES(Q_FWD) BENCH(fq_fwd, F32, BF16, 0, 4096, 4096, 64, 2)
+    QUANT_CASES(Q_BWD) GRID_CASES(Q_BWD) K_CASES(Q_BWD) BENCH(fq_bwd, F32, F32, IN, 4096, 4096, 64, 2)
     F32(fq_bwd, CLIPPED, NO1, 6, 128, 64, 2) F32(fq_bwd, CLIPPED, NO2, 6, 128, 64, 3) F32(fq_bwd, CLIPPED, NO3, 6, 128, 64, 4)
     F32(fq_bwd, CLIPPED, NO2 | NO3, 6, 128, 64, 2) F32(fq_bwd, PLAIN, NO1 | NO3, 6, 128, 64, 2)
     QUANT_CASES(Q_STEP) GRID_CASES(Q_STEP) BENCH(fq_step, F32, BF16, 0, 4096, 4096, 64, 2)
     F32(fq_step, CLIPPED, NO1, 6, 128, 64, 2) F32(fq_step, CLIPPED, NO2, 6, 128, 64, 3) F32(fq_step, CLIPPED, NO3, 6, 128, 64, 4)
     F32(fq_step, CLIPPED, NO2 | NO3, 6, 128, 64, 2) F32(fq_step, PLAIN, NO1 | NO3, 6, 128, 64, 2)
-    QUANT_CASES(Q_PACK) GRID_CASES(Q_PACK) BENCH(fq_pack, F32, F32, 0, 4096, 4096, 64, 2) BENCH(fq_pack, F32, F32, 0, 4096, 4096, 128, 3)
+    QUANT_CASES(Q_PACK) GRID_CASES(Q_PACK) K_CASES(Q_PACK) BENCH(fq_pack, F32, F32, 0, 4096, 4096, 64, 2) BENCH(fq_pack, F32, F32, 0, 4096, 4096, 128, 3)
     QUANT_CASES(Q_CLIP) GRID_CASES(Q_CLIP) BENCH(fq_clip, F32, F32, 0, 4096, 4096, 64, 2) BENCH(fq_clip_bwd, F32, F32, 0, 4096, 4096, 64, 2)
     QUANT_CASES(Q_OFFSET) F32(fq_offset_bwd, CLIPPED, IN, 6, 128, 64, 2) F32(fq_offset_bwd, PLAIN, IN | NO2, 33, 320, 64, 2)
     BENCH(fq_offset, F32, F32, 0, 4096, 4096, 64, 2) BENCH(fq_offset_bwd, F32, F32, IN, 4096, 4096, 64, 2)
+    K_CASES(Q_STEPS) BENCH(fq_steps, F32, F32, 0, 4096, 4096, 64, 2, 0, 2) BENCH(fq_steps, F32, F32, 0, 4096, 4096, 64, 4, 0, 3)
     QUANT_CASES(Q_DEQ) BENCH(dequant, F32, BF16, 0, 4096, 4096, 64, 2) BENCH(dequant, F32, BF16, 0, 4096, 4096, 128, 3)
     BENCH(dequant, F32, BF16, 0, 4096, 4096, 128, 4)
     QUANT_CASES(Q_PREPARE) BENCH(prepare_q, F32, F32, 0, 4096, 4096, 64, 2)

@@ -4,8 +4,25 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "job.h"
 #include "quantize_options.h"
 #include "report.h"
+
+/* What --to asks of the run, into the report. */
+static eq_status add_export(char **report, const quantize_args *a, eq_err *err) {
+    json_t *o = NULL;
+    eq_err why = {0};
+    if (!a->to || cli_job_ahead(a, &why) == EQ_OK) return EQ_OK;
+    EQ_TRY(eq_json_parse(&o, *report, (int64_t)strlen(*report), "plan", err));
+    if (json_is_null(json_object_get(o, "refused"))) {
+        json_object_set_new(o, "fits", json_false());
+        json_object_set_new(o, "refused", eq_json_lossy(why.msg));
+        eq_free(*report);
+        *report = eq_json_text(o, 2);
+    }
+    json_decref(o);
+    return *report ? EQ_OK : eq_nomem(err, "the plan", 4096);
+}
 
 /* Why the run would be refused, eq_free it; NULL: it would not. */
 static char *refused(const char *report) {
@@ -24,6 +41,7 @@ static int run(void *arguments) {
     char *text = NULL;
     if (!a->o.model) return cli_usage("plan", "no MODEL given");
     if (eq_plan(&a->o, &text, &err)) return cli_fail(&err);
+    if (add_export(&text, a, &err)) return cli_fail(&err);
     char *why = refused(text);
     int code = cli_report(text, a->common.json);
     if (why) {
@@ -40,8 +58,11 @@ const cli_command cmd_plan = {
     .usage = "plan MODEL [options of quantize]",
     .about =
         "Takes every option of quantize, so that `quantize` in a command line can be replaced by\n"
-        "`plan`; data and output may be left out. Of MODEL only config.json is read; nothing is\n"
-        "written. Exit 1 when quantize would refuse the run: memory, disk, group size, output.",
+        "`plan`; data and output may be left out. Of MODEL only config.json is read, with --to "
+        "gguf\n"
+        "the tokenizer; nothing is written. Exit 1 when quantize would refuse the run: memory, "
+        "disk,\n"
+        "group size, output, a format that could not hold what it trains.",
     .example = "  eqat plan Llama-3.2-1B --recipe light\n"
                "  eqat plan Llama-2-70b --bits 2 --group-size 64 --train-size 4096",
     .options = quantize_options,

@@ -99,13 +99,20 @@ static eq_status look_ahead(export_job *x, const quantize_args *a, eq_err *err) 
     if (!a->to) return EQ_OK;
     eq_export_opts_init(&x->o);
     char *tail = strcmp(a->to, "gguf") ? eq_sprintf("-%s", a->to) : eq_strdup(".gguf");
-    x->out = tail ? eq_path_beside(a->o.out, tail) : NULL;
+    x->out = tail && a->o.out ? eq_path_beside(a->o.out, tail) : NULL;
     eq_free(tail);
-    if (!x->out) return eq_nomem(err, "a path", 256);
+    if (!x->out && a->o.out) return eq_nomem(err, "a path", 256);
     x->o.model = a->o.model, x->o.out = x->out, x->o.to = a->to;
     x->o.threads = a->o.compute.threads;
-    x->there = a->o.resume && eq_exists(x->out);
+    x->there = a->o.resume && x->out && eq_exists(x->out);
     return x->there ? EQ_OK : eq_export_ahead(&x->o, &a->o, err);
+}
+
+eq_status cli_job_ahead(const quantize_args *a, eq_err *err) {
+    export_job x = {0};
+    eq_status st = look_ahead(&x, a, err);
+    eq_free(x.out);
+    return st;
 }
 
 static eq_status do_export(export_job *x, const quantize_args *a, const eq_observer *obs,

@@ -38,9 +38,11 @@ const opt quantize_options[] = {
      .help =
          "both at once (W2A16G64, w3g128), and linears that differ: w2g64,down_proj=w4g64,"
          "layers.0=w3; a pattern is some parts of a name, * any text, the last that fits counts"},
-    {OPT_ENUM, 0, "grid", .arg = "free|portable", .at = AT(grid),
+    {OPT_ENUM, 0, "grid", .arg = "free|portable|q2_k|q4_k", .at = AT(grid),
      .help = "portable: zero points in the middle of the codes, which every runtime's symmetric "
-             "types hold exactly"},
+             "types hold exactly. q2_k, q4_k: 2 and 4 bits as these types of GGUF, which every "
+             "llama.cpp reads, hold them: 256 weights share a zero point, which is not trained, "
+             "and steps are whole multiples of one number"},
     {OPT_HEADING, .help = "first phase, Block-AP: block by block, everything trained"},
     {OPT_ENUM, 0, "method", .arg = "block-ap|rtn|gptq|awq", .at = AT(method),
      .help = "rtn: round to nearest instead; with --data the second phase still follows (PEQA). "

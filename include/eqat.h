@@ -112,9 +112,11 @@ typedef enum { EQ_METHOD_BLOCK_AP, EQ_METHOD_RTN, EQ_METHOD_GPTQ, EQ_METHOD_AWQ 
  * grid of AWQ's weights. */
 typedef enum { EQ_START_MINMAX, EQ_START_GPTQ, EQ_START_AWQ } eq_start;
 
-/* Where zero points may lie, of codes up to Q = 2^bits - 1. free: from 0 to Q, as in the paper.
- * portable: at (Q - 1) / 2 or (Q + 1) / 2, which the symmetric types of every runtime hold. */
-typedef enum { EQ_GRID_FREE, EQ_GRID_PORTABLE } eq_grid;
+/* Where zero points and steps may lie; of codes up to Q = 2^bits - 1. free: zero points from 0 to
+ * Q, as in the paper. portable: at (Q - 1) / 2 or (Q + 1) / 2, which the symmetric types of every
+ * runtime hold. q2_k, q4_k: 2 and 4 bits as GGUF's Q2_K and Q4_K have them: 256 weights of a row
+ * share a zero point, and their groups' steps are whole multiples (to 15, to 63) of one number. */
+typedef enum { EQ_GRID_FREE, EQ_GRID_PORTABLE, EQ_GRID_Q2_K, EQ_GRID_Q4_K } eq_grid;
 
 /* Settings of Block-AP (paper section 3.2). Rates < 0: the paper's for the bits. */
 typedef struct {
@@ -424,8 +426,8 @@ void eq_export_opts_init(eq_export_opts *o);
 eq_status eq_export(const eq_export_opts *o, const eq_observer *obs, eq_export_result *res,
                     eq_err *err);
 /* Before eq_quantize, or eq_tune where o->model is quantized: whether its output could be exported
- * to o->to and put at o->out. Shapes, schemes, zero points that the grid allows (a quantized
- * model's own), architecture and tokenizer are looked at. */
+ * to o->to and put at o->out (NULL: anywhere). Shapes, schemes, zero points that the grid allows (a
+ * quantized model's own), architecture and tokenizer are looked at. */
 eq_status eq_export_ahead(const eq_export_opts *o, const eq_quantize_opts *q, eq_err *err);
 /* Name and a line about format i = 0, 1, ...; false: there are no more. */
 bool eq_export_format(int i, const char **name, const char **about);

@@ -1,8 +1,9 @@
 #!/bin/bash
-# What a grid of zero points costs: perplexity of rounding, Block-AP and both phases on each grid, at every
+# What a grid of zero points and steps costs: perplexity of rounding, Block-AP and both phases on each grid, at every
 # bit width, for several seeds (which draw other windows for Block-AP). Prints a line for each run, then the
 # means over the seeds with their standard deviation, and each grid's ratio to the first.
 # usage: tools/grids.sh MODEL TRAIN TEST [BUILD]
+# Grids of K types are taken at their bits where 256 divides the model's rows (tools/widen.py makes such models).
 # By environment: GRIDS, BITS, SEEDS, GROUP; WINDOWS, SEQLEN, LIMIT; QUANT_LR, WEIGHT_LR, E2E_LR (at 2 bits; half
 # of it at 3, a quarter at 4, where less is to be repaired); THREADS, PRECISION; METHOD=rtn leaves out Block-AP.
 set -u
@@ -33,7 +34,9 @@ one() { # bits grid seed
     echo "w$1 $2 seed $3: rounding ${P[rtn]}${P[ap]:+ Block-AP ${P[ap]}} both ${P[both]}"
     echo "$1 $2 ${P[rtn]} ${P[ap]:--} ${P[both]}" >>"$T/all"
 }
-for b in ${BITS:-2 3 4}; do for s in ${SEEDS:-1 2 3}; do for g in ${GRIDS:-free portable}; do
+fits() { "$eqat" quantize "$model" -o "$T/none" --bits "$1" --group-size "${GROUP:-64}" --grid "$2" --method rtn --no-e2e --dry-run -q >"$T/out" 2>&1; }
+grids() { echo "${GRIDS:-free portable$(fits "$1" "q${1}_k" && echo " q${1}_k")}"; }
+for b in ${BITS:-2 3 4}; do for s in ${SEEDS:-1 2 3}; do for g in $(grids "$b"); do
     one "$b" "$g" "$s"
 done; done; done
 awk '

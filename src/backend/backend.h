@@ -168,6 +168,9 @@ typedef struct eq_backend eq_backend;
   /* dy is the gradient by y. dv = dy s (may be dy; 0 where v lies at a bound and a step down dv would go on), \
      ds (n == 0: not wanted) += sum of dy v over each group; all F32 */ \
   OP(fq_offset_bwd, (eq_backend *be, eq_mut dv, eq_mut ds, eq_view dy, eq_view w, eq_view v, eq_view s, eq_qshape q), (be, dv, ds, dy, w, v, s, q)) \
+  /* y = the steps s, F32 [O, I / G], on the grid q.grid, which is one of K types (quant/kgrid.h), as used by the weights \
+     w F32 [O, I] (n == 0: without floors); y may be s. Gradients pass straight */ \
+  OP(fq_steps,  (eq_backend *be, eq_mut y, eq_view s, eq_view w, eq_qshape q), (be, y, s, w, q)) \
   /* acc F64 [1] += sum of x^2 */ \
   OP(sumsq,     (eq_backend *be, eq_mut acc, eq_view x), (be, acc, x)) \
   /* acc F64 [1] += sum of x */ \

@@ -6,7 +6,7 @@
 #include "base/par.h"
 #include "export/export_blocks.h"
 #include "model/schemes.h"
-#include "quant/number.h"
+#include "quant/kgrid.h"
 
 /* ---- zero points ----------------------------------------------------------------------------- */
 
@@ -46,13 +46,14 @@ static eq_status take_schemes(eq_weights *w, const eq_quantize_opts *q, eq_err *
         EQ_TRY(eq_schemes_make(&c->schemes, c, all, q->scheme, err));
         return eq_schemes_check(&c->schemes, c, err);
     }
+    if (eq_k_grid(c->schemes.all.grid)) return eq_schemes_check(&c->schemes, c, err);
     EQ_TRY(find_grid(&grid, w, err));
     set_grid(&c->schemes, c, grid);
     return EQ_OK;
 }
 
 static eq_status check_middle(const eq_export_job *x, bool trained, eq_err *err) {
-    if (!x->format->middle || x->src->cfg.schemes.all.grid == EQ_GRID_PORTABLE) return EQ_OK;
+    if (!x->format->middle || x->src->cfg.schemes.all.grid != EQ_GRID_FREE) return EQ_OK;
     return eq_fail(err, EQ_EINPUT, "%s: %s holds zero points in the middle of the codes, %s",
                    x->src->dir, x->format->name,
                    trained ? "found others (tune leaves them as they are)"
@@ -71,6 +72,14 @@ static eq_status check_real(const eq_export_job *x, const eq_quantize_opts *q, b
     return f->real_zeros ? EQ_OK : eq_export_check_zeros(x, err);
 }
 
+/* Of full precision config.json says all that is asked here; the run looks at the tensors. */
+static eq_status open_model(eq_weights **w, const char *dir, eq_err *err) {
+    EQ_TRY(eq_weights_shapes(w, dir, err));
+    if (!eq_config_quantized(&(*w)->cfg)) return EQ_OK;
+    eq_weights_close(*w);
+    return eq_weights_open(w, dir, err);
+}
+
 /* ---- the whole ------------------------------------------------------------------------------- */
 
 eq_status eq_export_ahead(const eq_export_opts *o, const eq_quantize_opts *q, eq_err *err) {
@@ -80,10 +89,10 @@ eq_status eq_export_ahead(const eq_export_opts *o, const eq_quantize_opts *q, eq
         return eq_fail(err, EQ_EINPUT, "expected the name of a format, found %s",
                        o->to ? o->to : "none");
     eq_par_threads(q->compute.threads);
-    EQ_TRY(eq_weights_open(&w, o->model, err));
+    EQ_TRY(open_model(&w, o->model, err));
     eq_export_job x = {.o = o, .format = f, .src = w};
     bool trained = eq_config_quantized(&w->cfg);
-    eq_status st = eq_export_check_place(&x, err);
+    eq_status st = o->out ? eq_export_check_place(&x, err) : EQ_OK;
     if (st == EQ_OK) st = take_schemes(w, q, err);
     if (st == EQ_OK) st = check_real(&x, q, trained, err);
     if (st == EQ_OK) st = check_middle(&x, trained, err);

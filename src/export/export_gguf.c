@@ -397,7 +397,7 @@ static eq_status ahead(eq_export_job *x, eq_err *err) {
     eq_ggw *w;
     EQ_TRY(eq_gguf_check_model(x, err));
     EQ_TRY(eq_gguf_choose_ahead(x, err));
-    EQ_TRY(eq_ggw_new(&w, x->o->out, err));
+    EQ_TRY(eq_ggw_new(&w, x->o->out ? x->o->out : "", err));
     eq_status st = eq_gguf_put_tokenizer(w, x, err);
     eq_ggw_abort(w);
     return st;

@@ -1,5 +1,5 @@
-/* Which type of GGUF each linear gets: the first of the table, smallest first, that holds every
- * product of it, or the one that was asked for. */
+/* Which type of GGUF each linear gets: the one that was asked for, or that its grid is of, or the
+ * first of the table, smallest first, that holds every product of it. */
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,8 +9,9 @@
 #include "base/par.h"
 #include "export/export_blocks.h"
 #include "export/export_gguf.h"
-#include "quant/number.h"
+#include "quant/kgrid.h"
 #include "quant/pack.h"
+#include "quant/scheme.h"
 
 enum { TILE = 16 };
 typedef struct {
@@ -50,8 +51,8 @@ static eq_status holds(bool *exact, const eq_qlinear *q, eq_ggml t, eq_err *err)
 static eq_status refuse(const char *name, const eq_qlinear *q, const char *type, eq_err *err) {
     return eq_fail(err, EQ_EINPUT,
                    "%s [%lld, %lld], %d bits, groups of %lld: %s holds its weights exactly (--grid "
-                   "portable trains models that Q2_0 and Q4_0 hold; --type f32 holds all; --lossy "
-                   "writes the nearest)",
+                   "portable trains models that Q2_0 and Q4_0 hold, q2_k and q4_k those types'; "
+                   "--type f32 holds all; --lossy writes the nearest)",
                    name, (long long)q->O, (long long)q->I, q->bits, (long long)q->G, type);
 }
 
@@ -69,6 +70,11 @@ static eq_status choose_one(eq_ggml *out, const eq_export_job *x, const char *na
         char why[48];
         snprintf(why, sizeof why, "not every block of %s", x->o->type);
         return exact || x->o->lossy ? EQ_OK : refuse(name, q, why, err);
+    }
+    /* Every llama.cpp reads it, of the smaller Q2_0 that cannot be said. */
+    if (eq_k_grid(q->grid) && eq_ggml_find(out, eq_grid_name(q->grid))) {
+        EQ_TRY(holds(&exact, q, *out, err));
+        if (exact) return EQ_OK;
     }
     for (int t = 0; t <= EQ_GGML_Q8_0; t++) {
         *out = (eq_ggml)t;
@@ -117,9 +123,12 @@ eq_status eq_gguf_choose(eq_ggml *types, eq_export_job *x, eq_err *err) {
 /* ---- before there are numbers ----------------------------------------------------------------
  */
 
+/* Groups that share a zero point. */
+static int64_t sharing(const eq_qlinear *q) { return eq_k_grid(q->grid) ? EQ_K_WEIGHTS / q->G : 1; }
+
 /* Rows of a linear of this scheme with every zero point that its grid allows, all codes with each,
- * and a step of eleven significant bits of its own for every group: a type that holds them holds
- * any numbers that training finds. */
+ * and a step of eleven significant bits of its own for every group, or what a K type's grid makes
+ * of them: a type that holds them holds any numbers that training finds. */
 static void put_worst(eq_qlinear *q, uint8_t *codes) {
     int64_t NG = q->I / q->G, words = eq_pack_words(q->I, q->bits);
     int64_t least = (int64_t)eq_z_least(q->bits, q->grid),
@@ -127,8 +136,12 @@ static void put_worst(eq_qlinear *q, uint8_t *codes) {
     for (int64_t o = 0; o < q->O; o++) {
         for (int64_t g = 0; g < NG; g++) {
             int64_t k = o * NG + g;
-            q->z[k] = (float)(least + (o + g) % many);
+            q->z[k] = (float)(least + (o + g / sharing(q)) % many);
             q->s[k] = eq_f16_to_f32((uint16_t)(0x2801 + 2 * (k * 37 % 512)));
+        }
+        for (int64_t g = 0; eq_k_grid(q->grid) && g < NG; g += sharing(q)) {
+            float *s = q->s + o * NG + g;
+            eq_k_steps(s, s, NULL, (int)sharing(q), q->bits);
         }
         for (int64_t i = 0; i < q->I; i++)
             codes[i] = (uint8_t)((i * 5 + i / 32) & ((1 << q->bits) - 1));

@@ -25,8 +25,8 @@ static json_t *quantization_config(const eq_checkpoint *c) {
                          "method", "gptq", "format", "gptq_v2", "pack_dtype", "int32");
     json_t *dynamic = eq_schemes_dynamic(&c->schemes, &c->base->cfg);
     if (q && dynamic) json_object_set(q, "dynamic", dynamic);
-    if (q && all.grid == EQ_GRID_PORTABLE)
-        json_object_set_new(q, "meta", json_pack("{s:s}", "eqat_grid", "portable"));
+    if (q && all.grid != EQ_GRID_FREE)
+        json_object_set_new(q, "meta", json_pack("{s:s}", "eqat_grid", eq_grid_name(all.grid)));
     json_decref(dynamic);
     return q;
 }

@@ -147,13 +147,11 @@ static eq_status parse_grid(eq_scheme *all, const json_t *q, const char *where, 
     const char *grid;
     if (!json_is_object(meta)) return EQ_OK;
     EQ_TRY(eq_json_str(meta, "eqat_grid", "free", &grid, where, err));
-    if (strcmp(grid, "free") && strcmp(grid, "portable"))
-        return eq_fail(err, EQ_EINPUT,
-                       "%s: quantization_config \"eqat_grid\": expected \"free\" or \"portable\", "
-                       "found \"%s\"",
-                       where, grid);
-    all->grid = strcmp(grid, "free") ? EQ_GRID_PORTABLE : EQ_GRID_FREE;
-    return EQ_OK;
+    if (eq_grid_find(&all->grid, grid)) return EQ_OK;
+    return eq_fail(err, EQ_EINPUT,
+                   "%s: quantization_config \"eqat_grid\": expected \"free\", \"portable\", "
+                   "\"q2_k\" or \"q4_k\", found \"%s\"",
+                   where, grid);
 }
 
 eq_status eq_need_scheme(eq_scheme *s, const json_t *q, const char *where, eq_err *err) {

@@ -164,12 +164,12 @@ static void add_quantization(json_t *root, const eq_config *c) {
     if (!eq_config_quantized(c) || eq_schemes_check(&c->schemes, c, NULL) != EQ_OK) return;
     double bits = eq_schemes_count(&c->schemes, c).bits;
     eq_schemes_words(&words, &c->schemes, c);
-    json_object_set_new(
-        root, "quantization",
-        json_pack("{s:s, s:i, s:I, s:s, s:s, s:f, s:f}", "scheme", words.p ? words.p : "", "bits",
-                  all.bits, "group_size", (json_int_t)all.group, "grid",
-                  all.grid == EQ_GRID_PORTABLE ? "portable" : "free", "format",
-                  eq_layout_of(c->layout)->name, "bits_per_weight", bits, "gib", gib(c, bits)));
+    json_object_set_new(root, "quantization",
+                        json_pack("{s:s, s:i, s:I, s:s, s:s, s:f, s:f}", "scheme",
+                                  words.p ? words.p : "", "bits", all.bits, "group_size",
+                                  (json_int_t)all.group, "grid", eq_grid_name(all.grid), "format",
+                                  eq_layout_of(c->layout)->name, "bits_per_weight", bits, "gib",
+                                  gib(c, bits)));
     eq_str_free(&words);
 }
 

@@ -84,6 +84,7 @@ static void bind_model(eq_lm *lm, eq_arena *a) {
         q->s = eq_take(a, EQ_F32, end.group);
         q->z = eq_take(a, EQ_F32, lm->opts.z_on_host ? q->most : end.group);
         q->norm = eq_take(a, EQ_F32, c->L * q->norms);
+        eq_lm_steps_bind(lm, a);
         if (lm->opts.masters) eq_lm_masters_bind(lm, a, end.weight);
     }
     lm->head = eq_take(a, lm->opts.ct, c->V * c->D);
@@ -283,14 +284,15 @@ static void make_weight(void *ctx, eq_lin l, eq_mut w) {
     int64_t i = lm->block;
     if (from_files(lm)) {
         eq_weights_put_rows(files_of(lm), i, l, 0, eq_lin_of(lm->cfg, l).O, lm->be, w);
-    } else if (lm->opts.masters) {
-        EQ_DO(lm->be, fq_fwd, w, eq_ro(eq_lm_weights(lm, lm->q.W, i, l)),
-              eq_ro(eq_lm_groups(lm, lm->q.s, i, l)), eq_ro(eq_lm_groups(lm, lm->q.z, i, l)),
-              eq_lm_qshape(lm, i, l));
+        return;
+    }
+    eq_view s = eq_lm_steps(lm, i, l, 0, eq_lin_of(lm->cfg, l).O);
+    if (lm->opts.masters) {
+        EQ_DO(lm->be, fq_fwd, w, eq_ro(eq_lm_weights(lm, lm->q.W, i, l)), s,
+              eq_ro(eq_lm_groups(lm, lm->q.z, i, l)), eq_lm_qshape(lm, i, l));
     } else {
-        EQ_DO(lm->be, dequant, w, eq_ro(eq_lm_words(lm, i, l)),
-              eq_ro(eq_lm_groups(lm, lm->q.s, i, l)), eq_ro(eq_lm_groups(lm, lm->q.z, i, l)),
-              eq_lm_qshape(lm, i, l));
+        EQ_DO(lm->be, dequant, w, eq_ro(eq_lm_words(lm, i, l)), s,
+              eq_ro(eq_lm_groups(lm, lm->q.z, i, l)), eq_lm_qshape(lm, i, l));
     }
 }
 

@@ -41,13 +41,15 @@ typedef struct {
     eq_lm_place *at; /* [L, EQ_LINS]: where a linear's begin; NULL: full precision */
     int64_t norms;   /* per block */
     int64_t norm_at[EQ_NORM_COUNT];
-    eq_mut rows;                   /* U32; with masters none */
-    int64_t groups, most;          /* of the model; of a block at most */
-    eq_mut s, z;                   /* F32, every group of the model; z with z_host: of block z_of */
-    float *z_host;                 /* [groups], with opts.z_on_host */
-    int64_t z_of;                  /* -1: none */
-    eq_mut norm;                   /* F32 [L, norms] */
-    eq_mut W;                      /* F32, with masters every weight of the model */
+    eq_mut rows;          /* U32; with masters none */
+    int64_t groups, most; /* of the model; of a block at most */
+    eq_mut s, z;          /* F32, every group of the model; z with z_host: of block z_of */
+    float *z_host;        /* [groups], with opts.z_on_host */
+    int64_t z_of;         /* -1: none */
+    eq_mut norm;          /* F32 [L, norms] */
+    eq_mut W;             /* F32, with masters every weight of the model */
+    eq_mut used;          /* where steps are trained on the grid of a K type: of the largest
+                             linear, as used */
     eq_mut one_s, one_z, one_rows; /* with masters, of the largest linear: scratch */
 } eq_lm_quant;
 
@@ -97,6 +99,9 @@ int64_t eq_lm_bytes(const eq_config *c, const eq_lm_opts *o);
 static inline bool eq_lm_quantized(const eq_lm *lm) { return lm->opts.schemes.all.bits != 0; }
 /* The quantized linear l of block i as seen by operations. */
 eq_qshape eq_lm_qshape(const eq_lm *lm, int64_t i, eq_lin l);
+/* Steps of some rows of a linear as they are used: those of q.s, or where they are trained on the
+ * grid of a K type what that makes of them, then good until the next call. */
+eq_view eq_lm_steps(const eq_lm *lm, int64_t i, eq_lin l, int64_t row, int64_t rows);
 /* Of s, z, or gradients: all groups', or room of one block's, which is block i then. */
 eq_mut eq_lm_groups(const eq_lm *lm, eq_mut all, int64_t i, eq_lin l);
 /* F32 values of all groups: in the backend's memory, or on the host with room there for a block. */

@@ -6,8 +6,33 @@
 #include "base/mem.h"
 #include "base/par.h"
 #include "model/schemes.h"
-#include "quant/number.h"
+#include "quant/kgrid.h"
 #include "quant/pack.h"
+
+/* ---- steps ----------------------------------------------------------------------------------- */
+
+void eq_lm_steps_bind(eq_lm *lm, eq_arena *a) {
+    int64_t groups = 0;
+    bool held = lm->opts.backward && eq_k_grid(lm->opts.schemes.all.grid);
+    for (int64_t k = 0; held && k < lm->cfg->L * EQ_LINS; k++) {
+        eq_qshape q = eq_lm_qshape(lm, k / EQ_LINS, (eq_lin)(k % EQ_LINS));
+        groups = eq_most(groups, q.O * (q.I / q.G));
+    }
+    lm->q.used = eq_take(a, EQ_F32, groups);
+}
+
+eq_view eq_lm_steps(const eq_lm *lm, int64_t i, eq_lin l, int64_t row, int64_t rows) {
+    eq_qshape q = eq_lm_qshape(lm, i, l);
+    int64_t NG = q.I / q.G;
+    eq_view s = eq_ro(eq_mut_at(eq_lm_groups(lm, lm->q.s, i, l), row * NG, rows * NG)), w = {0};
+    if (!lm->q.used.n) return s;
+    eq_mut used = eq_mut_at(lm->q.used, 0, s.n);
+    if (lm->opts.masters)
+        w = eq_ro(eq_mut_at(eq_lm_weights(lm, lm->q.W, i, l), row * q.I, rows * q.I));
+    q.O = rows;
+    EQ_DO(lm->be, fq_steps, used, s, w, q);
+    return eq_ro(used);
+}
 
 /* ---- masters --------------------------------------------------------------------------------- */
 
@@ -84,7 +109,7 @@ eq_status eq_lm_codes(eq_lm *lm, int64_t i, eq_lin l, float *s, float *z, uint32
     int64_t groups = q.O * (q.I / q.G);
     eq_mut ms = eq_mut_at(lm->q.one_s, 0, groups), mz = eq_mut_at(lm->q.one_z, 0, groups);
     eq_mut mr = eq_mut_at(lm->q.one_rows, 0, q.O * eq_pack_words(q.I, q.bits));
-    EQ_DO(be, cast, ms, eq_ro(eq_lm_groups(lm, lm->q.s, i, l)));
+    EQ_DO(be, cast, ms, eq_lm_steps(lm, i, l, 0, q.O));
     EQ_DO(be, cast, mz, eq_ro(eq_lm_groups(lm, lm->q.z, i, l)));
     EQ_DO(be, fq_pack, mr, ms, mz, eq_ro(eq_lm_weights(lm, lm->q.W, i, l)), q);
     be->download(be, s, EQ_F32, eq_ro(ms));
@@ -139,7 +164,7 @@ static void to_linears(void *ctx, eq_lin l, int64_t row, int64_t rows, int64_t w
     eq_backend *be = lm->be;
     eq_qshape q = eq_lm_qshape(lm, lm->block, l);
     int64_t words = eq_pack_words(q.I, q.bits), n = rows * (q.I / q.G);
-    eq_view s = eq_ro(groups_of_rows(lm, lm->q.s, l, row, rows)),
+    eq_view s = eq_lm_steps(lm, lm->block, l, row, rows),
             z = eq_ro(groups_of_rows(lm, lm->q.z, l, row, rows));
     sum ds = sum_of(g, groups_of_rows(lm, g->ds, l, row, rows),
                     groups_of_rows(lm, g->part_ds, l, row, rows));

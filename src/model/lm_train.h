@@ -8,6 +8,8 @@
 void eq_lm_masters_bind(eq_lm *lm, eq_arena *a, int64_t weights);
 /* Those of linear l of block i: of the teacher's weights the nearest that have q's codes. */
 eq_status eq_lm_masters_start(eq_lm *lm, int64_t i, eq_lin l, const eq_qlinear *q, eq_err *err);
+/* Room for steps as they are used (eq_lm_steps), where that is not q.s. */
+void eq_lm_steps_bind(eq_lm *lm, eq_arena *a);
 /* Parts of q.W, or gradients; of q.rows. */
 eq_mut eq_lm_weights(const eq_lm *lm, eq_mut all, int64_t i, eq_lin l);
 eq_mut eq_lm_words(const eq_lm *lm, int64_t i, eq_lin l);

@@ -7,7 +7,7 @@
 
 #include "base/mem.h"
 #include "model/config_parse.h"
-#include "quant/number.h"
+#include "quant/kgrid.h"
 #include "quant/pack.h"
 #include "quant/scheme.h"
 #include "text/pattern.h"
@@ -258,12 +258,30 @@ static eq_status check_joined(const eq_schemes *t, const eq_config *c, int64_t i
     return EQ_OK;
 }
 
+/* What the grid of a K type needs of a linear; name: who it is. */
+static eq_status check_grid(const char *name, int64_t I, eq_scheme q, eq_err *err) {
+    const char *grid = eq_grid_name(q.grid);
+    char scheme[24];
+    eq_scheme_name(scheme, q);
+    if (!eq_k_grid(q.grid)) return EQ_OK;
+    if (q.bits != eq_k_bits(q.grid))
+        return eq_fail(err, EQ_EINPUT, "%s: the grid %s expects %d bits, found %s", name, grid,
+                       eq_k_bits(q.grid), scheme);
+    if (I % EQ_K_WEIGHTS)
+        return eq_fail(err, EQ_EINPUT, "%s: the grid %s expects inputs that %d divides, found %lld",
+                       name, grid, EQ_K_WEIGHTS, (long long)I);
+    if (q.group > 0 && eq_k_fits(I, q.group)) return EQ_OK;
+    return eq_fail(err, EQ_EINPUT,
+                   "%s: the grid %s expects groups of 32, 64, 128 or 256 weights, found %s", name,
+                   grid, scheme);
+}
+
 eq_status eq_schemes_check(const eq_schemes *t, const eq_config *c, eq_err *err) {
     for (int64_t i = 0; i < (t->at ? c->L : 1); i++)
         for (int l = 0; l < EQ_LINS; l++) {
             eq_lin_spec s = eq_lin_of(c, (eq_lin)l);
             eq_scheme q = eq_scheme_at(t, i, (eq_lin)l);
-            char block[24] = "*", scheme[24];
+            char block[24] = "*", scheme[24], name[96];
             if (t->at) snprintf(block, sizeof block, "%lld", (long long)i);
             eq_scheme_name(scheme, q);
             if (!eq_bits_known(q.bits))
@@ -271,6 +289,8 @@ eq_status eq_schemes_check(const eq_schemes *t, const eq_config *c, eq_err *err)
                                "model.layers.%s.%s: expected 2, 3, 4 or 8 bits, found %s", block,
                                s.name, scheme);
             EQ_TRY(check_joined(t, c, i, l, err));
+            snprintf(name, sizeof name, "model.layers.%s.%s", block, s.name);
+            EQ_TRY(check_grid(name, s.I, q, err));
             if (q.group && q.group >= -1 && s.I % eq_group(q.group, s.I) == 0) continue;
             return eq_fail(err, EQ_EINPUT,
                            "model.layers.%s.%s [%lld, %lld]: expected inputs that the groups of %s "

@@ -413,10 +413,6 @@ static eq_status keep_config(eq_weights *w, eq_err *err) {
 }
 
 static eq_status fill(eq_weights *w, eq_err *err) {
-    EQ_TRY(keep_config(w, err));
-    w->blocks = eq_calloc(w->cfg.L, sizeof *w->blocks);
-    if (!w->blocks)
-        return eq_nomem(err, "the table of tensors", w->cfg.L * (int64_t)sizeof *w->blocks);
     EQ_TRY(eq_st_open(&w->st, w->dir, err));
     /* Saved from the model without its head: transformers takes such names, too. */
     if (!has_prefix(w->st, "model."))
@@ -429,18 +425,27 @@ static eq_status fill(eq_weights *w, eq_err *err) {
     return EQ_OK;
 }
 
-eq_status eq_weights_open(eq_weights **out, const char *dir, eq_err *err) {
+static eq_status open_folder(eq_weights **out, const char *dir, bool tensors, eq_err *err) {
     *out = NULL;
     eq_weights *w = eq_calloc(1, sizeof *w);
     if (!w) return eq_nomem(err, "a model folder", sizeof *w);
     w->dir = eq_strdup(dir);
     eq_status st = w->dir ? eq_config_load(&w->cfg, dir, err) : eq_nomem(err, "a path", 4096);
-    if (st == EQ_OK) st = fill(w, err);
+    if (st == EQ_OK) st = keep_config(w, err);
+    if (st == EQ_OK && !(w->blocks = eq_calloc(w->cfg.L, sizeof *w->blocks)))
+        st = eq_nomem(err, "the table of tensors", w->cfg.L * (int64_t)sizeof *w->blocks);
+    if (st == EQ_OK && tensors) st = fill(w, err);
     if (st == EQ_OK)
         *out = w;
     else
         eq_weights_close(w);
     return st;
+}
+eq_status eq_weights_open(eq_weights **out, const char *dir, eq_err *err) {
+    return open_folder(out, dir, true, err);
+}
+eq_status eq_weights_shapes(eq_weights **out, const char *dir, eq_err *err) {
+    return open_folder(out, dir, false, err);
 }
 
 void eq_weights_close(eq_weights *w) {

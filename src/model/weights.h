@@ -138,6 +138,8 @@ typedef struct {
 /* Every tensor the config promises must be there with that shape and a float type (or the GPTQ
  * types), and no other tensor may be (rotary inv_freq buffers are passed over). */
 eq_status eq_weights_open(eq_weights **w, const char *dir, eq_err *err);
+/* Of the same folder config.json alone, no tensor: for what asks about shapes. */
+eq_status eq_weights_shapes(eq_weights **w, const char *dir, eq_err *err);
 void eq_weights_close(eq_weights *w);
 /* EQ_EINPUT names the first number of rows [row, row + rows) of linear l of block i that is not
  * finite. */

@@ -35,6 +35,14 @@ const char *eq_scheme_read(eq_scheme *s, const char *text, int64_t n) {
     return NULL;
 }
 
+static const char *const grids[] = {"free", "portable", "q2_k", "q4_k"};
+const char *eq_grid_name(eq_grid grid) { return grids[grid]; }
+bool eq_grid_find(eq_grid *grid, const char *name) {
+    for (size_t i = 0; i < sizeof grids / sizeof *grids; i++)
+        if (!strcmp(grids[i], name)) return *grid = (eq_grid)i, true;
+    return false;
+}
+
 void eq_scheme_name(char out[24], eq_scheme s) {
     snprintf(out, 24, "w%dg%d", s.bits, (int)s.group);
 }

@@ -24,6 +24,9 @@ static inline bool eq_scheme_same(eq_scheme a, eq_scheme b) {
 /* "w3", "W2A16G64", "w4g-1" of n bytes: bits, and the group where it is given; the rest stays.
  * NULL, or what was expected. */
 const char *eq_scheme_read(eq_scheme *s, const char *text, int64_t n);
+/* "free", "portable", ... as options and files spell them. */
+const char *eq_grid_name(eq_grid grid);
+bool eq_grid_find(eq_grid *grid, const char *name);
 /* "w2g64" */
 void eq_scheme_name(char out[24], eq_scheme s);
 /* The group sizes that can be trained. */

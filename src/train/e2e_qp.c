@@ -317,7 +317,7 @@ eq_status eq_e2e_apply(eq_e2e *j, int64_t i, eq_qblock *b, eq_err *err) {
             EQ_TRY(eq_lm_codes(j->lm, i, l, q->s, q->z, q->rows, err));
             continue;
         }
-        j->be->download(j->be, b->lin[l].s, EQ_F32, eq_ro(eq_lm_groups(j->lm, j->lm->q.s, i, l)));
+        j->be->download(j->be, b->lin[l].s, EQ_F32, eq_lm_steps(j->lm, i, l, 0, q->O));
         eq_lm_get_z(j->lm, i, l, b->lin[l].z);
     }
     for (eq_norm n = 0; j->par[EQ_E2E_NORM].m.m.n && n < EQ_NORM_COUNT; n++)

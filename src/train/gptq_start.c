@@ -4,6 +4,7 @@
  * block begins, or with no epoch ends, with GPTQ's integers, and training moves them from there. */
 #include "base/mem.h"
 #include "base/observe.h"
+#include "quant/kgrid.h"
 #include "quant/pack.h"
 #include "train/block_inputs.h"
 #include "train/gptq.h"
@@ -42,6 +43,7 @@ static eq_status grid(eq_student *st, eq_lin l, float *s, int64_t groups, eq_err
     eq_backend *be = st->be;
     eq_qshape q = eq_student_shape(st, l);
     eq_mut rows = eq_mut_at(st->rows, 0, q.O * eq_pack_words(q.I, q.bits));
+    if (eq_k_grid(q.grid)) EQ_DO(be, fq_steps, st->s[l].p, eq_ro(st->s[l].p), eq_ro(st->W[l].p), q);
     EQ_DO(be, fq_pack, rows, st->s[l].p, st->z[l].p, eq_ro(st->W[l].p), q);
     be->download(be, s, EQ_F32, eq_ro(st->s[l].p));
     be->download(be, s + groups, EQ_F32, eq_ro(st->z[l].p));

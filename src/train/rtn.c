@@ -7,7 +7,7 @@
 #include "base/observe.h"
 #include "base/par.h"
 #include "base/str.h"
-#include "quant/number.h"
+#include "quant/kgrid.h"
 #include "quant/pack.h"
 
 enum { RUN = 1 << 20, PIECE = 1 << 14 }; /* weights of a run, steps of an item */
@@ -47,6 +47,7 @@ static eq_status run(eq_backend *be, const buffers *b, const eq_weights *src, in
     eq_weights_put_rows(src, i, l, o, n, be, w);
     shape.O = n;
     EQ_DO(be, fq_init, s, z, eq_ro(w), shape);
+    if (eq_k_grid(q->grid)) EQ_DO(be, fq_steps, s, eq_ro(s), eq_ro(w), shape);
     EQ_DO(be, fq_pack, rows, s, z, eq_ro(w), shape);
     be->download(be, q->rows + o * words, EQ_U32, eq_ro(rows));
     be->download(be, q->s + o * NG, EQ_F32, eq_ro(s));

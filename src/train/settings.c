@@ -7,6 +7,8 @@
 #include "base/machine.h"
 #include "base/observe.h"
 #include "model/schemes.h"
+#include "quant/kgrid.h"
+#include "quant/scheme.h"
 
 void eq_quantize_opts_init(eq_quantize_opts *o) {
     *o = (eq_quantize_opts){
@@ -118,6 +120,26 @@ static eq_status check_train(const eq_block_ap_opts *o, eq_err *err) {
     return EQ_OK;
 }
 
+/* The grid of a K type has one zero point for all groups of 256 weights, found when a block starts;
+ * steps that follow from a clipped range bring zero points of their own, and offsets the weights
+ * that floors of steps are of. */
+static eq_status check_k_grid(eq_settings *s, bool blocks, eq_err *err) {
+    const char *grid = eq_grid_name(s->o.grid);
+    if (!eq_k_grid(s->o.grid)) return EQ_OK;
+    if (s->e2e && s->o.qp.train & EQ_TRAIN_Z)
+        return eq_fail(err, EQ_EINPUT,
+                       "e2e-train: expected s without z, of which the grid %s has one for 256 "
+                       "weights",
+                       grid);
+    if (blocks && s->o.ap.train & (EQ_TRAIN_CLIP | EQ_TRAIN_ROUND))
+        return eq_fail(err, EQ_EINPUT, "train: expected neither clip nor round on the grid %s",
+                       grid);
+    s->o.ap.train &= ~(unsigned)EQ_TRAIN_Z;
+    if (!blocks || s->o.ap.train) return EQ_OK;
+    return eq_fail(err, EQ_EINPUT,
+                   "train: expected s, w or norm, found z alone, which the grid %s holds", grid);
+}
+
 /* Length of a window: as asked for, else `usual` or what the model can see. */
 static int64_t length(int64_t asked, int64_t usual, const eq_config *c, const char *what,
                       const eq_observer *obs) {
@@ -181,6 +203,7 @@ eq_status eq_settings_resolve(eq_settings *s, const eq_quantize_opts *o, const e
         eq_note(obs, "no data given: round-to-nearest alone, without E2E-QP");
         s->e2e = false;
     }
+    EQ_TRY(check_k_grid(s, !tune && o->method == EQ_METHOD_BLOCK_AP, err));
     if (s->e2e && !s->o.qp.data && (tune || !rows)) s->o.qp.data = o->data;
     if (!o->qp.train_size && (s->o.qp.data || !rows)) s->o.qp.train_size = 4096;
     const unsigned can = EQ_TRAIN_S | EQ_TRAIN_Z | EQ_TRAIN_W | EQ_TRAIN_NORM;
@@ -285,7 +308,8 @@ json_t *eq_settings_first(const eq_settings *s, const eq_config *c, const char *
     json_object_set_new(recipe, "group_size", json_integer(o->group_size));
     json_t *dynamic = eq_schemes_dynamic(&s->schemes, c);
     if (dynamic) json_object_set_new(recipe, "dynamic", dynamic);
-    if (o->grid == EQ_GRID_PORTABLE) json_object_set_new(recipe, "grid", json_string("portable"));
+    if (o->grid != EQ_GRID_FREE)
+        json_object_set_new(recipe, "grid", json_string(eq_grid_name(o->grid)));
     json_object_set_new(recipe, "precision",
                         json_string(o->compute.precision == EQ_PREC_F32 ? "f32" : "bf16"));
     json_object_set_new(recipe, "seed", json_integer((json_int_t)o->seed));

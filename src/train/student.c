@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#include "quant/number.h"
+#include "quant/kgrid.h"
 #include "quant/pack.h"
 
 static eq_qshape shape_in(const eq_student *st, int64_t block, eq_lin l) {
@@ -49,6 +49,7 @@ void eq_student_bind(eq_student *st, eq_arena *a, const eq_config *c, const eq_s
     st->ds = eq_take(a, EQ_F32, most_groups);
     st->dz = eq_take(a, EQ_F32, most_groups);
     st->dclip = train & EQ_TRAIN_CLIP ? eq_take(a, EQ_F32, 2 * most_groups) : EQ_NONE_MUT;
+    st->used = eq_k_grid(t->all.grid) ? eq_take(a, EQ_F32, most_groups) : EQ_NONE_MUT;
     st->moved = train & EQ_TRAIN_ROUND ? eq_take(a, EQ_F32, most_weights) : EQ_NONE_MUT;
     st->rows = eq_take(a, EQ_U32, most_words);
     st->total = eq_take(a, EQ_F64, 1);
@@ -119,10 +120,21 @@ eq_view eq_student_rows(const eq_student *st, eq_lin l, int64_t row, int64_t row
     return eq_ro(moved);
 }
 
+eq_view eq_student_steps(const eq_student *st, eq_lin l, int64_t row, int64_t rows) {
+    eq_qshape q = shape(st, l);
+    int64_t NG = q.I / q.G;
+    eq_view s = eq_ro(eq_mut_at(st->s[l].p, row * NG, rows * NG));
+    if (!eq_k_grid(q.grid)) return s;
+    eq_mut used = eq_mut_at(st->used, 0, s.n);
+    q.O = rows;
+    EQ_DO(st->be, fq_steps, used, s, eq_ro(eq_mut_at(st->W[l].p, row * q.I, rows * q.I)), q);
+    return eq_ro(used);
+}
+
 void eq_student_make(void *student, eq_lin l, eq_mut w) {
     const eq_student *st = student;
     eq_qshape q = shape(st, l);
-    eq_view s = eq_ro(st->s[l].p), z = eq_ro(st->z[l].p);
+    eq_view s = eq_student_steps(st, l, 0, q.O), z = eq_ro(st->z[l].p);
     EQ_DO(st->be, fq_fwd, w, eq_student_rows(st, l, 0, q.O, s), s, z, q);
 }
 
@@ -173,7 +185,7 @@ eq_status eq_student_finalise(eq_student *st, eq_qblock *out, eq_err *err) {
         eq_mut rows = eq_mut_at(st->rows, 0, words(q));
         /* Twice: first for the steps as used, which only then go to fp16; the codes are of those.
          */
-        EQ_DO(be, cast, s, eq_ro(st->s[l].p));
+        EQ_DO(be, cast, s, eq_student_steps(st, l, 0, q.O));
         EQ_DO(be, cast, z, eq_ro(st->z[l].p));
         EQ_DO(be, fq_pack, rows, s, z, eq_student_rows(st, l, 0, q.O, eq_ro(s)), q);
         be->download(be, o->s, EQ_F32, eq_ro(s));

@@ -27,6 +27,7 @@ typedef struct {
                                                 clip, and W is rounded with its offsets */
     eq_mut ds, dz;          /* of the largest linear; also scratch when finalising */
     eq_mut dclip, moved;    /* of the largest linear, where needed; moved: W with its offsets */
+    eq_mut used;            /* likewise: steps on the grid of a K type */
     eq_mut rows;            /* packed integers of one linear */
     eq_mut total;           /* F64 [1] */
     const eq_block_w *kept; /* fake-quantized weights that follow every update; NULL: none */
@@ -48,6 +49,9 @@ eq_qshape eq_student_shape(const eq_student *st, eq_lin l);
 /* Rows [row, row + rows) of W as equation (1) rounds them with the steps s of these rows: with
  * their offsets where those are trained, then good until the next call. */
 eq_view eq_student_rows(const eq_student *st, eq_lin l, int64_t row, int64_t rows, eq_view s);
+/* Steps of the same rows as they are used: s, or on the grid of a K type what that makes of s, then
+ * good until the next call. */
+eq_view eq_student_steps(const eq_student *st, eq_lin l, int64_t row, int64_t rows);
 /* Linear l fake-quantized (equations 1, 2) into w; for eq_block_w, with the student as context. */
 void eq_student_make(void *student, eq_lin l, eq_mut w);
 /* What the student is so far into w: the norms, and weights that are kept and stale. */

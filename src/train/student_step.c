@@ -1,6 +1,7 @@
 /* One update of the student: rows of a weight gradient become those of everything that is trained,
  * and AdamW follows at once. The paper's own set is one operation (fq_step); what its Table 5
- * trains beside or instead goes through fq_bwd and one link of the chain more. Invariant: rows know
+ * trains beside or instead goes through fq_bwd and one link of the chain more, and so do steps on
+ * the grid of a K type, between s and what is used of it. Invariant: rows know
  * nothing of each other, so how many come at once shows in no bit. */
 #include "train/schedule.h"
 #include "train/student.h"
@@ -45,7 +46,7 @@ static rows_of take_rows(const eq_student *st, eq_lin l, int64_t row, int64_t ro
 static void step_learned(eq_student *st, const rows_of *r, eq_mut dw) {
     eq_backend *be = st->be;
     int64_t NG = r->s.p.n;
-    eq_view w = eq_ro(r->W.p), s = eq_ro(r->s.p), z = eq_ro(r->z.p);
+    eq_view w = eq_ro(r->W.p), s = eq_student_steps(st, r->l, r->row, r->rows), z = eq_ro(r->z.p);
     eq_mut ds = eq_mut_at(st->ds, 0, NG), dz = eq_mut_at(st->dz, 0, NG);
     eq_view at = eq_student_rows(st, r->l, r->row, r->rows, s);
     EQ_DO(be, fq_bwd, dw, ds, dz, eq_ro(dw), at, s, z, r->q);
@@ -53,6 +54,7 @@ static void step_learned(eq_student *st, const rows_of *r, eq_mut dw) {
         EQ_DO(be, fq_offset_bwd, dw, ds, eq_ro(dw), w, eq_ro(r->offset.p), s, r->q);
         update(st, &r->offset, dw, st->lr.offset);
     }
+    update(st, &r->W, dw, st->lr.weight);
     update(st, &r->s, ds, st->lr.quant);
     update(st, &r->z, dz, st->lr.quant);
     if (r->clip.p.n) {
@@ -61,6 +63,7 @@ static void step_learned(eq_student *st, const rows_of *r, eq_mut dw) {
         update(st, &r->clip, dclip, st->lr.clip);
         EQ_DO(be, fq_clip, r->s.p, r->z.p, w, eq_ro(r->clip.p), r->q);
     }
+    s = eq_student_steps(st, r->l, r->row, r->rows);
     if (r->w_hat.n)
         EQ_DO(be, fq_fwd, r->w_hat, eq_student_rows(st, r->l, r->row, r->rows, s), s, z, r->q);
 }
@@ -70,7 +73,7 @@ void eq_student_sink(void *student, eq_lin l, int64_t row, int64_t rows, int64_t
     (void)window; /* the sum over all of them */
     eq_student *st = student;
     rows_of r = take_rows(st, l, row, rows);
-    if (r.clip.p.n || r.offset.p.n) {
+    if (r.clip.p.n || r.offset.p.n || st->used.n) {
         step_learned(st, &r, dw);
         return;
     }

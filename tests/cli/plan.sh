@@ -62,4 +62,25 @@ cases=$((cases + 1))
 run plan m --method rtn
 cases=$((cases + 1))
 [ "$rc" = 0 ] && [[ $out != *block\ ap* ]] && [[ $out != *e2e* ]] || fail "rounding alone" "$out$err"
+
+# --to: what quantize --to refuses, in the same words; a folder with config.json alone will do, and any output
+rm m/model.safetensors
+to() { # LINE ARGS...
+    local line=$1; shift
+    for command in plan 'quantize --data d.npy'; do
+        run $command m --group-size 64 -o new -q "$@"
+        cases=$((cases + 1))
+        [ "$rc" = 1 ] && [[ $err == eqat:*"$line" ]] || fail "$command $*" "exit $rc" "$err"
+    done
+}
+to 'mlx holds zero points in the middle of the codes, which --grid portable trains' --to mlx
+to 'awq cannot hold it: AWQ holds 4 bits' --to awq --bits 2
+run plan m --to mlx --bits 4 --json # no output named
+cases=$((cases + 3))
+[ "$rc" = 1 ] && [ "$(value fits)" = false ] && grep -q '"refused": "m: mlx holds' "$TMP/.out" || fail "the verdict of --to" "$out"
+run plan m --to mlx --bits 4 --grid portable
+[ "$rc" = 0 ] || fail "a format that holds it" "$err"
+run plan m --to gguf --bits 4 --grid q4_k
+[ "$rc" = 0 ] || fail "gguf of q4_k" "$err"
+[ ! -e new ] && [ ! -e new-mlx ] || fail "plan --to wrote something"
 finish

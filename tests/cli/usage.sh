@@ -44,7 +44,7 @@ q '--scheme: expected 2, 3 or 4 bits in the scheme, found "w5g64"' M --scheme w5
 q '--scheme: expected PATTERN=SCHEME behind the comma, as in w2g64,down_proj=w4g64, found "w2g64,w3"' M --scheme w2g64,w3
 q '--scheme: expected letters, digits, _ . and * in a pattern of the scheme, found "w2,(up)=w4"' M --scheme 'w2,(up)=w4'
 q '--scheme: expected groups of 32, 64, 128, 256 or -1 in the scheme, found "w2,up_proj=w4g9"' M --scheme w2,up_proj=w4g9
-q '--grid: expected free|portable, found "q2_k"' M --grid q2_k
+q '--grid: expected free|portable|q2_k|q4_k, found "q3_k"; did you mean q2_k?' M --grid q3_k
 q '--scheme: expected groups of 32, 64, 128, 256 or -1 in the scheme, found "w2g100"' M --scheme w2g100
 q '--train-size: expected a whole number of at least 1, found "0"' M --train-size 0
 q '--seqlen: expected a whole number from 2 to 16777216, found "1"' M --seqlen 1

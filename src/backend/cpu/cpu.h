@@ -70,6 +70,8 @@ void eq_cpu_attention_bwd(eq_ops *ops);
 void eq_cpu_loss(eq_ops *ops);
 void eq_cpu_quantize(eq_ops *ops);
 void eq_cpu_variants(eq_ops *ops);
+/* fq_init on the grid of a K type, in cpu_variants.c. */
+void eq_cpu_k_start(eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_qshape q);
 void eq_cpu_matvec(eq_ops *ops);
 void eq_cpu_optim(eq_ops *ops);
 #endif

@@ -4,7 +4,7 @@
  * row. */
 #include "backend/cpu/cpu.h"
 #include "base/par.h"
-#include "quant/number.h"
+#include "quant/kgrid.h"
 #include "quant/pack.h"
 
 typedef struct {
@@ -139,6 +139,10 @@ static void over_rows(quant_job *j, eq_par_fn fn) {
 /* ---- the operations -------------------------------------------------------------------------- */
 
 static void fq_init(eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_qshape q) {
+    if (eq_k_grid(q.grid)) {
+        eq_cpu_k_start(be, s, z, w, q);
+        return;
+    }
     over_groups(&(quant_job){.k = eq_cpu_of(be)->k, .q = q, .s = s.p, .z = z.p, .w = w.p},
                 init_groups);
 }

@@ -1,5 +1,5 @@
-/* What Block-AP trains beside s, z and W (Table 5): the reference's operations on runs of rows,
- * which know nothing of each other, so that threads share them. */
+/* What Block-AP trains beside s, z and W (Table 5), and the grids of K types: the reference's
+ * operations on runs of rows, which know nothing of each other, so that threads share them. */
 #include "backend/cpu/cpu.h"
 #include "base/par.h"
 
@@ -35,6 +35,8 @@ EQ_ROWS(fq_clip, (j->be, OUT(a, NG), OUT(b, NG), IN(c, I), IN(d, 2 * NG), q))
 EQ_ROWS(fq_clip_bwd, (j->be, OUT(a, 2 * NG), IN(c, NG), IN(d, NG), IN(e, I), IN(f, 2 * NG), q))
 EQ_ROWS(fq_offset, (j->be, OUT(a, I), IN(c, I), IN(d, I), IN(e, NG), q))
 EQ_ROWS(fq_offset_bwd, (j->be, OUT(a, I), OUT(b, NG), IN(c, I), IN(d, I), IN(e, I), IN(f, NG), q))
+EQ_ROWS(fq_steps, (j->be, OUT(a, NG), IN(c, NG), j->d.n ? IN(d, I) : j->d, q))
+EQ_ROWS(fq_init, (j->be, OUT(a, NG), OUT(b, NG), IN(c, I), q))
 
 static void over(rows_job j, eq_par_fn fn) {
     j.rows = eq_rows_per_item(j.q.O, j.q.I);
@@ -57,10 +59,17 @@ static void fq_offset_bwd(eq_backend *be, eq_mut dv, eq_mut ds, eq_view dy, eq_v
     over((rows_job){.be = be, .a = dv, .b = ds, .c = dy, .d = w, .e = v, .f = s, .q = q},
          fq_offset_bwd_rows);
 }
+static void fq_steps(eq_backend *be, eq_mut y, eq_view s, eq_view w, eq_qshape q) {
+    over((rows_job){.be = be, .a = y, .c = s, .d = w, .q = q}, fq_steps_rows);
+}
+void eq_cpu_k_start(eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_qshape q) {
+    over((rows_job){.be = be, .a = s, .b = z, .c = w, .q = q}, fq_init_rows);
+}
 
 void eq_cpu_variants(eq_ops *ops) {
     ops->fq_clip = fq_clip;
     ops->fq_clip_bwd = fq_clip_bwd;
     ops->fq_offset = fq_offset;
     ops->fq_offset_bwd = fq_offset_bwd;
+    ops->fq_steps = fq_steps;
 }

@@ -1,5 +1,5 @@
-/* The rules of quant/number.h for the device: the same text, compiled for both sides, so that no
- * second version of them exists. */
+/* The rules of quant/number.h and quant/kgrid.h for the device: the same text, compiled for both
+ * sides, so that no second version of them exists. */
 #ifndef EQ_BACKEND_CUDA_NUMBER_CUH
 #define EQ_BACKEND_CUDA_NUMBER_CUH
 /* What number.h includes comes first, so that only its own functions become the device's. */
@@ -10,6 +10,7 @@
 #include "eqat.h"
 
 #define inline __host__ __device__ inline
+#include "quant/kgrid.h"
 #include "quant/number.h"
 #undef inline
 #endif

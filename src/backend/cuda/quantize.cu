@@ -20,6 +20,7 @@ static __global__ void init_kernel(float *s, float *z, eq_dev w, int64_t groups,
     if (g.exists && g.lane == 0) eq_minmax_start(lo, hi, bits, grid, &s[g.index], &z[g.index]);
 }
 static void fq_init(eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_qshape q) {
+    if (eq_k_grid(q.grid)) return eq_cuda_k_start(be, s, z, w, q);
     if (eq_is_odd(&q)) return eq_odd_fq_init(be, s, z, w, q);
     eq_grouping g = eq_grouping_of(&q);
     EQ_RUN(be, "fq_init", init_kernel, g.blocks, EQ_THREADS, static_cast<float *>(s.p),

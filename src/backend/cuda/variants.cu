@@ -1,6 +1,7 @@
 /* What Block-AP trains beside or instead of s, z and W (the paper's Table 5): clipped ranges, and
- * offsets before rounding. Plain kernels, a thread a group or an element: these runs are there for
- * comparison. The scalar rules are quant/number.h's.
+ * offsets before rounding; the grids of K types. Plain kernels, a thread a group, an element or a
+ * block of 256 weights: the former are there for comparison, of the latter a step has little to do
+ * beside its products. The scalar rules are quant/number.h's and quant/kgrid.h's.
  * Invariant: weight i belongs to group i / G, whatever rows are. */
 #include "backend/cuda/number.cuh"
 #include "backend/cuda/typed.cuh"
@@ -84,9 +85,33 @@ static void fq_offset_bwd(eq_backend *be, eq_mut dv, eq_mut ds, eq_view dy, eq_v
                 floats(dy), floats(w), floats(v), floats(s), h);
 }
 
+/* y may be s: a thread reads its block's steps before it writes them. */
+static __global__ void steps_kernel(float *y, const float *s, const float *w, int64_t blocks, int n,
+                                    int bits) {
+    int64_t b = eq_unit();
+    if (b < blocks) eq_k_steps(y + b * n, s + b * n, w ? w + b * EQ_K_WEIGHTS : nullptr, n, bits);
+}
+static void fq_steps(eq_backend *be, eq_mut y, eq_view s, eq_view w, eq_qshape q) {
+    int64_t blocks = q.O * q.I / EQ_K_WEIGHTS;
+    VARIANT_RUN(be, "fq_steps", steps_kernel, blocks, floats(y), floats(s),
+                w.n ? floats(w) : nullptr, blocks, (int)(EQ_K_WEIGHTS / q.G), q.bits);
+}
+
+static __global__ void k_start_kernel(float *s, float *z, const float *w, int64_t blocks, int n,
+                                      eq_grid grid) {
+    int64_t b = eq_unit();
+    if (b < blocks) eq_k_start(s + b * n, z + b * n, w + b * EQ_K_WEIGHTS, n, grid);
+}
+void eq_cuda_k_start(eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_qshape q) {
+    int64_t blocks = q.O * q.I / EQ_K_WEIGHTS;
+    VARIANT_RUN(be, "fq_init", k_start_kernel, blocks, floats(s), floats(z), floats(w), blocks,
+                (int)(EQ_K_WEIGHTS / q.G), q.grid);
+}
+
 void eq_cuda_variants(eq_ops *ops) {
     ops->fq_clip = fq_clip;
     ops->fq_clip_bwd = fq_clip_bwd;
     ops->fq_offset = fq_offset;
     ops->fq_offset_bwd = fq_offset_bwd;
+    ops->fq_steps = fq_steps;
 }

@@ -5,7 +5,7 @@
 #include "backend/ref/ref.h"
 #include "base/mem.h"
 #include "quant/act8.h"
-#include "quant/number.h"
+#include "quant/kgrid.h"
 #include "quant/pack.h"
 
 enum { CHUNK = 32 }; /* values between two word boundaries of a packed row, at every width */
@@ -23,7 +23,10 @@ static int64_t word_at(const eq_qshape *q, int64_t o, int64_t c) {
 static void fq_init(eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_qshape q) {
     (void)be;
     const float *wp = w.p;
-    for (int64_t g = 0; g < groups(&q); g++) {
+    int64_t n = eq_k_grid(q.grid) ? EQ_K_WEIGHTS / q.G : 0; /* groups that share a zero point */
+    for (int64_t g = 0; n && g < groups(&q); g += n)
+        eq_k_start((float *)s.p + g, (float *)z.p + g, wp + g * q.G, (int)n, q.grid);
+    for (int64_t g = 0; !n && g < groups(&q); g++) {
         float lo = wp[g * q.G], hi = lo;
         for (int64_t i = g * q.G; i < (g + 1) * q.G; i++) {
             if (wp[i] < lo) lo = wp[i];

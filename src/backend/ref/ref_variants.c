@@ -1,8 +1,9 @@
 /* Reference: what Block-AP trains beside or instead of s, z and W (the paper's Table 5): clipped
- * ranges, and offsets before rounding. The scalar rules are quant/number.h's.
+ * ranges, and offsets before rounding; steps on a K type's grid. The scalar rules are
+ * quant/number.h's and quant/kgrid.h's.
  * Invariant: as in ref_quantize.c, groups know nothing of each other. */
 #include "backend/ref/ref.h"
-#include "quant/number.h"
+#include "quant/kgrid.h"
 
 static int64_t groups(const eq_qshape *q) { return q->O * (q->I / q->G); }
 
@@ -60,9 +61,18 @@ static void fq_offset_bwd(eq_backend *be, eq_mut dv, eq_mut ds, eq_view dy, eq_v
     }
 }
 
+static void fq_steps(eq_backend *be, eq_mut y, eq_view s, eq_view w, eq_qshape q) {
+    (void)be;
+    int64_t n = EQ_K_WEIGHTS / q.G;
+    for (int64_t b = 0; b < groups(&q) / n; b++)
+        eq_k_steps((float *)y.p + b * n, (const float *)s.p + b * n,
+                   w.n ? (const float *)w.p + b * EQ_K_WEIGHTS : NULL, (int)n, q.bits);
+}
+
 void eq_ref_variants(eq_ops *ops) {
     ops->fq_clip = fq_clip;
     ops->fq_clip_bwd = fq_clip_bwd;
     ops->fq_offset = fq_offset;
     ops->fq_offset_bwd = fq_offset_bwd;
+    ops->fq_steps = fq_steps;
 }
