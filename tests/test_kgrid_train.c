@@ -51,8 +51,7 @@ static float *host(eq_view m) {
 /* Each step up or down by up to a fifth. */
 static void scatter(eq_mut s, uint64_t seed) {
     float *p = host(eq_ro(s));
-    for (int64_t i = 0; i < s.n; i++)
-        p[i] *= 0.8f + 0.4f * (float)eq_rand_unit(seed, (uint64_t)i);
+    for (int64_t i = 0; i < s.n; i++) p[i] *= 0.8f + 0.4f * (float)eq_rand_unit(seed, (uint64_t)i);
     be->upload(be, s, p, EQ_F32);
     eq_free(p);
 }
@@ -120,8 +119,7 @@ static void block_ap(void **state) {
             float *z = host(eq_ro(s.st.z[l].p));
             EQ_DO(be, cast, eq_mut_at(s.w_hat, 0, q.O * q.I), eq_ro(s.st.W[l].p));
             eq_student_sink(&s.st, l, 0, 3, 0, eq_mut_at(s.w_hat, 0, 3 * q.I));
-            eq_student_sink(&s.st, l, 3, q.O - 3, 0,
-                            eq_mut_at(s.w_hat, 3 * q.I, (q.O - 3) * q.I));
+            eq_student_sink(&s.st, l, 3, q.O - 3, 0, eq_mut_at(s.w_hat, 3 * q.I, (q.O - 3) * q.I));
             float *s_now = host(eq_ro(s.st.s[l].p)), *w_now = host(eq_ro(s.st.W[l].p));
             int64_t moved = 0, weights = 0, n = s.st.s[l].p.n;
             for (int64_t i = 0; i < n; i++) moved += was[i] != s_now[i];

@@ -1,18 +1,16 @@
 /* Steps as GGUF's K types hold them, on scalars: 256 weights of a row have one fp16 number d, and
- * each of their groups a whole multiple of it, s = d sc, sc of 4 bits in Q2_K and of 6 in Q4_K. With
- * one zero point z for the 256 weights dmin = z d and the whole range of sc is there for steps.
- * d has so few significant bits (11 - 4 and 11 - 6) that every multiple of it is an fp16 number:
- * the steps that GPTQ tensors keep are the very ones that were trained with, and those of the
- * blocks that export makes of them. Invariant: steps on the grid stay as they are. */
+ * each of their groups a whole multiple of it, s = d sc, sc of 4 bits in Q2_K and of 6 in Q4_K.
+ * With one zero point z for the 256 weights dmin = z d and the whole range of sc is there for
+ * steps. d has so few significant bits (11 - 4 and 11 - 6) that every multiple of it is an fp16
+ * number: the steps that GPTQ tensors keep are the very ones that were trained with, and those of
+ * the blocks that export makes of them. Invariant: steps on the grid stay as they are. */
 #ifndef EQ_QUANT_KGRID_H
 #define EQ_QUANT_KGRID_H
 #include "quant/number.h"
 
 enum { EQ_K_WEIGHTS = 256, EQ_K_GROUPS = 8 }; /* of a block: weights; groups at most */
 
-static inline bool eq_k_grid(eq_grid grid) {
-    return grid == EQ_GRID_Q2_K || grid == EQ_GRID_Q4_K;
-}
+static inline bool eq_k_grid(eq_grid grid) { return grid == EQ_GRID_Q2_K || grid == EQ_GRID_Q4_K; }
 static inline int eq_k_bits(eq_grid grid) { return grid == EQ_GRID_Q2_K ? 2 : 4; }
 /* Groups of G weights, rows of I: does a block hold whole ones, and a row whole blocks? */
 static inline bool eq_k_fits(int64_t I, int64_t G) {
