@@ -184,8 +184,8 @@ static void e2e(void **state) {
         scatter(lm->q.s, 70);
         double beside = loss(lm, ds[0]);
         for (eq_lin l = 0; l < EQ_LINS; l++) {
-            eq_view used = eq_lm_steps(lm, 0, l, 0, eq_lin_of(lm->cfg, l).O);
-            EQ_DO(be, cast, eq_lm_groups(lm, lm->q.s, 0, l), used);
+            eq_mut own = eq_lm_groups(lm, lm->q.s, 0, l);
+            EQ_DO(be, fq_steps, own, eq_ro(own), EQ_NONE_VIEW, eq_lm_qshape(lm, 0, l));
         }
         double on = loss(lm, ds[1]);
         assert_true(start != beside && beside == on);
