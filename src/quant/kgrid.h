@@ -1,9 +1,10 @@
 /* Steps as GGUF's K types hold them, on scalars: 256 weights of a row have one fp16 number d, and
  * each of their groups a whole multiple of it, s = d sc, sc of 4 bits in Q2_K and of 6 in Q4_K.
- * With one zero point z for the 256 weights dmin = z d and the whole range of sc is there for
- * steps. d has so few significant bits (11 - 4 and 11 - 6) that every multiple of it is an fp16
- * number: the steps that GPTQ tensors keep are the very ones that were trained with, and those of
- * the blocks that export makes of them. Invariant: steps on the grid stay as they are. */
+ * With one zero point z for the 256 weights dmin = z d, and the whole range of sc is there for
+ * steps. d has so few significant bits (11 - 4 and 11 - 6) that every multiple of it, and dmin, is
+ * an fp16 number: the steps that GPTQ tensors keep are the very ones that were trained with, and
+ * those of the blocks that export makes of them. z is one of the middle two codes, as symmetric
+ * types want it. Invariant: steps on the grid stay as they are. */
 #ifndef EQ_QUANT_KGRID_H
 #define EQ_QUANT_KGRID_H
 #include "quant/number.h"
@@ -78,8 +79,8 @@ static inline void eq_k_steps(float *y, const float *s, const float *w, int n, i
     for (int g = 0; g < n; g++) y[g] = eq_k_step(used[g], chosen, bits);
 }
 
-/* The start of a block of n groups: its zero point, where there are two the one with the lesser sum
- * of squared steps, and the least steps that round no weight by more than half of one. */
+/* The start of a block of n groups: its zero point, the one with the lesser sum of squared steps,
+ * and the least steps that round no weight by more than half of one. */
 static inline void eq_k_start(float *s, float *z, const float *w, int n, eq_grid grid) {
     float lo[EQ_K_GROUPS], hi[EQ_K_GROUPS], best = INFINITY;
     int bits = eq_k_bits(grid);

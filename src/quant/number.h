@@ -51,13 +51,12 @@ static inline bool eq_s_held(float s) {
 }
 /* Zero points of a grid: every code, or the two in the middle, from which symmetric types of every
  * runtime hold the weights as they are: (q - z) s = ((Q - q) - (Q - z)) (-s), and Q - z is the
- * other of the two. Q4_K's is the upper one. */
-static inline float eq_z_most(int bits, eq_grid grid) {
-    return grid == EQ_GRID_FREE ? eq_q_max(bits) : (float)(1 << (bits - 1));
-}
+ * other of the two. */
 static inline float eq_z_least(int bits, eq_grid grid) {
-    if (grid == EQ_GRID_Q4_K) return eq_z_most(bits, grid);
     return grid == EQ_GRID_FREE ? 0.0f : (float)((1 << (bits - 1)) - 1);
+}
+static inline float eq_z_most(int bits, eq_grid grid) {
+    return eq_q_max(bits) - eq_z_least(bits, grid);
 }
 static inline float eq_z_used(float z, int bits, eq_grid grid) {
     return eq_clampf(rintf(z), eq_z_least(bits, grid), eq_z_most(bits, grid));
