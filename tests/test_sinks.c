@@ -24,14 +24,13 @@ static void which_rows(void **state) {
             full[i] = size[i / D] * (i % 2 ? 1 : -1), own[i] = i / D == FALSE_SINK ? 20 : 3;
             full16[i] = eq_f32_to_bf16(full[i]), own16[i] = eq_f32_to_bf16(own[i]);
         }
+        void *to = half ? (void *)own16 : own;
+        const void *from = half ? (const void *)full16 : full;
+        eq_dtype dt = half ? EQ_BF16 : EQ_F32;
         eq_mem_fail_nth(1);
-        assert_int_equal(half ? eq_sinks_copy(own16, full16, EQ_BF16, T, D, &n, &err)
-                              : eq_sinks_copy(own, full, EQ_F32, T, D, &n, &err),
-                         EQ_ENOMEM);
+        assert_int_equal(eq_sinks_copy(to, from, dt, T, D, &n, &err), EQ_ENOMEM);
         eq_mem_fail_nth(0);
-        tiny_ok(half ? eq_sinks_copy(own16, full16, EQ_BF16, T, D, &n, &err)
-                     : eq_sinks_copy(own, full, EQ_F32, T, D, &n, &err),
-                &err);
+        tiny_ok(eq_sinks_copy(to, from, dt, T, D, &n, &err), &err);
         assert_int_equal(n, 2);
         for (int i = 0; i < T * D; i++) {
             float want = i < D || i / D == FALSE_SINK ? full[i] : 3;

@@ -9,16 +9,21 @@
 #include "quant/kgrid.h"
 #include "quant/pack.h"
 
+/* Groups of the linear that has most of them. */
+static int64_t most_groups(const eq_lm *lm) {
+    int64_t most = 0;
+    for (int64_t k = 0; k < lm->cfg->L * EQ_LINS; k++) {
+        eq_qshape q = eq_lm_qshape(lm, k / EQ_LINS, (eq_lin)(k % EQ_LINS));
+        most = eq_most(most, q.O * (q.I / q.G));
+    }
+    return most;
+}
+
 /* ---- steps ----------------------------------------------------------------------------------- */
 
 void eq_lm_steps_bind(eq_lm *lm, eq_arena *a) {
-    int64_t groups = 0;
     bool held = lm->opts.backward && eq_k_grid(lm->opts.schemes.all.grid);
-    for (int64_t k = 0; held && k < lm->cfg->L * EQ_LINS; k++) {
-        eq_qshape q = eq_lm_qshape(lm, k / EQ_LINS, (eq_lin)(k % EQ_LINS));
-        groups = eq_most(groups, q.O * (q.I / q.G));
-    }
-    lm->q.used = eq_take(a, EQ_F32, groups);
+    lm->q.used = eq_take(a, EQ_F32, held ? most_groups(lm) : 0);
 }
 
 eq_view eq_lm_steps(const eq_lm *lm, int64_t i, eq_lin l, int64_t row, int64_t rows) {
@@ -46,10 +51,9 @@ eq_lm_counts eq_lm_count(const eq_config *c, const eq_schemes *t) {
 }
 
 void eq_lm_masters_bind(eq_lm *lm, eq_arena *a, int64_t weights) {
-    int64_t groups = 0, words = 0;
+    int64_t groups = most_groups(lm), words = 0;
     for (int64_t k = 0; k < lm->cfg->L * EQ_LINS; k++) {
         eq_qshape q = eq_lm_qshape(lm, k / EQ_LINS, (eq_lin)(k % EQ_LINS));
-        groups = eq_most(groups, q.O * (q.I / q.G));
         words = eq_most(words, q.O * eq_pack_words(q.I, q.bits));
     }
     lm->q.W = eq_take(a, EQ_F32, weights);

@@ -258,11 +258,10 @@ static eq_status check_joined(const eq_schemes *t, const eq_config *c, int64_t i
     return EQ_OK;
 }
 
-/* What the grid of a K type needs of a linear; name: who it is. */
-static eq_status check_grid(const char *name, int64_t I, eq_scheme q, eq_err *err) {
+/* What the grid of a K type needs of a linear; name: who it is, scheme: q as a word. */
+static eq_status check_grid(const char *name, int64_t I, eq_scheme q, const char *scheme,
+                            eq_err *err) {
     const char *grid = eq_grid_name(q.grid);
-    char scheme[24];
-    eq_scheme_name(scheme, q);
     if (!eq_k_grid(q.grid)) return EQ_OK;
     if (q.bits != eq_k_bits(q.grid))
         return eq_fail(err, EQ_EINPUT, "%s: the grid %s expects %d bits, found %s", name, grid,
@@ -283,19 +282,18 @@ eq_status eq_schemes_check(const eq_schemes *t, const eq_config *c, eq_err *err)
             eq_scheme q = eq_scheme_at(t, i, (eq_lin)l);
             char block[24] = "*", scheme[24], name[96];
             if (t->at) snprintf(block, sizeof block, "%lld", (long long)i);
+            snprintf(name, sizeof name, "model.layers.%s.%s", block, s.name);
             eq_scheme_name(scheme, q);
             if (!eq_bits_known(q.bits))
-                return eq_fail(err, EQ_EINPUT,
-                               "model.layers.%s.%s: expected 2, 3, 4 or 8 bits, found %s", block,
-                               s.name, scheme);
+                return eq_fail(err, EQ_EINPUT, "%s: expected 2, 3, 4 or 8 bits, found %s", name,
+                               scheme);
             EQ_TRY(check_joined(t, c, i, l, err));
-            snprintf(name, sizeof name, "model.layers.%s.%s", block, s.name);
-            EQ_TRY(check_grid(name, s.I, q, err));
+            EQ_TRY(check_grid(name, s.I, q, scheme, err));
             if (q.group && q.group >= -1 && s.I % eq_group(q.group, s.I) == 0) continue;
             return eq_fail(err, EQ_EINPUT,
-                           "model.layers.%s.%s [%lld, %lld]: expected inputs that the groups of %s "
-                           "divide, found %lld",
-                           block, s.name, (long long)s.O, (long long)s.I, scheme, (long long)s.I);
+                           "%s [%lld, %lld]: expected inputs that the groups of %s divide, found "
+                           "%lld",
+                           name, (long long)s.O, (long long)s.I, scheme, (long long)s.I);
         }
     return EQ_OK;
 }

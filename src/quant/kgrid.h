@@ -79,6 +79,11 @@ static inline void eq_k_steps(float *y, const float *s, const float *w, int n, i
     for (int g = 0; g < n; g++) y[g] = eq_k_step(used[g], chosen, bits);
 }
 
+/* The least step that rounds no weight from lo to hi by more than half of it. */
+static inline float eq_k_reach(float lo, float hi, float zero, int bits) {
+    return fmaxf(-lo / (zero + 0.5f), hi / (eq_q_max(bits) - zero + 0.5f));
+}
+
 /* The start of a block of n groups: its zero point, the one with the lesser sum of squared steps,
  * and the least steps that round no weight by more than half of one. */
 static inline void eq_k_start(float *s, float *z, const float *w, int n, eq_grid grid) {
@@ -94,16 +99,15 @@ static inline void eq_k_start(float *s, float *z, const float *w, int n, eq_grid
         }
     }
     for (float at = eq_z_least(bits, grid); at <= eq_z_most(bits, grid); at += 1.0f) {
-        float below = at + 0.5f, above = eq_q_max(bits) - at + 0.5f, sum = 0.0f;
+        float sum = 0.0f;
         for (int g = 0; g < n; g++) {
-            float step = fmaxf(-lo[g] / below, hi[g] / above);
+            float step = eq_k_reach(lo[g], hi[g], at, bits);
             sum += step * step;
         }
         if (sum < best) best = sum, zero = at;
     }
     for (int g = 0; g < n; g++) {
-        float below = zero + 0.5f, above = eq_q_max(bits) - zero + 0.5f;
-        s[g] = eq_s_used(fmaxf(-lo[g] / below, hi[g] / above), fmaxf(-lo[g], hi[g]));
+        s[g] = eq_s_used(eq_k_reach(lo[g], hi[g], zero, bits), fmaxf(-lo[g], hi[g]));
         z[g] = zero;
     }
 }

@@ -6,9 +6,19 @@
 
 static void paper(eq_quantize_opts *o) { (void)o; }
 
+/* What all but the paper's take: attention sinks apart, rates by the size of the weights, and a
+ * second phase that meets the full-precision model's predictions. */
+static void beyond(eq_quantize_opts *o) {
+    o->ap.exact_sinks = true; /* light's second phase is 0.06 nats ahead after twelve steps */
+    o->rate_scale = 0;
+    o->qp.loss = EQ_E2E_KL;
+    o->qp.train = EQ_TRAIN_S | EQ_TRAIN_NORM;
+}
+
 /* For models of 135M to 1B weights on a laptop: an eighth of a million tokens in the first phase, a
  * third less in the second; forty minutes of two cores without bf16 products for SmolLM2-135M. */
 static void light(eq_quantize_opts *o) {
+    beyond(o);
     /* The second phase of SmolLM2-135M at 2 bits begins at a divergence of 2.1 after 48 windows, of
      * 0.86 after these. */
     o->ap.train_size = 256;
@@ -16,12 +26,9 @@ static void light(eq_quantize_opts *o) {
     o->ap.seqlen = 512;
     o->ap.batch_size = 1; /* few tokens: as many steps as they give */
     o->ap.epochs = 1;
-    /* From this start the second phase is 0.06 nats ahead after twelve steps. */
-    o->ap.exact_sinks = true;
     /* Validation losses of its blocks 0 and 1 after 48 windows, for steps that are ten times
      * Llama-2-7B's: 0.585 and 1.291 at 5e-5, 1e-5 (times 10), 0.412 and 0.791 at 2e-4, 5e-5, 0.331
      * and 0.608 at 5e-4, 1.5e-4; twice that is no better, and four times worse. */
-    o->rate_scale = 0;
     o->ap.quant_lr = 5e-4;
     o->ap.weight_lr = 1.5e-4;
     o->qp.train_size = 160;
@@ -30,20 +37,15 @@ static void light(eq_quantize_opts *o) {
     /* Mean divergence of steps 9 to 16 at these rates 1.71, at half of them 1.75, at a
      * quarter 1.85, with the weights trained too 1.85 (at ten times the rate they take it to 7). */
     o->qp.lr = 1.5e-4;
-    o->qp.loss = EQ_E2E_KL;
-    o->qp.train = EQ_TRAIN_S | EQ_TRAIN_NORM;
     o->qp.weight_lr = 1.5e-5;
 }
 
-/* The paper's amount of data and more passes, where time is no matter; in the rest as light. */
+/* The paper's amount of data and more passes, where time is no matter. */
 static void best(eq_quantize_opts *o) {
+    beyond(o);
     o->ap.epochs = 3; /* as the authors' released 2-bit model */
     o->ap.keep_best = true;
-    o->ap.exact_sinks = true;
-    o->rate_scale = 0;
     o->qp.train_size = 8192; /* Table 8: the more the better, 7.68 to 7.63 */
-    o->qp.loss = EQ_E2E_KL;
-    o->qp.train = EQ_TRAIN_S | EQ_TRAIN_NORM;
 }
 
 /* THE list. */

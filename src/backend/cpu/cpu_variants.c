@@ -16,7 +16,7 @@ static eq_mut out_of(eq_mut m, int64_t row, int64_t rows, int64_t per) {
     return m.n ? eq_mut_at(m, row * per, rows * per) : m;
 }
 static eq_view in_of(eq_view v, int64_t row, int64_t rows, int64_t per) {
-    return eq_view_at(v, row * per, rows * per);
+    return v.n ? eq_view_at(v, row * per, rows * per) : v;
 }
 
 #define EQ_ROWS(name, call) \
@@ -35,7 +35,7 @@ EQ_ROWS(fq_clip, (j->be, OUT(a, NG), OUT(b, NG), IN(c, I), IN(d, 2 * NG), q))
 EQ_ROWS(fq_clip_bwd, (j->be, OUT(a, 2 * NG), IN(c, NG), IN(d, NG), IN(e, I), IN(f, 2 * NG), q))
 EQ_ROWS(fq_offset, (j->be, OUT(a, I), IN(c, I), IN(d, I), IN(e, NG), q))
 EQ_ROWS(fq_offset_bwd, (j->be, OUT(a, I), OUT(b, NG), IN(c, I), IN(d, I), IN(e, I), IN(f, NG), q))
-EQ_ROWS(fq_steps, (j->be, OUT(a, NG), IN(c, NG), j->d.n ? IN(d, I) : j->d, q))
+EQ_ROWS(fq_steps, (j->be, OUT(a, NG), IN(c, NG), IN(d, I), q))
 EQ_ROWS(fq_init, (j->be, OUT(a, NG), OUT(b, NG), IN(c, I), q))
 
 static void over(rows_job j, eq_par_fn fn) {

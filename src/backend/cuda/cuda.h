@@ -123,8 +123,7 @@ void eq_odd_dequant_bwd(eq_backend *be, eq_mut ds, eq_mut dz, eq_view dw_hat, eq
 void eq_odd_matvec_q(eq_backend *be, eq_mut y, eq_view x, eq_view q, eq_view s, eq_view z,
                      int64_t rows, eq_qshape qs, int acc);
 
-/* ---- variants.cu: fq_init on the grid of a K type ----------------------------------------------
- */
+/* ---- variants.cu: fq_init on the grid of a K type -------------------------------------------- */
 
 void eq_cuda_k_start(eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_qshape q);
 

@@ -20,13 +20,21 @@ static int64_t word_at(const eq_qshape *q, int64_t o, int64_t c) {
     return o * eq_pack_words(q->I, q->bits) + c / CHUNK * q->bits;
 }
 
+static void k_start(eq_mut s, eq_mut z, eq_view w, eq_qshape q) {
+    int64_t n = EQ_K_WEIGHTS / q.G; /* groups that share a zero point */
+    for (int64_t g = 0; g < groups(&q); g += n)
+        eq_k_start((float *)s.p + g, (float *)z.p + g, (const float *)w.p + g * q.G, (int)n,
+                   q.grid);
+}
+
 static void fq_init(eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_qshape q) {
     (void)be;
     const float *wp = w.p;
-    int64_t n = eq_k_grid(q.grid) ? EQ_K_WEIGHTS / q.G : 0; /* groups that share a zero point */
-    for (int64_t g = 0; n && g < groups(&q); g += n)
-        eq_k_start((float *)s.p + g, (float *)z.p + g, wp + g * q.G, (int)n, q.grid);
-    for (int64_t g = 0; !n && g < groups(&q); g++) {
+    if (eq_k_grid(q.grid)) {
+        k_start(s, z, w, q);
+        return;
+    }
+    for (int64_t g = 0; g < groups(&q); g++) {
         float lo = wp[g * q.G], hi = lo;
         for (int64_t i = g * q.G; i < (g + 1) * q.G; i++) {
             if (wp[i] < lo) lo = wp[i];
