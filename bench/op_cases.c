@@ -141,6 +141,7 @@
 #define Q_STEPS(f, ...) \
     F32(fq_steps, f, 0, __VA_ARGS__) \
     F32(fq_steps, f, EQ_OPT_INPLACE, __VA_ARGS__) F32(fq_steps, f, EQ_OPT_NO_SECOND, __VA_ARGS__)
+#define Q_SHRINK(f, ...) F32(fq_shrink, f, 0, __VA_ARGS__)
 #define Q_DEQ(f, ...) TO_ANY(dequant, f, 0, __VA_ARGS__)
 #define Q_DEQ_BWD(f, ...) \
     C(dequant_bwd, F32, F32, f, 0, __VA_ARGS__) C(dequant_bwd, BF16, F32, f, 0, __VA_ARGS__)
@@ -285,6 +286,7 @@ const eq_op_case eq_op_cases[] = {
     QUANT_CASES(Q_OFFSET) F32(fq_offset_bwd, CLIPPED, IN, 6, 128, 64, 2) F32(fq_offset_bwd, PLAIN, IN | NO2, 33, 320, 64, 2)
     BENCH(fq_offset, F32, F32, 0, 4096, 4096, 64, 2) BENCH(fq_offset_bwd, F32, F32, IN, 4096, 4096, 64, 2)
     K_CASES(Q_STEPS) BENCH(fq_steps, F32, F32, 0, 4096, 4096, 64, 2, 0, 2) BENCH(fq_steps, F32, F32, 0, 4096, 4096, 64, 4, 0, 3)
+    QUANT_CASES(Q_SHRINK) GRID_CASES(Q_SHRINK) K_CASES(Q_SHRINK) BENCH(fq_shrink, F32, F32, 0, 4096, 4096, 64, 2)
     QUANT_CASES(Q_DEQ) BENCH(dequant, F32, BF16, 0, 4096, 4096, 64, 2) BENCH(dequant, F32, BF16, 0, 4096, 4096, 128, 3)
     BENCH(dequant, F32, BF16, 0, 4096, 4096, 128, 4)
     QUANT_CASES(Q_PREPARE) BENCH(prepare_q, F32, F32, 0, 4096, 4096, 64, 2)

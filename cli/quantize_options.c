@@ -51,6 +51,10 @@ const opt quantize_options[] = {
              "ranges, found on them"},
     {OPT_ENUM, 0, "start", .arg = "minmax|gptq|awq", .at = AT(ap.start),
      .help = "where a block's training begins: rounded, or as GPTQ or AWQ rounds it"},
+    {OPT_ENUM, 0, "range", .arg = "minmax|mse", .at = AT(ap.range),
+     .help = "what of a group's range its codes are spread over at first, rtn's and gptq's too: "
+             "all of it, or the part with the least rounding errors (sum of their cubes). awq and "
+             "--train clip find their own"},
     {OPT_I64, 0, "train-size", NULL, "N", AT(ap.train_size), 1, BIG, .help = "windows"},
     {OPT_I64, 0, "val-size", NULL, "N", AT(ap.val_size), 0, BIG,
      .help = "windows of the validation loss"},
@@ -128,6 +132,8 @@ static bool no_weights(const void *args) {
 
 bool cli_no_log(const void *args) { return !((const cli_common *)args)->log; }
 static bool no_clip(const void *args) { return !(of(args)->ap.train & EQ_TRAIN_CLIP); }
+static bool clip(const void *args) { return !rtn(args) && !gptq(args) && !no_clip(args); }
+static bool awq_start(const void *args) { return of(args)->ap.start == EQ_START_AWQ; }
 static bool no_round(const void *args) { return !(of(args)->ap.train & EQ_TRAIN_ROUND); }
 static bool no_e2e_weights(const void *args) {
     return !(of(args)->qp.train & (EQ_TRAIN_W | EQ_TRAIN_NORM));
@@ -147,6 +153,9 @@ const opt_rule quantize_rules[] = {
      "with --method rtn, which trains no blocks"},
     {NO_TRAINING, gptq, "with --method gptq, which trains no blocks"},
     {NO_TRAINING, awq, "with --method awq, which trains no blocks"},
+    {"range", awq, "with --method awq, which clips ranges by itself"},
+    {"range", awq_start, "with --start awq, which clips ranges by itself"},
+    {"range", clip, "when --train names clip, which begins with whole ranges"},
     {"data", rtn_alone, "with --method rtn and --no-e2e, which train nothing"},
     {SECOND, no_data, "with --method rtn and no --data, which round alone"},
     EQ_INSTRUCT_RULES(no_rows, no_held_out),

@@ -111,6 +111,9 @@ typedef enum { EQ_METHOD_BLOCK_AP, EQ_METHOD_RTN, EQ_METHOD_GPTQ, EQ_METHOD_AWQ 
 /* Where the training of a block begins: at the min-max grid, at GPTQ's integers on it, or at the
  * grid of AWQ's weights. */
 typedef enum { EQ_START_MINMAX, EQ_START_GPTQ, EQ_START_AWQ } eq_start;
+/* The range of a group that its codes are spread over at first: all of it, or as much as rounds its
+ * weights with the least errors. */
+typedef enum { EQ_RANGE_MINMAX, EQ_RANGE_MSE } eq_range;
 
 /* Where zero points and steps may lie; of codes up to Q = 2^bits - 1. free: zero points from 0 to
  * Q, as in the paper. portable: at (Q - 1) / 2 or (Q + 1) / 2, which the symmetric types of every
@@ -129,6 +132,7 @@ typedef struct {
     double min_lr_factor;       /* cosine ends at lr / this (20) */
     unsigned train;             /* set of EQ_TRAIN_* */
     eq_start start;
+    eq_range range; /* of rtn and gptq too; AWQ's and CLIP's are their own */
     bool exact_sinks; /* tokens of more than a hundred times the median power (attention sinks, such
                          as a window's first) go from block to block as in full precision */
     bool keep_best;   /* keep the epoch with the lowest validation loss */

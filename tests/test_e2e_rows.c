@@ -16,7 +16,7 @@ static eq_qblock rounded;
 static eq_status source(void *ctx, int64_t i, const eq_qblock **b, eq_err *e) {
     (void)ctx;
     *b = &rounded;
-    return eq_rtn_block(tiny.be, tiny.src, i, &rounded, e);
+    return eq_rtn_block(tiny.be, tiny.src, i, EQ_RANGE_MINMAX, &rounded, e);
 }
 
 static int open_all(void **state) {

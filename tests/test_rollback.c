@@ -229,7 +229,7 @@ static void test_no_rate_helps(void **state) {
     assert_false(same(&five, &rtn));
     /* At its start a block is rounded to nearest. */
     eq_qblock start = room();
-    ok(eq_rtn_block(be, src, 0, &start, &err));
+    ok(eq_rtn_block(be, src, 0, EQ_RANGE_MINMAX, &start, &err));
     assert_memory_equal(start.lin[0].s, rtn.lin[0].s, 64 * 2 * 4);
     eq_qblock_free(&five), eq_qblock_free(&first), eq_qblock_free(&rtn), eq_qblock_free(&start);
 }
@@ -240,7 +240,7 @@ static eq_qblock rounded;
 static eq_status source(void *ctx, int64_t i, const eq_qblock **b, eq_err *e) {
     (void)ctx;
     *b = &rounded;
-    return eq_rtn_block(be, src, i, &rounded, e);
+    return eq_rtn_block(be, src, i, EQ_RANGE_MINMAX, &rounded, e);
 }
 
 /* Sixteen steps, saved every second, good ones every eighth. The last block's steps go to s; *left:

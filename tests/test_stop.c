@@ -328,7 +328,7 @@ static eq_status source(void *ctx, int64_t i, const eq_qblock **b, eq_err *e) {
     int64_t stop = stop_at; /* it is the training that is to be stopped */
     stop_at = -1;
     *b = ctx;
-    eq_status st = eq_rtn_block(be, src, i, ctx, e);
+    eq_status st = eq_rtn_block(be, src, i, EQ_RANGE_MINMAX, ctx, e);
     stop_at = stop;
     return st;
 }

@@ -169,7 +169,7 @@ static double direction(int64_t block, int l, int64_t i) {
 static eq_status source(void *ctx, int64_t i, const eq_qblock **b, eq_err *err) {
     (void)ctx;
     *b = &rounded;
-    EQ_TRY(eq_rtn_block(tiny.be, tiny.src, i, &rounded, err));
+    EQ_TRY(eq_rtn_block(tiny.be, tiny.src, i, EQ_RANGE_MINMAX, &rounded, err));
     for (int l = 0; l < EQ_LINS; l++) {
         eq_qlinear *q = &rounded.lin[l];
         for (int64_t k = 0; k < q->O * (q->I / q->G); k++)

@@ -361,7 +361,7 @@ static eq_qblock rounded;
 static eq_status source(void *ctx, int64_t i, const eq_qblock **b, eq_err *e) {
     (void)ctx;
     *b = &rounded;
-    return eq_rtn_block(be, src, i, &rounded, e);
+    return eq_rtn_block(be, src, i, EQ_RANGE_MINMAX, &rounded, e);
 }
 static void begin(void) {
     char *model = tiny_dir();

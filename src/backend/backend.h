@@ -171,6 +171,8 @@ typedef struct eq_backend eq_backend;
   /* y = the steps s, F32 [O, I / G], on the grid q.grid, which is one of K types (quant/kgrid.h), as used by the weights \
      w F32 [O, I] (n == 0: without floors); y may be s. Gradients pass straight */ \
   OP(fq_steps,  (eq_backend *be, eq_mut y, eq_view s, eq_view w, eq_qshape q), (be, y, s, w, q)) \
+  /* as fq_init, from the part of each group's range that rounds the weights with the least errors (quant/range.h) */ \
+  OP(fq_shrink, (eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_qshape q), (be, s, z, w, q)) \
   /* acc F64 [1] += sum of x^2 */ \
   OP(sumsq,     (eq_backend *be, eq_mut acc, eq_view x), (be, acc, x)) \
   /* acc F64 [1] += sum of x */ \

@@ -17,6 +17,10 @@ static inline int eq_k_bits(eq_grid grid) { return grid == EQ_GRID_Q2_K ? 2 : 4;
 static inline bool eq_k_fits(int64_t I, int64_t G) {
     return G >= EQ_K_WEIGHTS / EQ_K_GROUPS && EQ_K_WEIGHTS % G == 0 && I % EQ_K_WEIGHTS == 0;
 }
+/* Groups that share a zero point. */
+static inline int64_t eq_zero_groups(eq_grid grid, int64_t G) {
+    return eq_k_grid(grid) ? EQ_K_WEIGHTS / G : 1;
+}
 
 /* Largest sc; least that the largest step of a block gets, which is where the search for d ends;
  * significant bits of d. */
@@ -91,13 +95,7 @@ static inline void eq_k_start(float *s, float *z, const float *w, int n, eq_grid
     int bits = eq_k_bits(grid);
     int64_t G = EQ_K_WEIGHTS / n;
     float zero = eq_z_least(bits, grid);
-    for (int g = 0; g < n; g++) {
-        lo[g] = hi[g] = w[g * G];
-        for (int64_t i = g * G; i < (g + 1) * G; i++) {
-            if (w[i] < lo[g]) lo[g] = w[i];
-            if (w[i] > hi[g]) hi[g] = w[i];
-        }
-    }
+    for (int g = 0; g < n; g++) eq_ends(w + g * G, G, &lo[g], &hi[g]);
     for (float at = eq_z_least(bits, grid); at <= eq_z_most(bits, grid); at += 1.0f) {
         float sum = 0.0f;
         for (int g = 0; g < n; g++) {

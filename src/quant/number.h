@@ -65,6 +65,15 @@ static inline float eq_z_used(float z, int bits, eq_grid grid) {
  * a product with 1/s' lands on other integers. */
 static inline float eq_code(float w, float s, float z) { return rintf(w / s) + z; }
 
+/* Least and largest of n weights. */
+static inline void eq_ends(const float *w, int64_t n, float *lo, float *hi) {
+    *lo = *hi = w[0];
+    for (int64_t i = 1; i < n; i++) {
+        if (w[i] < *lo) *lo = w[i];
+        if (w[i] > *hi) *hi = w[i];
+    }
+}
+
 /* The min-max start of one group. Where the grid has no such zero point the nearest one is taken,
  * and the step that still reaches both ends from there. */
 static inline void eq_minmax_start(float lo, float hi, int bits, eq_grid grid, float *s, float *z) {

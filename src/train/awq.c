@@ -15,11 +15,8 @@ enum { ROWS = 16 }; /* of an item */
 
 /* A group as it will be read back: min-max, the step in fp16. */
 static void round_group(float *out, const float *w, const eq_qshape *q) {
-    float lo = w[0], hi = w[0], s, z, top = eq_q_max(q->bits);
-    for (int64_t i = 1; i < q->G; i++) {
-        if (w[i] < lo) lo = w[i];
-        if (w[i] > hi) hi = w[i];
-    }
+    float lo, hi, s, z, top = eq_q_max(q->bits);
+    eq_ends(w, q->G, &lo, &hi);
     eq_minmax_start(lo, hi, q->bits, q->grid, &s, &z);
     s = eq_f16_to_f32(eq_f32_to_f16(s)), z = eq_z_used(z, q->bits, q->grid);
     for (int64_t i = 0; i < q->G; i++) out[i] = (eq_clampf(eq_code(w[i], s, z), 0, top) - z) * s;

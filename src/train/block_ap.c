@@ -15,6 +15,7 @@
 
 static void bind_model(eq_block_ap *j, eq_arena *a) {
     eq_student_bind(&j->student, a, j->cfg, &j->setup.schemes, j->setup.ap.train);
+    j->student.range = j->setup.ap.range;
     bool keep = a->hints && a->hints->keep_weights;
     eq_block_w_bind(&j->w, a, j->cfg, j->ct, keep ? NULL : eq_student_make, &j->student);
     j->student.kept = keep ? &j->w : NULL;

@@ -131,7 +131,7 @@ static eq_status start_block(void *ctx, int64_t i, const eq_qblock **b, eq_err *
     if (j->tune) return eq_qblock_read(&j->block, j->src, i, err);
     if (!eq_job_trains_blocks(j)) {
         eq_qblock_turn(&j->block, &j->src->cfg, &j->set.schemes, i);
-        EQ_TRY(eq_rtn_block(j->be, j->src, i, &j->block, err));
+        EQ_TRY(eq_rtn_block(j->be, j->src, i, j->set.o.ap.range, &j->block, err));
         if (i >= j->rounded) eq_rtn_say_held(&j->block, &j->src->cfg, i, j->obs);
         if (i >= j->rounded) j->rounded = i + 1;
         return EQ_OK;

@@ -9,7 +9,8 @@ static void paper(eq_quantize_opts *o) { (void)o; }
 /* What all but the paper's take: attention sinks apart, rates by the size of the weights, and a
  * second phase that meets the full-precision model's predictions. */
 static void beyond(eq_quantize_opts *o) {
-    o->ap.exact_sinks = true; /* light's second phase is 0.06 nats ahead after twelve steps */
+    o->ap.range = EQ_RANGE_MSE; /* see quant/range.h */
+    o->ap.exact_sinks = true;   /* light's second phase is 0.06 nats ahead after twelve steps */
     o->rate_scale = 0;
     o->qp.loss = EQ_E2E_KL;
     o->qp.train = EQ_TRAIN_S | EQ_TRAIN_NORM;

@@ -38,7 +38,7 @@ static void bind(buffers *b, eq_arena *a, const eq_qblock *out) {
 
 /* Rows [o, o + n). The integers come from the fp32 steps; fp16 ones are written beside them. */
 static eq_status run(eq_backend *be, const buffers *b, const eq_weights *src, int64_t i, eq_lin l,
-                     eq_qlinear *q, int64_t o, int64_t n, eq_err *err) {
+                     eq_range range, eq_qlinear *q, int64_t o, int64_t n, eq_err *err) {
     int64_t NG = q->I / q->G, words = eq_pack_words(q->I, q->bits);
     eq_qshape shape = eq_qlinear_shape(q);
     eq_mut w = eq_mut_at(b->w, 0, n * q->I), rows = eq_mut_at(b->rows, 0, n * words);
@@ -46,7 +46,7 @@ static eq_status run(eq_backend *be, const buffers *b, const eq_weights *src, in
     EQ_TRY(eq_weights_check_rows(src, i, l, o, n, err));
     eq_weights_put_rows(src, i, l, o, n, be, w);
     shape.O = n;
-    EQ_DO(be, fq_init, s, z, eq_ro(w), shape);
+    eq_first_grid(be, s, z, eq_ro(w), shape, range);
     if (eq_k_grid(q->grid)) EQ_DO(be, fq_steps, s, eq_ro(s), eq_ro(w), shape);
     EQ_DO(be, fq_pack, rows, s, z, eq_ro(w), shape);
     be->download(be, q->rows + o * words, EQ_U32, eq_ro(rows));
@@ -65,27 +65,34 @@ static void round_steps(void *ctx, int64_t item, int thread) {
 }
 
 static eq_status linears(eq_backend *be, const buffers *b, const eq_weights *src, int64_t i,
-                         eq_qblock *out, eq_err *err) {
+                         eq_range range, eq_qblock *out, eq_err *err) {
     for (eq_lin l = 0; l < EQ_LINS; l++) {
         eq_qlinear *q = &out->lin[l];
         int64_t step = rows_of_run(q);
         q->held = 0;
         for (int64_t o = 0; o < q->O; o += step)
-            EQ_TRY(run(be, b, src, i, l, q, o, step < q->O - o ? step : q->O - o, err));
+            EQ_TRY(run(be, b, src, i, l, range, q, o, step < q->O - o ? step : q->O - o, err));
         eq_par_for((q->O * (q->I / q->G) + PIECE - 1) / PIECE, round_steps, q);
     }
     return EQ_OK;
 }
 
-eq_status eq_rtn_block(eq_backend *be, const eq_weights *src, int64_t i, eq_qblock *out,
-                       eq_err *err) {
+void eq_first_grid(eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_qshape q, eq_range range) {
+    if (range == EQ_RANGE_MSE)
+        EQ_DO(be, fq_shrink, s, z, w, q);
+    else
+        EQ_DO(be, fq_init, s, z, w, q);
+}
+
+eq_status eq_rtn_block(eq_backend *be, const eq_weights *src, int64_t i, eq_range range,
+                       eq_qblock *out, eq_err *err) {
     const eq_block_tensors *t = &src->blocks[i];
     buffers b;
     eq_arena a = {0};
     bind(&b, &a, out);
     EQ_TRY(eq_arena_alloc(&a, be, "a run of rows", err));
     bind(&b, &a, out);
-    eq_status st = linears(be, &b, src, i, out, err);
+    eq_status st = linears(be, &b, src, i, range, out, err);
     eq_arena_free(&a);
     for (int n = 0; n < EQ_NORM_COUNT; n++)
         if (out->norm[n])

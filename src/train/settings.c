@@ -192,6 +192,8 @@ eq_status eq_settings_resolve(eq_settings *s, const eq_quantize_opts *o, const e
         s->o.ap.epochs = 0, s->o.ap.val_size = 0;
     }
     if (!tune && o->method == EQ_METHOD_BLOCK_AP) EQ_TRY(check_train(&s->o.ap, err));
+    bool own_range = o->method == EQ_METHOD_BLOCK_AP && s->o.ap.train & EQ_TRAIN_CLIP;
+    if (own_range || s->o.ap.start == EQ_START_AWQ) s->o.ap.range = EQ_RANGE_MINMAX;
     if (s->o.ap.quant_lr < 0) s->o.ap.quant_lr = 1e-4;
     if (s->o.ap.clip_lr < 0) s->o.ap.clip_lr = 5e-3;
     if (s->o.ap.round_lr < 0) s->o.ap.round_lr = round_lr(&s->o.ap);
@@ -310,6 +312,8 @@ json_t *eq_settings_first(const eq_settings *s, const eq_config *c, const char *
     if (dynamic) json_object_set_new(recipe, "dynamic", dynamic);
     if (o->grid != EQ_GRID_FREE)
         json_object_set_new(recipe, "grid", json_string(eq_grid_name(o->grid)));
+    if (s->reach > 0) json_object_set_new(recipe, "reach", json_real(s->reach));
+    if (o->ap.range == EQ_RANGE_MSE) json_object_set_new(recipe, "range", json_string("mse"));
     json_object_set_new(recipe, "precision",
                         json_string(o->compute.precision == EQ_PREC_F32 ? "f32" : "bf16"));
     json_object_set_new(recipe, "seed", json_integer((json_int_t)o->seed));

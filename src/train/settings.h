@@ -12,6 +12,7 @@ typedef struct {
     bool e2e;            /* the second phase runs */
     int64_t ap_T, e2e_T; /* tokens a window before the data has its say */
     int64_t memory;      /* bytes the job may use */
+    double reach; /* over which the model's groups reach on average, where rates follow it; or 0 */
     eq_schemes schemes;
 } eq_settings;
 

@@ -5,6 +5,7 @@
 
 #include "quant/kgrid.h"
 #include "quant/pack.h"
+#include "train/rtn.h"
 
 static eq_qshape shape_in(const eq_student *st, int64_t block, eq_lin l) {
     eq_lin_spec s = eq_lin_of(st->cfg, l);
@@ -84,7 +85,7 @@ static void start_grid(eq_student *st, eq_lin l) {
     if (clip.n)
         EQ_DO(be, fq_clip, s, z, eq_ro(st->W[l].p), eq_ro(clip), shape(st, l));
     else
-        EQ_DO(be, fq_init, s, z, eq_ro(st->W[l].p), shape(st, l));
+        eq_first_grid(be, s, z, eq_ro(st->W[l].p), shape(st, l), st->range);
 }
 
 void eq_student_regrid(eq_student *st) {

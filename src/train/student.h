@@ -22,6 +22,7 @@ typedef struct {
     eq_schemes schemes;
     int64_t block;  /* the one that W, s and z are of */
     unsigned train; /* set of EQ_TRAIN_* */
+    eq_range range; /* of the start; set after eq_student_bind where it is not min-max */
     eq_param W[EQ_LINS], s[EQ_LINS], z[EQ_LINS], norm[EQ_NORM_COUNT];
     eq_param clip[EQ_LINS], offset[EQ_LINS]; /* n == 0 where not trained; then s and z follow from
                                                 clip, and W is rounded with its offsets */
@@ -41,7 +42,7 @@ void eq_student_bind(eq_student *st, eq_arena *a, const eq_config *c, const eq_s
                      unsigned train);
 /* From here on it is block i, with undefined masters: eq_student_start or a snapshot fills them. */
 void eq_student_turn(eq_student *st, int64_t i);
-/* Block i from its full-precision weights: min-max start, moments zero. */
+/* Block i from its full-precision weights: the grid's start, moments zero. */
 eq_status eq_student_start(eq_student *st, const eq_weights *src, int64_t i, eq_err *err);
 /* The start's grid again, from what W has become; nothing learned yet. */
 void eq_student_regrid(eq_student *st);

@@ -61,6 +61,12 @@ cases=$((cases + 1))
 awk -v a="$(strings auto/eqat.state | grep -o '\\*"lr\\*": *[0-9.e-]*' | head -n 1 | grep -o '[0-9.e-]*$')" -v b="$(strings explicit/eqat.state | grep -o '\\*"lr\\*": *[0-9.e-]*' | head -n 1 | grep -o '[0-9.e-]*$')" 'BEGIN { exit !(a > 0 && a < 1.01 * b && a > 0.99 * b) }' ||
     fail "rates by the model's weights" "$(strings auto/eqat.state | grep -o '.lr.*' | head -n 2)"
 
+# The second run of two takes the first one's factor, though steps are no longer as long as ranges.
+"$EQAT" quantize m -o shrunk --method rtn --range mse --group-size 32 --rate-scale 0 --no-e2e 2>first >/dev/null
+"$EQAT" tune shrunk -o none --data d.npy --train-size 32 --seqlen 32 --rate-scale 0 --dry-run 2>second >/dev/null
+cases=$((cases + 1))
+[ "$(grep -o 'rates x.*' first)" = "$(grep -o 'rates x.*' second)" ] && grep -q 'rates x' first || fail "tune's rates are not those of quantize" "$(cat first second)"
+
 # What was planned is what it took.
 number() { grep -o "\"$1\": *[0-9]*" all.log | tail -n 1 | grep -o '[0-9]*$'; }
 peak=$(grep -o '"phase": *"e2e-qp", *"seconds".*"host_peak_bytes": *[0-9]*' all.log | grep -o '[0-9]*$')

@@ -79,6 +79,10 @@ for o in --e2e-data\ V --e2e-train-size\ 8 --e2e-seqlen\ 8 --e2e-batch-size\ 1 -
     --e2e-lr\ 1 --e2e-warmup\ 0 --e2e-clip\ 1 --e2e-train\ s --save-every\ 1; do
     [ "${o%% *}" = --e2e-data ] || q "${o%% *} has no effect with --method rtn and no --data, which round alone" M -o O --method rtn $o
 done
+q '--range has no effect with --method awq, which clips ranges by itself' M -o O --data D --method awq --range mse
+q '--range has no effect with --start awq, which clips ranges by itself' M -o O --data D --start awq --range mse
+q '--range has no effect when --train names clip, which begins with whole ranges' M -o O --data D --train clip --range mse
+q '--range: expected minmax|mse, found "max"' M --range max
 q '--data has no effect with --method rtn and --no-e2e, which train nothing' M -o O --data D --method rtn --no-e2e
 for o in --keep-best --early-stop\ 1; do
     q "${o%% *} has no effect with --val-size 0" M -o O --data D --val-size 0 $o

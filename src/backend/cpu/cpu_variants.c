@@ -1,5 +1,6 @@
-/* What Block-AP trains beside s, z and W (Table 5), and the grids of K types: the reference's
- * operations on runs of rows, which know nothing of each other, so that threads share them. */
+/* What Block-AP trains beside s, z and W (Table 5), the grids of K types and shrunk ranges: the
+ * reference's operations on runs of rows, which know nothing of each other, so that threads share
+ * them. */
 #include "backend/cpu/cpu.h"
 #include "base/par.h"
 
@@ -36,6 +37,7 @@ EQ_ROWS(fq_clip_bwd, (j->be, OUT(a, 2 * NG), IN(c, NG), IN(d, NG), IN(e, I), IN(
 EQ_ROWS(fq_offset, (j->be, OUT(a, I), IN(c, I), IN(d, I), IN(e, NG), q))
 EQ_ROWS(fq_offset_bwd, (j->be, OUT(a, I), OUT(b, NG), IN(c, I), IN(d, I), IN(e, I), IN(f, NG), q))
 EQ_ROWS(fq_steps, (j->be, OUT(a, NG), IN(c, NG), IN(d, I), q))
+EQ_ROWS(fq_shrink, (j->be, OUT(a, NG), OUT(b, NG), IN(c, I), q))
 EQ_ROWS(fq_init, (j->be, OUT(a, NG), OUT(b, NG), IN(c, I), q))
 
 static void over(rows_job j, eq_par_fn fn) {
@@ -62,6 +64,9 @@ static void fq_offset_bwd(eq_backend *be, eq_mut dv, eq_mut ds, eq_view dy, eq_v
 static void fq_steps(eq_backend *be, eq_mut y, eq_view s, eq_view w, eq_qshape q) {
     over((rows_job){.be = be, .a = y, .c = s, .d = w, .q = q}, fq_steps_rows);
 }
+static void fq_shrink(eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_qshape q) {
+    over((rows_job){.be = be, .a = s, .b = z, .c = w, .q = q}, fq_shrink_rows);
+}
 void eq_cpu_k_start(eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_qshape q) {
     over((rows_job){.be = be, .a = s, .b = z, .c = w, .q = q}, fq_init_rows);
 }
@@ -72,4 +77,5 @@ void eq_cpu_variants(eq_ops *ops) {
     ops->fq_offset = fq_offset;
     ops->fq_offset_bwd = fq_offset_bwd;
     ops->fq_steps = fq_steps;
+    ops->fq_shrink = fq_shrink;
 }

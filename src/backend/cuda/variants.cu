@@ -1,10 +1,11 @@
 /* What Block-AP trains beside or instead of s, z and W (the paper's Table 5): clipped ranges, and
- * offsets before rounding; the grids of K types. Plain kernels, a thread a group, an element or a
+ * offsets before rounding; the grids of K types; shrunk ranges. Plain kernels, a thread a group, an element or a
  * block of 256 weights: the former are there for comparison, of the latter a step has little to do
  * beside its products. The scalar rules are quant/number.h's and quant/kgrid.h's.
  * Invariant: weight i belongs to group i / G, whatever rows are. */
 #include "backend/cuda/number.cuh"
 #include "backend/cuda/typed.cuh"
+#include "quant/range.h"
 
 typedef struct {
     int64_t groups, G;
@@ -19,17 +20,12 @@ static const float *floats(eq_view v) { return static_cast<const float *>(v.p); 
 #define VARIANT_RUN(be, op, kernel, n, ...) \
     EQ_RUN(be, op, kernel, eq_ceil_div(n, EQ_THREADS), EQ_THREADS, __VA_ARGS__)
 
-static __device__ void range_of(const float *w, int64_t n, float *lo, float *hi) {
-    *lo = *hi = w[0];
-    for (int64_t i = 1; i < n; i++) *lo = fminf(*lo, w[i]), *hi = fmaxf(*hi, w[i]);
-}
-
 static __global__ void clip_kernel(float *s, float *z, const float *w, const float *clip,
                                    group_shape h) {
     int64_t g = eq_unit();
     float lo, hi;
     if (g >= h.groups) return;
-    range_of(w + g * h.G, h.G, &lo, &hi);
+    eq_ends(w + g * h.G, h.G, &lo, &hi);
     eq_clip_grid(lo, hi, clip + 2 * g, h.bits, h.grid, &s[g], &z[g]);
 }
 static void fq_clip(eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_view clip, eq_qshape q) {
@@ -43,7 +39,7 @@ static __global__ void clip_bwd_kernel(float *dclip, const float *ds, const floa
     int64_t g = eq_unit();
     float lo, hi;
     if (g >= h.groups) return;
-    range_of(w + g * h.G, h.G, &lo, &hi);
+    eq_ends(w + g * h.G, h.G, &lo, &hi);
     eq_clip_grads(lo, hi, clip + 2 * g, h.bits, h.grid, ds[g], dz[g], dclip + 2 * g);
 }
 static void fq_clip_bwd(eq_backend *be, eq_mut dclip, eq_view ds, eq_view dz, eq_view w,
@@ -108,10 +104,24 @@ void eq_cuda_k_start(eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_qshape q)
                 (int)(EQ_K_WEIGHTS / q.G), q.grid);
 }
 
+static __global__ void shrink_kernel(float *s, float *z, const float *w, int64_t starts, int n,
+                                     group_shape h) {
+    int64_t g = eq_unit() * n;
+    if (eq_unit() >= starts) return;
+    eq_shrunk_start(s + g, z + g, w + g * h.G, n, h.G, h.bits, h.grid);
+}
+static void fq_shrink(eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_qshape q) {
+    group_shape h = shape_of(q);
+    int n = (int)eq_zero_groups(q.grid, q.G);
+    VARIANT_RUN(be, "fq_shrink", shrink_kernel, h.groups / n, floats(s), floats(z), floats(w),
+                h.groups / n, n, h);
+}
+
 void eq_cuda_variants(eq_ops *ops) {
     ops->fq_clip = fq_clip;
     ops->fq_clip_bwd = fq_clip_bwd;
     ops->fq_offset = fq_offset;
     ops->fq_offset_bwd = fq_offset_bwd;
     ops->fq_steps = fq_steps;
+    ops->fq_shrink = fq_shrink;
 }

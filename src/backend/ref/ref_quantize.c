@@ -35,11 +35,8 @@ static void fq_init(eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_qshape q) 
         return;
     }
     for (int64_t g = 0; g < groups(&q); g++) {
-        float lo = wp[g * q.G], hi = lo;
-        for (int64_t i = g * q.G; i < (g + 1) * q.G; i++) {
-            if (wp[i] < lo) lo = wp[i];
-            if (wp[i] > hi) hi = wp[i];
-        }
+        float lo, hi;
+        eq_ends(wp + g * q.G, q.G, &lo, &hi);
         eq_minmax_start(lo, hi, q.bits, q.grid, (float *)s.p + g, (float *)z.p + g);
     }
 }

@@ -1,25 +1,17 @@
 /* Reference: what Block-AP trains beside or instead of s, z and W (the paper's Table 5): clipped
- * ranges, and offsets before rounding; steps on a K type's grid. The scalar rules are
- * quant/number.h's and quant/kgrid.h's.
+ * ranges, and offsets before rounding; steps on a K type's grid; a start from shrunk ranges. The
+ * scalar rules are those of quant/number.h, kgrid.h and range.h.
  * Invariant: as in ref_quantize.c, groups know nothing of each other. */
 #include "backend/ref/ref.h"
-#include "quant/kgrid.h"
+#include "quant/range.h"
 
 static int64_t groups(const eq_qshape *q) { return q->O * (q->I / q->G); }
-
-static void range(const float *w, int64_t n, float *lo, float *hi) {
-    *lo = *hi = w[0];
-    for (int64_t i = 1; i < n; i++) {
-        if (w[i] < *lo) *lo = w[i];
-        if (w[i] > *hi) *hi = w[i];
-    }
-}
 
 static void fq_clip(eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_view clip, eq_qshape q) {
     (void)be;
     for (int64_t g = 0; g < groups(&q); g++) {
         float lo, hi;
-        range((const float *)w.p + g * q.G, q.G, &lo, &hi);
+        eq_ends((const float *)w.p + g * q.G, q.G, &lo, &hi);
         eq_clip_grid(lo, hi, (const float *)clip.p + 2 * g, q.bits, q.grid, (float *)s.p + g,
                      (float *)z.p + g);
     }
@@ -30,7 +22,7 @@ static void fq_clip_bwd(eq_backend *be, eq_mut dclip, eq_view ds, eq_view dz, eq
     (void)be;
     for (int64_t g = 0; g < groups(&q); g++) {
         float lo, hi;
-        range((const float *)w.p + g * q.G, q.G, &lo, &hi);
+        eq_ends((const float *)w.p + g * q.G, q.G, &lo, &hi);
         eq_clip_grads(lo, hi, (const float *)clip.p + 2 * g, q.bits, q.grid,
                       ((const float *)ds.p)[g], ((const float *)dz.p)[g], (float *)dclip.p + 2 * g);
     }
@@ -69,10 +61,19 @@ static void fq_steps(eq_backend *be, eq_mut y, eq_view s, eq_view w, eq_qshape q
                    w.n ? (const float *)w.p + b * EQ_K_WEIGHTS : NULL, (int)n, q.bits);
 }
 
+static void fq_shrink(eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_qshape q) {
+    (void)be;
+    int64_t n = eq_zero_groups(q.grid, q.G);
+    for (int64_t g = 0; g < groups(&q); g += n)
+        eq_shrunk_start((float *)s.p + g, (float *)z.p + g, (const float *)w.p + g * q.G, (int)n,
+                        q.G, q.bits, q.grid);
+}
+
 void eq_ref_variants(eq_ops *ops) {
     ops->fq_clip = fq_clip;
     ops->fq_clip_bwd = fq_clip_bwd;
     ops->fq_offset = fq_offset;
     ops->fq_offset_bwd = fq_offset_bwd;
     ops->fq_steps = fq_steps;
+    ops->fq_shrink = fq_shrink;
 }
