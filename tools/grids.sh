@@ -4,6 +4,7 @@
 # means over the seeds with their standard deviation, and each grid's ratio to the first.
 # usage: tools/grids.sh MODEL TRAIN TEST [BUILD]
 # Grids of K types are taken at their bits where 256 divides the model's rows (tools/widen.py makes such models).
+# GRIDS="free free:mse" sets ranges side by side (--range), too.
 # By environment: GRIDS, BITS, SEEDS, GROUP; WINDOWS, SEQLEN, LIMIT; QUANT_LR, WEIGHT_LR, E2E_LR (at 2 bits; half
 # of it at 3, a quarter at 4, where less is to be repaired); THREADS, PRECISION; METHOD=rtn leaves out Block-AP.
 set -u
@@ -19,7 +20,8 @@ ppl() { # folder -> $p
 }
 rate() { awk -v at_two="$1" -v bits="$2" 'BEGIN { print at_two * 2 ^ (2 - bits) }'; }
 one() { # bits grid seed
-    local format=(--bits "$1" --group-size "${GROUP:-64}" --grid "$2")
+    local format=(--bits "$1" --group-size "${GROUP:-64}" --grid "${2%:*}")
+    [[ $2 != *:* ]] || format+=(--range "${2#*:}")
     local size=(--data "$train" --seqlen "${SEQLEN:-256}" --train-size "${WINDOWS:-256}" --seed "$3")
     local steps=(); declare -A P=()
     run quantize "$model" -o "$T/rtn" "${format[@]}" --method rtn --no-e2e
