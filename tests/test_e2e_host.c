@@ -186,7 +186,8 @@ static int set_up(void **state) {
     tiny_train_open("qwen3", "cpu");
     for (int i = 0; i < BLOCKS; i++) {
         start[i] = tiny_qblock();
-        if (eq_rtn_block(tiny.be, tiny.src, i, &start[i], &err) != EQ_OK) return -1;
+        if (eq_rtn_block(tiny.be, tiny.src, i, EQ_RANGE_MINMAX, &start[i], &err) != EQ_OK)
+            return -1;
     }
     return 0;
 }

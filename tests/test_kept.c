@@ -93,7 +93,7 @@ static void test_less_room(void **state) {
     tiny.be->hints = NULL;
     for (int i = 0; i < BLOCKS; i++) {
         rounded[i] = tiny_qblock();
-        tiny_ok(eq_rtn_block(tiny.be, tiny.src, i, &rounded[i], &err), &err);
+        tiny_ok(eq_rtn_block(tiny.be, tiny.src, i, EQ_RANGE_MINMAX, &rounded[i], &err), &err);
     }
     tiny_e2e_forget_state();
     half.qp.micro_batch = 2;

@@ -44,7 +44,7 @@ static eq_status source(void *ctx, int64_t i, const eq_qblock **b, eq_err *err) 
     (void)ctx;
     *b = &rounded;
     eq_qblock_turn(&rounded, &tiny.src->cfg, &schemes, i);
-    return eq_rtn_block(tiny.be, tiny.src, i, &rounded, err);
+    return eq_rtn_block(tiny.be, tiny.src, i, EQ_RANGE_MINMAX, &rounded, err);
 }
 enum { B = 2 };
 static void teach(eq_lm *lm, const eq_windows *w) {
@@ -445,7 +445,7 @@ static void put_linear(block *b, int l, int k, double by, int64_t *clipped) {
     int64_t n = size_of(l, W_);
     float *w_hat = eq_calloc(n, sizeof *w_hat);
     for (int64_t i = 0; i < n; i++) {
-        double slope;
+        double slope = 0; /* gcc 12 does not see that weight_at sets it */
         fake f = weight_at(l, k, i, &slope);
         w_hat[i] = (float)(f.value + by * slope);
         if (clipped) *clipped += f.by[0] == 0;

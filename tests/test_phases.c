@@ -381,7 +381,7 @@ static void at_losses(eq_wrap *w, eq_op_id op, const eq_arg *a, int n) {
 static eq_status source(void *ctx, int64_t i, const eq_qblock **b, eq_err *err) {
     (void)ctx;
     *b = &first;
-    return eq_rtn_block(tiny.be, tiny.src, i, &first, err);
+    return eq_rtn_block(tiny.be, tiny.src, i, EQ_RANGE_MINMAX, &first, err);
 }
 static void e2e_batches(void **state) {
     (void)state;

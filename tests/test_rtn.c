@@ -83,7 +83,7 @@ static void as_defined(void **state) {
         assert_int_equal(eq_backend_open(&be, cases[c].backend, NULL, &err), EQ_OK);
         assert_int_equal(
             eq_qblock_alloc(&b, &cfg, &EQ_ONE_SCHEME(cases[c].bits, cases[c].group), &err), EQ_OK);
-        assert_int_equal(eq_rtn_block(be, &m.w, 0, &b, &err), EQ_OK);
+        assert_int_equal(eq_rtn_block(be, &m.w, 0, EQ_RANGE_MINMAX, &b, &err), EQ_OK);
         for (int l = 0; l < EQ_LINS; l++)
             for (int64_t o = 0; o < b.lin[l].O; o++)
                 for (int64_t g = 0; g < b.lin[l].I / b.lin[l].G; g++)
@@ -108,7 +108,7 @@ static void not_finite(void **state) {
     ((uint16_t *)(uintptr_t)m.linear[EQ_LIN_DOWN].data)[1500 * 1024 + 7] = 0x7f80;
     assert_int_equal(eq_backend_open(&be, "cpu", NULL, &err), EQ_OK);
     assert_int_equal(eq_qblock_alloc(&b, &cfg, &EQ_ONE_SCHEME(2, 32), &err), EQ_OK);
-    assert_int_equal(eq_rtn_block(be, &m.w, 0, &b, &err), EQ_EINPUT);
+    assert_int_equal(eq_rtn_block(be, &m.w, 0, EQ_RANGE_MINMAX, &b, &err), EQ_EINPUT);
     check_error(&err, EQ_EINPUT, "mlp.down_proj", "inf", "element 1536007", NULL);
     assert_int_equal(be->bytes, 0);
     eq_qblock_free(&b);
@@ -138,7 +138,7 @@ static void held_steps(void **state) {
     assert_int_equal(eq_backend_open(&be, "cpu", NULL, &err), EQ_OK);
     assert_int_equal(eq_qblock_alloc(&b, &cfg, &EQ_ONE_SCHEME(2, 32), &err), EQ_OK);
     for (int again = 0; again < 2; again++)
-        assert_int_equal(eq_rtn_block(be, &m.w, 0, &b, &err), EQ_OK);
+        assert_int_equal(eq_rtn_block(be, &m.w, 0, EQ_RANGE_MINMAX, &b, &err), EQ_OK);
     for (int l = 0; l < EQ_LINS; l++) assert_int_equal(b.lin[l].held, l == EQ_LIN_K ? 3 : 0);
     assert_true(b.lin[EQ_LIN_K].s[3] > 0x1p-15f && b.lin[EQ_LIN_K].s[3] < 1e-4f);
     const eq_observer obs = {.event = keep_line, .note = keep_line};

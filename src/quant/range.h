@@ -29,7 +29,7 @@ static inline float eq_errors_cubed(const float *w, int64_t n, float s, float z,
     for (int64_t i = 0; i < whole; i += EQ_ERROR_LANES)
         for (int k = 0; k < EQ_ERROR_LANES; k++)
             sum[k] += eq_error_cubed(w[i + k], s, lo, hi, unit);
-    for (int64_t i = whole; i < n; i++) sum[i - whole] += eq_error_cubed(w[i], s, lo, hi, unit);
+    for (int64_t i = whole; i < n; i++) all += eq_error_cubed(w[i], s, lo, hi, unit);
     for (int k = 0; k < EQ_ERROR_LANES; k++) all += sum[k];
     return all;
 }
