@@ -132,7 +132,7 @@ typedef struct {
     double min_lr_factor;       /* cosine ends at lr / this (20) */
     unsigned train;             /* set of EQ_TRAIN_* */
     eq_start start;
-    eq_range range; /* of rtn and gptq too; AWQ's and CLIP's are their own */
+    eq_range range;   /* of rtn and gptq too; AWQ's and CLIP's are their own */
     bool exact_sinks; /* tokens of more than a hundred times the median power (attention sinks, such
                          as a window's first) go from block to block as in full precision */
     bool keep_best;   /* keep the epoch with the lowest validation loss */
