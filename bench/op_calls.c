@@ -307,18 +307,15 @@ static void attn_bwd_(call *k, const eq_op_case *c) {
 
 /* ---- the number format: d = {O, I, G, bits, -, grid} ----------------------------------------- */
 
-static void fq_init_(call *k, const eq_op_case *c) {
-    int64_t n = c->d[0] * c->d[1], ng = n / c->d[2];
-    eq_view w = in(k, "w", EQ_F32, n, EQ_FILL_WEIGHTS);
-    eq_mut s = out(k, "s", EQ_F32, ng, 0), z = out(k, "z", EQ_F32, ng, 0);
-    DO(k, fq_init, s, z, w, eq_case_qshape(c));
-}
-static void fq_shrink_(call *k, const eq_op_case *c) {
-    int64_t n = c->d[0] * c->d[1], ng = n / c->d[2];
-    eq_view w = in(k, "w", EQ_F32, n, EQ_FILL_WEIGHTS);
-    eq_mut s = out(k, "s", EQ_F32, ng, 0), z = out(k, "z", EQ_F32, ng, 0);
-    DO(k, fq_shrink, s, z, w, eq_case_qshape(c));
-}
+#define START_CALL(op) \
+    static void op##_(call *k, const eq_op_case *c) { \
+        int64_t n = c->d[0] * c->d[1], ng = n / c->d[2]; \
+        eq_view w = in(k, "w", EQ_F32, n, EQ_FILL_WEIGHTS); \
+        eq_mut s = out(k, "s", EQ_F32, ng, 0), z = out(k, "z", EQ_F32, ng, 0); \
+        DO(k, op, s, z, w, eq_case_qshape(c)); \
+    }
+START_CALL(fq_init)
+START_CALL(fq_shrink)
 static void fq_fwd_(call *k, const eq_op_case *c) {
     int64_t n = c->d[0] * c->d[1], ng = n / c->d[2];
     eq_view w = in(k, "w", EQ_F32, n, EQ_FILL_WEIGHTS), s = in(k, "s", EQ_F32, ng, EQ_FILL_STEPS);

@@ -123,25 +123,23 @@ eq_status eq_gguf_choose(eq_ggml *types, eq_export_job *x, eq_err *err) {
 /* ---- before there are numbers ----------------------------------------------------------------
  */
 
-/* Groups that share a zero point. */
-static int64_t sharing(const eq_qlinear *q) { return eq_k_grid(q->grid) ? EQ_K_WEIGHTS / q->G : 1; }
-
 /* Rows of a linear of this scheme with every zero point that its grid allows, all codes with each,
  * and a step of eleven significant bits of its own for every group, or what a K type's grid makes
  * of them: a type that holds them holds any numbers that training finds. */
 static void put_worst(eq_qlinear *q, uint8_t *codes) {
     int64_t NG = q->I / q->G, words = eq_pack_words(q->I, q->bits);
+    int64_t sharing = eq_zero_groups(q->grid, q->G);
     int64_t least = (int64_t)eq_z_least(q->bits, q->grid),
             many = (int64_t)eq_z_most(q->bits, q->grid) - least + 1;
     for (int64_t o = 0; o < q->O; o++) {
         for (int64_t g = 0; g < NG; g++) {
             int64_t k = o * NG + g;
-            q->z[k] = (float)(least + (o + g / sharing(q)) % many);
+            q->z[k] = (float)(least + (o + g / sharing) % many);
             q->s[k] = eq_f16_to_f32((uint16_t)(0x2801 + 2 * (k * 37 % 512)));
         }
-        for (int64_t g = 0; eq_k_grid(q->grid) && g < NG; g += sharing(q)) {
+        for (int64_t g = 0; eq_k_grid(q->grid) && g < NG; g += sharing) {
             float *s = q->s + o * NG + g;
-            eq_k_steps(s, s, NULL, (int)sharing(q), q->bits);
+            eq_k_steps(s, s, NULL, (int)sharing, q->bits);
         }
         for (int64_t i = 0; i < q->I; i++)
             codes[i] = (uint8_t)((i * 5 + i / 32) & ((1 << q->bits) - 1));

@@ -54,11 +54,12 @@ static eq_status mean_reach(eq_job *j, double *reach, eq_err *err) {
 }
 
 eq_status eq_job_scale_rates(eq_job *j, eq_err *err) {
-    double factor = j->set.o.rate_scale, reach = recorded_reach(j);
+    double factor = j->set.o.rate_scale;
     double *const rates[] = {&j->set.o.ap.quant_lr, &j->set.o.ap.weight_lr, &j->set.o.qp.lr,
                              &j->set.o.qp.weight_lr};
     if (factor == 1) return EQ_OK;
     if (factor == 0) {
+        double reach = recorded_reach(j);
         if (!reach) EQ_TRY(mean_reach(j, &reach, err));
         factor = reach > 0 ? reach / USUAL_REACH : 1;
         j->set.reach = reach;

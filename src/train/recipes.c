@@ -23,7 +23,7 @@ static void light(eq_quantize_opts *o) {
     beyond(o);
     /* Windows of the first phase are worth more than anything else: SmolLM2-135M's second phase at
      * 2 bits begins at a divergence of 2.1 after 48 of them, of 0.86 after 256, of 0.61 after 1024
-     * (with the rates below). */
+     * (with this start and the rates below). */
     o->ap.train_size = 768;
     o->ap.val_size = 16;
     o->ap.seqlen = 512;

@@ -192,8 +192,8 @@ eq_status eq_settings_resolve(eq_settings *s, const eq_quantize_opts *o, const e
         s->o.ap.epochs = 0, s->o.ap.val_size = 0;
     }
     if (!tune && o->method == EQ_METHOD_BLOCK_AP) EQ_TRY(check_train(&s->o.ap, err));
-    bool own_range = o->method == EQ_METHOD_BLOCK_AP && s->o.ap.train & EQ_TRAIN_CLIP;
-    if (own_range || s->o.ap.start == EQ_START_AWQ) s->o.ap.range = EQ_RANGE_MINMAX;
+    bool clips = o->method == EQ_METHOD_BLOCK_AP && s->o.ap.train & EQ_TRAIN_CLIP;
+    if (tune || clips || s->o.ap.start == EQ_START_AWQ) s->o.ap.range = EQ_RANGE_MINMAX;
     if (s->o.ap.quant_lr < 0) s->o.ap.quant_lr = 1e-4;
     if (s->o.ap.clip_lr < 0) s->o.ap.clip_lr = 5e-3;
     if (s->o.ap.round_lr < 0) s->o.ap.round_lr = round_lr(&s->o.ap);

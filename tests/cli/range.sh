@@ -15,11 +15,10 @@ less() { # what, share, log, log: the errors of the first are below that share o
 for format in "2 free .8" "3 free .98" "4 free 1.02" "2 portable .8" "2 q2_k .9"; do
     read -r bits grid share <<<"$format"
     for range in minmax mse; do
-        run quantize m --bits $bits --grid $grid --method rtn --no-e2e --range $range -o $range --log $range.log -q
-        cp -r $range rtn-$bits-$grid-$range
-        rm -rf $range
+        rtn=rtn-$bits-$grid
+        run quantize m --bits $bits --grid $grid --method rtn --no-e2e --range $range -o $rtn-$range --log $rtn-$range.log -q
     done
-    less "errors at $bits bits, $grid" "$share" mse.log minmax.log
+    less "errors at $bits bits, $grid" "$share" $rtn-mse.log $rtn-minmax.log
 done
 run quantize m --bits 2 --method rtn --no-e2e --range mse --threads 1 -o one -q
 same "one thread and more" one rtn-2-free-mse
@@ -42,6 +41,11 @@ for how in "--method awq" "--train clip"; do
     [[ $out == *'"recipe"'* ]] && [[ $out != *'"range"'* ]] || fail "$how: a range that is not used" "$out$err"
     rm -rf a
 done
+
+run tune rtn-2-free-minmax --recipe light --loss ce "${TRAIN[@]}" --train-size 2 -o tuned -q
+run inspect tuned --json
+cases=$((cases + 1))
+[[ $out == *'"method": "tune"'* ]] && [[ $out != *'"range"'* ]] || fail "tune: a range that is not used" "$out$err"
 
 # A run that was stopped goes on with the range that it began with
 hold '"block":1,"step":2' quantize m "${TRAIN[@]}" --no-e2e --range mse -o r --save-seconds 0 -q

@@ -42,8 +42,8 @@ static __device__ float code_of(const uint32_t *q, const odd_shape &h, int64_t a
 static __global__ void init_kernel(float *s, float *z, const float *w, odd_shape h) {
     int64_t g = eq_unit();
     if (g >= h.groups) return;
-    float lo = INFINITY, hi = -INFINITY;
-    for (int64_t i = g * h.G; i < (g + 1) * h.G; i++) lo = fminf(lo, w[i]), hi = fmaxf(hi, w[i]);
+    float lo, hi;
+    eq_ends(w + g * h.G, h.G, &lo, &hi);
     eq_minmax_start(lo, hi, h.bits, h.grid, &s[g], &z[g]);
 }
 void eq_odd_fq_init(eq_backend *be, eq_mut s, eq_mut z, eq_view w, eq_qshape q) {

@@ -1,7 +1,8 @@
 /* What Block-AP trains beside or instead of s, z and W (the paper's Table 5): clipped ranges, and
  * offsets before rounding; the grids of K types; shrunk ranges. Plain kernels, a thread a group, an
  * element or a block of 256 weights: the former are there for comparison, of the latter a step has
- * little to do beside its products. The scalar rules are quant/number.h's and quant/kgrid.h's.
+ * little to do beside its products. The scalar rules are those of quant/number.h, kgrid.h and
+ * range.h.
  * Invariant: weight i belongs to group i / G, whatever rows are. */
 #include "backend/cuda/number.cuh"
 #include "backend/cuda/typed.cuh"
